@@ -1,0 +1,7 @@
+//! The data plane of Evenkeel: a Redis-compatible, slot-sharded cache server.
+//!
+//! `docs/architecture.md` names the modules and what each owns.
+
+pub mod cluster;
+pub mod slot;
+pub mod topology;

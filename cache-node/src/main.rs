@@ -1,0 +1,2 @@
+//! The cache-node binary.
+fn main() {}

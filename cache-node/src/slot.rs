@@ -1,0 +1,262 @@
+//! Slots: the unit of locking, storage, consistency, migration and accounting.
+//!
+//! A key belongs to slot `CRC16(key or {tag}) mod 16384` (Redis Cluster specification, "Key distribution model").
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Number of slots in a cluster.
+pub const SLOT_COUNT: usize = 16_384;
+
+/// A slot number, always below [`SLOT_COUNT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SlotId(u16);
+
+impl SlotId {
+    /// The slot with this number, or `None` when it is not below [`SLOT_COUNT`].
+    pub fn new(number: u16) -> Option<Self> {
+        (usize::from(number) < SLOT_COUNT).then_some(Self(number))
+    }
+
+    /// The slot that `key` belongs to, honouring `{hash tags}`.
+    pub fn of(key: &[u8]) -> Self {
+        Self(crc16(hash_tag(key)) % SLOT_COUNT as u16)
+    }
+
+    /// The slot's number, below [`SLOT_COUNT`].
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The slot's number as an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// All slots in ascending order.
+    pub fn all() -> impl Iterator<Item = SlotId> {
+        (0..SLOT_COUNT as u16).map(SlotId)
+    }
+}
+
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The part of the key that is hashed: what stands between the first `{` and the next `}`, if that is not empty.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else {
+        return key;
+    };
+    let rest = &key[open + 1..];
+    match memchr::memchr(b'}', rest) {
+        Some(close) if close > 0 => &rest[..close],
+        _ => key,
+    }
+}
+
+/// CRC16-CCITT (XMODEM): polynomial 0x1021, initial value 0 (Redis Cluster specification, appendix A).
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)]
+    })
+}
+
+const CRC16_TABLE: [u16; 256] = crc16_table();
+
+const fn crc16_table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 != 0 {
+                (crc << 1) ^ 0x1021
+            } else {
+                crc << 1
+            };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+}
+
+/// A set of slots.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotSet {
+    words: Vec<u64>,
+}
+
+impl SlotSet {
+    /// The empty set.
+    pub fn new() -> Self {
+        Self {
+            words: vec![0; SLOT_COUNT / 64],
+        }
+    }
+
+    /// The set of all slots.
+    pub fn full() -> Self {
+        Self {
+            words: vec![u64::MAX; SLOT_COUNT / 64],
+        }
+    }
+
+    /// Whether `slot` is in the set.
+    pub fn contains(&self, slot: SlotId) -> bool {
+        self.words[slot.index() / 64] & (1 << (slot.index() % 64)) != 0
+    }
+
+    /// Adds `slot`; true when it was not there before.
+    pub fn insert(&mut self, slot: SlotId) -> bool {
+        let absent = !self.contains(slot);
+        self.words[slot.index() / 64] |= 1 << (slot.index() % 64);
+        absent
+    }
+
+    /// Removes `slot`; true when it was there.
+    pub fn remove(&mut self, slot: SlotId) -> bool {
+        let present = self.contains(slot);
+        self.words[slot.index() / 64] &= !(1 << (slot.index() % 64));
+        present
+    }
+
+    /// Adds every slot from `first` to `last`, both included.
+    pub fn insert_range(&mut self, first: SlotId, last: SlotId) {
+        (first.0..=last.0).for_each(|number| {
+            self.insert(SlotId(number));
+        });
+    }
+
+    /// Number of slots in the set.
+    pub fn len(&self) -> usize {
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+
+    /// Whether no slot is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// The slots in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = SlotId> + '_ {
+        SlotId::all().filter(|slot| self.contains(*slot))
+    }
+
+    /// The maximal runs of consecutive slots, first and last included, in ascending order.
+    pub fn ranges(&self) -> Vec<(SlotId, SlotId)> {
+        let mut ranges: Vec<(SlotId, SlotId)> = Vec::new();
+        for slot in self.iter() {
+            match ranges.last_mut() {
+                Some((_, last)) if last.0 + 1 == slot.0 => *last = slot,
+                _ => ranges.push((slot, slot)),
+            }
+        }
+        ranges
+    }
+
+    /// Whether the two sets share a slot.
+    pub fn intersects(&self, other: &SlotSet) -> bool {
+        self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
+    }
+
+    /// Adds all slots of `other`.
+    pub fn union_with(&mut self, other: &SlotSet) {
+        self.words
+            .iter_mut()
+            .zip(&other.words)
+            .for_each(|(a, b)| *a |= b);
+    }
+
+    /// Removes all slots of `other`.
+    pub fn subtract(&mut self, other: &SlotSet) {
+        self.words
+            .iter_mut()
+            .zip(&other.words)
+            .for_each(|(a, b)| *a &= !b);
+    }
+
+    /// Whether every slot of `other` is in this set.
+    pub fn is_superset(&self, other: &SlotSet) -> bool {
+        self.words
+            .iter()
+            .zip(&other.words)
+            .all(|(a, b)| b & !a == 0)
+    }
+}
+
+impl Default for SlotSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FromIterator<SlotId> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = SlotId>>(slots: I) -> Self {
+        let mut set = Self::new();
+        for slot in slots {
+            set.insert(slot);
+        }
+        set
+    }
+}
+
+impl fmt::Display for SlotSet {
+    /// Ranges as in `CLUSTER NODES`: `0-5460 7000`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.ranges().into_iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            if first == last {
+                write!(f, "{first}")?;
+            } else {
+                write!(f, "{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SlotSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlotSet({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_hash_as_in_the_redis_cluster_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(SlotId::of(b"foo").number(), 12182);
+        assert_eq!(
+            SlotId::of(b"{user1000}.following"),
+            SlotId::of(b"{user1000}.followers")
+        );
+        assert_ne!(SlotId::of(b"foo{}{bar}"), SlotId::of(b"bar"));
+        assert_eq!(SlotId::of(b"foo{bar}{zap}"), SlotId::of(b"bar"));
+    }
+
+    #[test]
+    fn a_slot_set_shows_its_ranges() {
+        let set: SlotSet = [0, 1, 2, 7, 16_383]
+            .into_iter()
+            .filter_map(SlotId::new)
+            .collect();
+        assert_eq!(set.to_string(), "0-2 7 16383");
+        assert_eq!(set.len(), 5);
+        assert!(SlotSet::full().is_superset(&set));
+    }
+}

@@ -1,0 +1,237 @@
+//! The topology: members, shards, primaries, slot owners and running migrations.
+//!
+//! It is the state that the bus replicates through Raft. [`TopologyCommand`]s are its log entries; applying one is pure and deterministic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::slot::{SlotId, SlotSet};
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name([u8; 20]);
+
+        impl $name {
+            /// The id with these 20 bytes.
+            pub fn new(bytes: [u8; 20]) -> Self {
+                Self(bytes)
+            }
+
+            /// A random id.
+            pub fn random() -> Self {
+                Self(rand::random())
+            }
+
+            /// The id's bytes.
+            pub fn bytes(&self) -> &[u8; 20] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_hex(text).map(Self)
+            }
+        }
+    };
+}
+
+hex_id! {
+    /// A node's identity for life, 40 hexadecimal digits in text. Addresses may change, this does not.
+    NodeId
+}
+hex_id! {
+    /// A shard's identity. Slots belong to shards.
+    ShardId
+}
+hex_id! {
+    /// A slot migration's identity (the `name` of a Valkey slot migration job).
+    MigrationId
+}
+
+/// The text is not 40 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 40 hexadecimal digits")]
+pub struct IdError;
+
+fn parse_hex(text: &str) -> Result<[u8; 20], IdError> {
+    let mut bytes = [0; 20];
+    if text.len() != 40 || !text.is_ascii() {
+        return Err(IdError);
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| IdError)?;
+    }
+    Ok(bytes)
+}
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// IP address that clients and peers connect to.
+    pub ip: String,
+    /// Client port.
+    pub port: u16,
+    /// Bus port.
+    pub bus_port: u16,
+    /// Announced host name; empty when none is announced.
+    pub hostname: String,
+}
+
+/// One node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who it is.
+    pub id: NodeId,
+    /// Where it is.
+    pub address: Address,
+    /// The shard it belongs to.
+    pub shard: ShardId,
+}
+
+/// A group of one primary and its replicas, owning a set of slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Who may serve as primary.
+    pub primary: NodeId,
+    /// The incarnation of the primary that may serve. A primary that restarted has another one and is quarantined.
+    pub primary_incarnation: u64,
+    /// The slots it owns.
+    pub slots: SlotSet,
+    /// The topology index at which primary or slots changed last: the shard's `config-epoch` in Redis's terms.
+    pub epoch: u64,
+}
+
+/// A running slot migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Shard that owns the slots until the migration completes.
+    pub source: ShardId,
+    /// Shard that owns them from then on.
+    pub target: ShardId,
+    /// The slots that move.
+    pub slots: SlotSet,
+}
+
+/// The replicated cluster state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Drawn when the cluster was born; nodes of different clusters never mix.
+    pub cluster: u64,
+    /// Rises when the consensus group is re-formed by force; the higher generation wins over any index.
+    pub generation: u64,
+    /// Index of the last entry applied: the configuration epoch.
+    pub index: u64,
+    /// All members.
+    pub members: BTreeMap<NodeId, Member>,
+    /// All shards; each has at least its primary as a member.
+    pub shards: BTreeMap<ShardId, Shard>,
+    /// Running migrations.
+    pub migrations: BTreeMap<MigrationId, Migration>,
+    /// Owner of each slot, derived from `shards`; rebuilt after each change.
+    #[serde(skip)]
+    pub owners: Vec<Option<ShardId>>,
+}
+
+/// A change of the topology: the content of one Raft log entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyCommand {
+    /// A node joins. It brings a shard of its own (it is that shard's primary) and the slots that it owned alone.
+    AddMember {
+        /// The new member; its shard must not exist yet.
+        member: Member,
+        /// The member's present incarnation.
+        incarnation: u64,
+        /// Slots that it owned before it joined; refused when one is owned already.
+        slots: SlotSet,
+    },
+    /// A node leaves. Refused while it is the primary of a shard with slots.
+    RemoveMember {
+        /// Who leaves.
+        node: NodeId,
+    },
+    /// A node announces another address.
+    SetAddress {
+        /// Whose address changed.
+        node: NodeId,
+        /// The new address.
+        address: Address,
+    },
+    /// Gives unowned slots to the shard of `node`.
+    AddSlots {
+        /// A member of the shard.
+        node: NodeId,
+        /// The slots; refused when one is owned already.
+        slots: SlotSet,
+    },
+    /// Leaves slots without owner.
+    RemoveSlots {
+        /// The slots; refused when one is not owned.
+        slots: SlotSet,
+    },
+    /// Gives slots to the shard of `node`, whoever owned them (`CLUSTER SETSLOT n NODE id`).
+    SetSlotOwner {
+        /// A member of the new owner.
+        node: NodeId,
+        /// The slots.
+        slots: SlotSet,
+    },
+    /// Makes `node` a replica in the shard of `primary`. Refused while `node` is primary of a shard with slots.
+    Replicate {
+        /// Who becomes a replica.
+        node: NodeId,
+        /// The shard's primary.
+        primary: NodeId,
+    },
+    /// Makes `node` the primary of its shard, in the given incarnation only.
+    Promote {
+        /// The new primary.
+        node: NodeId,
+        /// Its present incarnation.
+        incarnation: u64,
+    },
+    /// Announces a migration. Refused when a slot is not owned by the source or moves already.
+    BeginMigration {
+        /// The migration's id.
+        id: MigrationId,
+        /// What moves from where to where.
+        migration: Migration,
+    },
+    /// The slots of a migration change owner.
+    CompleteMigration {
+        /// The migration's id; refused when it is not running.
+        id: MigrationId,
+    },
+    /// A migration ends without effect.
+    AbortMigration {
+        /// The migration's id; refused when it is not running.
+        id: MigrationId,
+    },
+}
+
+impl Topology {
+    /// The shard that owns `slot`.
+    pub fn owner(&self, slot: SlotId) -> Option<(ShardId, &Shard)> {
+        let id = self.owners.get(slot.index()).copied().flatten()?;
+        self.shards.get(&id).map(|shard| (id, shard))
+    }
+}
