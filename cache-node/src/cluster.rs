@@ -1,5 +1,126 @@
 //! The edge round the bus: sockets, timers, persistence, and the [`View`] that the rest of the node reads.
+//!
+//! [`Cluster`] is the handle that everybody else holds. Reading the view takes no lock; whatever changes the topology goes
+//! through the bus and answers when it is committed.
 
 mod view;
 
-pub use view::{Access, Route, View};
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::bus::{LocalStatus, Request, RequestError};
+use crate::topology::{NodeId, TopologyCommand};
+
+pub use view::{Access, HandMoved, Route, View};
+
+/// What the bus tells other nodes about this one; asked for at every heartbeat, so it must be cheap.
+pub trait Local: Send + Sync {
+    /// This node's present state.
+    fn status(&self) -> LocalStatus;
+}
+
+/// Why a change of the topology was not made. The text is fit for a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// A rule forbids it, or it was not committed in time.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Cluster mode is off.
+    #[error("This instance has cluster support disabled")]
+    Disabled,
+    /// The bus has stopped: the process is on its way down.
+    #[error("The cluster bus has stopped")]
+    Stopped,
+}
+
+/// This node's part in the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    view: ArcSwap<View>,
+    changes: watch::Sender<Arc<View>>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What a handle asks of the bus.
+struct Order {
+    request: Request,
+    answer: oneshot::Sender<Result<u64, RequestError>>,
+}
+
+impl Cluster {
+    /// A handle with no bus behind it: `view` never changes and every request is refused. For cluster mode off.
+    pub fn detached(view: View) -> Self {
+        let (orders, _) = mpsc::unbounded_channel();
+        Self::new(view, orders)
+    }
+
+    fn new(view: View, orders: mpsc::UnboundedSender<Order>) -> Self {
+        let view = Arc::new(view);
+        Self {
+            shared: Arc::new(Shared {
+                changes: watch::Sender::new(view.clone()),
+                view: ArcSwap::new(view),
+                orders,
+            }),
+        }
+    }
+
+    /// Whether cluster mode is on.
+    pub fn enabled(&self) -> bool {
+        self.shared.view.load().enabled
+    }
+
+    /// This node's id.
+    pub fn myself(&self) -> NodeId {
+        self.shared.view.load().myself
+    }
+
+    /// The newest view, for one command: cheaper than [`Cluster::view`], not to be held across an await.
+    pub fn peek(&self) -> Guard<Arc<View>> {
+        self.shared.view.load()
+    }
+
+    /// The newest view, to keep.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// Every new view from now on.
+    pub fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Proposes a change of the topology and waits until it is committed and visible in [`Cluster::view`].
+    /// The answer is the index of its log entry.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, or a time-out after five seconds; after a time-out the command may still be applied later.
+    pub async fn propose(&self, command: TopologyCommand) -> Result<u64, ClusterError> {
+        self.request(Request::Propose(command)).await
+    }
+
+    /// Asks the bus for something that takes consensus.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::propose`].
+    pub async fn request(&self, request: Request) -> Result<u64, ClusterError> {
+        if !self.enabled() {
+            return Err(ClusterError::Disabled);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.shared
+            .orders
+            .send(Order { request, answer })
+            .map_err(|_| ClusterError::Stopped)?;
+        let answer = answered.await.map_err(|_| ClusterError::Stopped)?;
+        Ok(answer?)
+    }
+}

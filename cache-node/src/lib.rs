@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` names the modules and what each owns.
 
+pub mod bus;
 pub mod cluster;
 pub mod slot;
 pub mod topology;

@@ -2,13 +2,17 @@
 //!
 //! It is the state that the bus replicates through Raft. [`TopologyCommand`]s are its log entries; applying one is pure and deterministic.
 
-use std::collections::BTreeMap;
+mod apply;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::slot::{SlotId, SlotSet};
+
+pub use apply::Refusal;
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -139,17 +143,20 @@ pub struct Topology {
     pub cluster: u64,
     /// Rises when the consensus group is re-formed by force; the higher generation wins over any index.
     pub generation: u64,
-    /// Index of the last entry applied: the configuration epoch.
+    /// Who formed this generation. Two nodes may re-form the group at the same time; the higher id then wins.
+    pub founder: NodeId,
+    /// Index of the last entry applied, whether or not it changed anything: the configuration epoch.
     pub index: u64,
+    /// The members whose votes decide.
+    pub voters: BTreeSet<NodeId>,
+    /// The members that are catching up to become voters.
+    pub learners: BTreeSet<NodeId>,
     /// All members.
     pub members: BTreeMap<NodeId, Member>,
     /// All shards; each has at least its primary as a member.
     pub shards: BTreeMap<ShardId, Shard>,
     /// Running migrations.
     pub migrations: BTreeMap<MigrationId, Migration>,
-    /// Owner of each slot, derived from `shards`; rebuilt after each change.
-    #[serde(skip)]
-    pub owners: Vec<Option<ShardId>>,
 }
 
 /// A change of the topology: the content of one Raft log entry.
@@ -164,7 +171,7 @@ pub enum TopologyCommand {
         /// Slots that it owned before it joined; refused when one is owned already.
         slots: SlotSet,
     },
-    /// A node leaves. Refused while it is the primary of a shard with slots.
+    /// A node leaves; its shard ends with its last member. Refused while it is the primary of a shard with slots or with replicas.
     RemoveMember {
         /// Who leaves.
         node: NodeId,
@@ -183,26 +190,26 @@ pub enum TopologyCommand {
         /// The slots; refused when one is owned already.
         slots: SlotSet,
     },
-    /// Leaves slots without owner.
+    /// Leaves slots without owner. Refused when one is being migrated.
     RemoveSlots {
         /// The slots; refused when one is not owned.
         slots: SlotSet,
     },
-    /// Gives slots to the shard of `node`, whoever owned them (`CLUSTER SETSLOT n NODE id`).
+    /// Gives slots to the shard of `node`, whoever owned them (`CLUSTER SETSLOT n NODE id`). Refused when one is being migrated.
     SetSlotOwner {
         /// A member of the new owner.
         node: NodeId,
         /// The slots.
         slots: SlotSet,
     },
-    /// Makes `node` a replica in the shard of `primary`. Refused while `node` is primary of a shard with slots.
+    /// Makes `node` a replica in the shard of `primary`. Refused while `node` is the primary of a shard with slots or with replicas.
     Replicate {
         /// Who becomes a replica.
         node: NodeId,
         /// The shard's primary.
         primary: NodeId,
     },
-    /// Makes `node` the primary of its shard, in the given incarnation only.
+    /// Makes `node` the primary of its shard, in the given incarnation only. Aborts the shard's migrations when that changes anything.
     Promote {
         /// The new primary.
         node: NodeId,
@@ -228,10 +235,88 @@ pub enum TopologyCommand {
     },
 }
 
+/// How new a topology is: of two, the greater one is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version {
+    /// [`Topology::generation`].
+    pub generation: u64,
+    /// [`Topology::founder`].
+    pub founder: NodeId,
+    /// [`Topology::index`].
+    pub index: u64,
+}
+
+impl Version {
+    /// Whether both were decided by the same consensus group.
+    pub fn same_group(&self, other: &Version) -> bool {
+        (self.generation, self.founder) == (other.generation, other.founder)
+    }
+}
+
 impl Topology {
-    /// The shard that owns `slot`.
+    /// The topology of a cluster of one node that owns no slot, as of index 1.
+    pub fn single(cluster: u64, member: Member, incarnation: u64) -> Self {
+        let shard = Shard {
+            primary: member.id,
+            primary_incarnation: incarnation,
+            slots: SlotSet::new(),
+            epoch: 1,
+        };
+        Self {
+            cluster,
+            generation: 1,
+            founder: member.id,
+            index: 1,
+            voters: BTreeSet::from([member.id]),
+            learners: BTreeSet::new(),
+            shards: BTreeMap::from([(member.shard, shard)]),
+            members: BTreeMap::from([(member.id, member)]),
+            migrations: BTreeMap::new(),
+        }
+    }
+
+    /// How new this topology is.
+    pub fn version(&self) -> Version {
+        Version {
+            generation: self.generation,
+            founder: self.founder,
+            index: self.index,
+        }
+    }
+
+    /// The shard that owns `slot`. Looks at every shard; [`View::route`](crate::cluster::View::route) is the fast way.
     pub fn owner(&self, slot: SlotId) -> Option<(ShardId, &Shard)> {
-        let id = self.owners.get(slot.index()).copied().flatten()?;
+        self.shards
+            .iter()
+            .find(|(_, shard)| shard.slots.contains(slot))
+            .map(|(id, shard)| (*id, shard))
+    }
+
+    /// The shard that `node` belongs to.
+    pub fn shard_of(&self, node: NodeId) -> Option<(ShardId, &Shard)> {
+        let id = self.members.get(&node)?.shard;
         self.shards.get(&id).map(|shard| (id, shard))
+    }
+
+    /// The members of a shard, by id.
+    pub fn members_of(&self, shard: ShardId) -> impl Iterator<Item = &Member> {
+        self.members
+            .values()
+            .filter(move |member| member.shard == shard)
+    }
+
+    /// Whether `node` is the primary of its shard.
+    pub fn is_primary(&self, node: NodeId) -> bool {
+        self.shard_of(node)
+            .is_some_and(|(_, shard)| shard.primary == node)
+    }
+
+    /// The slots that some shard owns.
+    pub fn assigned(&self) -> SlotSet {
+        let mut assigned = SlotSet::new();
+        self.shards
+            .values()
+            .for_each(|shard| assigned.union_with(&shard.slots));
+        assigned
     }
 }

@@ -1,0 +1,53 @@
+//! What the node asks of its bus, and what it tells it about itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::topology::TopologyCommand;
+
+/// Something that takes the agreement of other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Commit a change of the topology.
+    Propose(TopologyCommand),
+    /// Bring the node at this bus address and this one into one cluster (`CLUSTER MEET`).
+    Meet {
+        /// IP address.
+        ip: String,
+        /// Bus port.
+        bus_port: u16,
+    },
+    /// Leave the cluster and be a fresh single node (`CLUSTER RESET`).
+    Reset {
+        /// Under another node id.
+        hard: bool,
+    },
+    /// Form a new consensus group with this node as its only voter and make it the primary of its shard (`CLUSTER FAILOVER TAKEOVER`).
+    Takeover,
+}
+
+/// Why a request failed. The text is fit for a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// A rule forbids it.
+    #[error("{0}")]
+    Refused(String),
+    /// No answer in time. The change may still be made later.
+    #[error("Not committed within {0} ms: no leader or no majority of the voters can be reached")]
+    TimedOut(u64),
+    /// The consensus group was re-formed meanwhile, or this node left it. The change may have been made before.
+    #[error("The consensus group was re-formed meanwhile; look at the cluster and try again")]
+    Reformed,
+}
+
+/// What this node tells the others about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalStatus {
+    /// End of the data that this node has: the log's end on a primary, what was applied on a replica. In bytes.
+    pub offset: u64,
+    /// Number of keys.
+    pub keys: u64,
+    /// Number of keys in slots that this node's shard does not own.
+    pub stray_keys: u64,
+    /// Whether it takes part: false while it loads its data or shuts down.
+    pub healthy: bool,
+}

@@ -1,0 +1,307 @@
+//! The topology's invariants under arbitrary commands, and each refusal by example.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn node(number: u8) -> NodeId {
+    NodeId::new([number; 20])
+}
+
+fn shard(number: u8) -> ShardId {
+    ShardId::new([number; 20])
+}
+
+fn migration(number: u8) -> MigrationId {
+    MigrationId::new([number; 20])
+}
+
+fn member(number: u8) -> Member {
+    Member {
+        id: node(number),
+        address: Address {
+            ip: format!("127.0.0.{number}"),
+            port: 6379,
+            bus_port: 16379,
+            hostname: String::new(),
+        },
+        shard: shard(number),
+    }
+}
+
+fn range(first: u16, last: u16) -> SlotSet {
+    (first..=last).filter_map(SlotId::new).collect()
+}
+
+/// Three shards with one member each; the first owns slots 0 to 99, the second 100 to 199, the third none.
+fn three() -> Topology {
+    let mut topology = Topology::single(7, member(1), 11);
+    for number in [2, 3] {
+        let add = TopologyCommand::AddMember {
+            member: member(number),
+            incarnation: 10 + u64::from(number),
+            slots: SlotSet::new(),
+        };
+        topology.apply(topology.index + 1, &add).unwrap();
+    }
+    for (number, slots) in [(1, range(0, 99)), (2, range(100, 199))] {
+        let add = TopologyCommand::AddSlots {
+            node: node(number),
+            slots,
+        };
+        topology.apply(topology.index + 1, &add).unwrap();
+    }
+    topology
+}
+
+fn apply(topology: &mut Topology, command: TopologyCommand) -> Result<(), Refusal> {
+    topology.apply(topology.index + 1, &command)
+}
+
+fn any_slots() -> impl Strategy<Value = SlotSet> {
+    (0u16..30, 0u16..8).prop_map(|(first, length)| range(first, first + length))
+}
+
+fn any_command() -> impl Strategy<Value = TopologyCommand> {
+    let number = 1u8..6;
+    prop_oneof![
+        (number.clone(), number.clone(), any_slots()).prop_map(|(id, home, slots)| {
+            TopologyCommand::AddMember {
+                member: Member {
+                    shard: shard(home),
+                    ..member(id)
+                },
+                incarnation: 1,
+                slots,
+            }
+        }),
+        number
+            .clone()
+            .prop_map(|n| TopologyCommand::RemoveMember { node: node(n) }),
+        number.clone().prop_map(|n| TopologyCommand::SetAddress {
+            node: node(n),
+            address: member(n + 100).address
+        }),
+        (number.clone(), any_slots()).prop_map(|(n, slots)| TopologyCommand::AddSlots {
+            node: node(n),
+            slots
+        }),
+        any_slots().prop_map(|slots| TopologyCommand::RemoveSlots { slots }),
+        (number.clone(), any_slots()).prop_map(|(n, slots)| TopologyCommand::SetSlotOwner {
+            node: node(n),
+            slots
+        }),
+        (number.clone(), number.clone()).prop_map(|(a, b)| TopologyCommand::Replicate {
+            node: node(a),
+            primary: node(b)
+        }),
+        (number.clone(), 1u64..4).prop_map(|(n, incarnation)| TopologyCommand::Promote {
+            node: node(n),
+            incarnation
+        }),
+        (number.clone(), number.clone(), number.clone(), any_slots()).prop_map(
+            |(id, source, target, slots)| TopologyCommand::BeginMigration {
+                id: migration(id),
+                migration: Migration {
+                    source: shard(source),
+                    target: shard(target),
+                    slots
+                },
+            }
+        ),
+        number
+            .clone()
+            .prop_map(|n| TopologyCommand::CompleteMigration { id: migration(n) }),
+        number.prop_map(|n| TopologyCommand::AbortMigration { id: migration(n) }),
+    ]
+}
+
+fn check(topology: &Topology) {
+    let mut owned = SlotSet::new();
+    for (id, shard) in &topology.shards {
+        assert!(!owned.intersects(&shard.slots), "a slot has two owners");
+        owned.union_with(&shard.slots);
+        assert_eq!(
+            topology.members.get(&shard.primary).map(|m| m.shard),
+            Some(*id),
+            "the primary is a member of its shard"
+        );
+        assert!(shard.epoch <= topology.index);
+    }
+    assert!(!topology.members.is_empty());
+    for member in topology.members.values() {
+        assert!(topology.shards.contains_key(&member.shard));
+    }
+    let mut moving = SlotSet::new();
+    for migration in topology.migrations.values() {
+        assert_ne!(migration.source, migration.target);
+        assert!(topology.shards.contains_key(&migration.target));
+        let source = topology.shards.get(&migration.source).unwrap();
+        assert!(source.slots.is_superset(&migration.slots));
+        assert!(!moving.intersects(&migration.slots), "a slot moves twice");
+        moving.union_with(&migration.slots);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_invariants_hold_after_any_commands(commands in vec(any_command(), 0..40)) {
+        let mut topology = Topology::single(7, member(1), 1);
+        let mut twin = topology.clone();
+        for (offset, command) in commands.iter().enumerate() {
+            let index = 2 + offset as u64;
+            let before = topology.clone();
+            let outcome = topology.apply(index, command);
+            prop_assert_eq!(&outcome, &twin.apply(index, command), "apply is deterministic");
+            prop_assert_eq!(&topology, &twin);
+            if outcome.is_err() {
+                prop_assert_eq!(&topology, &Topology { index, ..before }, "a refusal changes only the index");
+            }
+            check(&topology);
+        }
+        let bytes = postcard::to_stdvec(&topology).unwrap();
+        prop_assert_eq!(postcard::from_bytes::<Topology>(&bytes).unwrap(), topology);
+    }
+}
+
+#[test]
+fn a_slot_is_given_away_only_once() {
+    let mut topology = three();
+    let add = |number, slots| TopologyCommand::AddSlots {
+        node: node(number),
+        slots,
+    };
+    assert_eq!(
+        apply(&mut topology, add(3, range(199, 300))).map_err(|r| r.to_string()),
+        Err("Slot 199 is already busy".to_owned())
+    );
+    apply(&mut topology, add(3, range(200, 300))).unwrap();
+    assert_eq!(topology.shards[&shard(3)].epoch, topology.index);
+    assert_eq!(
+        topology.owner(SlotId::new(250).unwrap()).unwrap().0,
+        shard(3)
+    );
+}
+
+#[test]
+fn a_primary_that_is_needed_neither_leaves_nor_becomes_a_replica() {
+    let mut topology = three();
+    let remove = TopologyCommand::RemoveMember { node: node(1) };
+    let follow = |a, b| TopologyCommand::Replicate {
+        node: node(a),
+        primary: node(b),
+    };
+    assert_eq!(
+        apply(&mut topology, remove),
+        Err(Refusal::HasSlots(node(1)))
+    );
+    assert_eq!(
+        apply(&mut topology, follow(1, 2)),
+        Err(Refusal::HasSlots(node(1)))
+    );
+    apply(&mut topology, follow(3, 1)).unwrap();
+    assert!(
+        !topology.shards.contains_key(&shard(3)),
+        "its old shard ended"
+    );
+    assert_eq!(
+        apply(&mut topology, follow(2, 3)),
+        Err(Refusal::NotPrimary(node(3)))
+    );
+    let free = TopologyCommand::RemoveSlots {
+        slots: range(0, 99),
+    };
+    apply(&mut topology, free).unwrap();
+    assert_eq!(
+        apply(
+            &mut topology,
+            TopologyCommand::RemoveMember { node: node(1) }
+        ),
+        Err(Refusal::HasReplicas(node(1)))
+    );
+    apply(
+        &mut topology,
+        TopologyCommand::RemoveMember { node: node(3) },
+    )
+    .unwrap();
+    apply(
+        &mut topology,
+        TopologyCommand::RemoveMember { node: node(1) },
+    )
+    .unwrap();
+    assert_eq!(
+        apply(
+            &mut topology,
+            TopologyCommand::RemoveMember { node: node(2) }
+        ),
+        Err(Refusal::HasSlots(node(2)))
+    );
+}
+
+#[test]
+fn a_promotion_aborts_the_migrations_of_its_shard() {
+    let mut topology = three();
+    let begin = TopologyCommand::BeginMigration {
+        id: migration(1),
+        migration: Migration {
+            source: shard(1),
+            target: shard(3),
+            slots: range(0, 9),
+        },
+    };
+    apply(&mut topology, begin).unwrap();
+    let promote = |incarnation| TopologyCommand::Promote {
+        node: node(3),
+        incarnation,
+    };
+    apply(&mut topology, promote(13)).unwrap();
+    assert_eq!(topology.migrations.len(), 1, "nothing changed");
+    apply(&mut topology, promote(14)).unwrap();
+    assert!(topology.migrations.is_empty());
+    assert_eq!(
+        apply(&mut topology, promote(13)),
+        Err(Refusal::StaleIncarnation(node(3)))
+    );
+}
+
+#[test]
+fn a_migration_changes_the_owner_at_once() {
+    let mut topology = three();
+    let begin = |id, first, last| TopologyCommand::BeginMigration {
+        id: migration(id),
+        migration: Migration {
+            source: shard(1),
+            target: shard(3),
+            slots: range(first, last),
+        },
+    };
+    apply(&mut topology, begin(1, 0, 9)).unwrap();
+    let busy = Refusal::SlotMigrating {
+        slot: SlotId::new(5).unwrap(),
+        migration: migration(1),
+    };
+    assert_eq!(apply(&mut topology, begin(2, 5, 12)), Err(busy.clone()));
+    let take = TopologyCommand::SetSlotOwner {
+        node: node(2),
+        slots: range(5, 5),
+    };
+    assert_eq!(apply(&mut topology, take), Err(busy));
+    assert_eq!(
+        apply(&mut topology, begin(2, 99, 100)),
+        Err(Refusal::NotOwner {
+            slot: SlotId::new(100).unwrap(),
+            shard: shard(1)
+        })
+    );
+    apply(
+        &mut topology,
+        TopologyCommand::CompleteMigration { id: migration(1) },
+    )
+    .unwrap();
+    assert_eq!(topology.shards[&shard(3)].slots, range(0, 9));
+    assert_eq!(topology.shards[&shard(1)].slots, range(10, 99));
+    check(&topology);
+}
