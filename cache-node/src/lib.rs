@@ -4,5 +4,7 @@
 
 pub mod bus;
 pub mod cluster;
+pub mod migration;
+pub mod replication;
 pub mod slot;
 pub mod topology;

@@ -1,0 +1,264 @@
+//! A model store with random writes between the steps must end equal at the receiver.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::{Budget, Overrun, Record, Scope, Source, Walk};
+use crate::replication::frame::decode;
+use crate::replication::receive::{Outcome, ReceiveError, Receiver, Sink};
+use crate::slot::{SlotId, SlotSet};
+
+/// Slots of the model; key `k` lives in slot `k mod SLOTS`.
+const SLOTS: u16 = 6;
+
+type Data = BTreeMap<u8, Vec<u8>>;
+
+fn slot_of(key: u8) -> SlotId {
+    SlotId::new(u16::from(key) % SLOTS).expect("small")
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    data: Data,
+    /// Scope, start, payload. Every record takes 10 bytes of log.
+    log: Vec<(Scope, Vec<u8>)>,
+    dropped: usize,
+}
+
+const RECORD_LEN: u64 = 10;
+
+/// Effects of the model: `[0, key, bytes...]` sets, `[1, key, byte]` appends (so that a record applied twice shows), `[2, key]` deletes.
+fn execute(data: &mut Data, effect: &[u8]) {
+    match effect {
+        [0, key, value @ ..] => {
+            data.insert(*key, value.to_vec());
+        }
+        [1, key, byte] => data.entry(*key).or_default().push(*byte),
+        [2, key] => {
+            data.remove(key);
+        }
+        _ => panic!("no such effect {effect:?}"),
+    }
+}
+
+struct ModelSource(RefCell<Model>);
+
+impl ModelSource {
+    fn write(&self, operation: &Operation) {
+        let mut model = self.0.borrow_mut();
+        let (scope, effect) = match *operation {
+            Operation::Set(key, value) => (Scope::Slot(slot_of(key)), vec![0, key, value]),
+            Operation::Append(key, byte) => (Scope::Slot(slot_of(key)), vec![1, key, byte]),
+            Operation::Delete(key) => (Scope::Slot(slot_of(key)), vec![2, key]),
+            Operation::FlushSlot(key) => {
+                model
+                    .data
+                    .retain(|other, _| slot_of(*other) != slot_of(key));
+                (Scope::Emptied(slot_of(key)), Vec::new())
+            }
+            Operation::FlushAll => {
+                model.data.clear();
+                (Scope::AllEmptied, Vec::new())
+            }
+            Operation::Step => return,
+        };
+        if !effect.is_empty() {
+            execute(&mut model.data, &effect);
+        }
+        model.log.push((scope, effect));
+    }
+}
+
+impl Source for ModelSource {
+    fn end(&self) -> u64 {
+        self.0.borrow().log.len() as u64 * RECORD_LEN
+    }
+
+    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> (u64, u64) {
+        let mut keys = 0;
+        for (key, value) in &self.0.borrow().data {
+            if slot_of(*key) == slot {
+                let mut effect = vec![0, *key];
+                effect.extend_from_slice(value);
+                entry(&framed(&effect));
+                keys += 1;
+            }
+        }
+        (self.end(), keys)
+    }
+
+    fn read(
+        &self,
+        cursor: u64,
+        limit: usize,
+        visit: &mut dyn FnMut(Record<'_>),
+    ) -> Result<u64, Overrun> {
+        let model = self.0.borrow();
+        let first = (cursor / RECORD_LEN) as usize;
+        if first < model.dropped {
+            let behind = self.end() - cursor;
+            return Err(Overrun { behind });
+        }
+        let last = (first + limit / RECORD_LEN as usize).min(model.log.len());
+        for (index, (scope, effect)) in model.log.iter().enumerate().take(last).skip(first) {
+            let payload = framed(effect);
+            visit(Record {
+                scope: *scope,
+                start: index as u64 * RECORD_LEN,
+                end: (index as u64 + 1) * RECORD_LEN,
+                payload: &payload,
+            });
+        }
+        Ok(last as u64 * RECORD_LEN)
+    }
+}
+
+/// Effects are self-delimiting, as RESP commands are.
+fn framed(effect: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![effect.len() as u8];
+    bytes.extend_from_slice(effect);
+    bytes
+}
+
+struct ModelSink(Data);
+
+impl Sink for ModelSink {
+    fn clear(&mut self, slot: SlotId) {
+        self.0.retain(|key, _| slot_of(*key) != slot);
+    }
+
+    fn execute(&mut self, slot: SlotId, mut effects: &[u8]) -> Result<(), ReceiveError> {
+        while let Some((length, rest)) = effects.split_first() {
+            let (effect, rest) = rest.split_at(usize::from(*length));
+            assert_eq!(slot_of(effect[1]), slot);
+            execute(&mut self.0, effect);
+            effects = rest;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Set(u8, u8),
+    Append(u8, u8),
+    Delete(u8),
+    FlushSlot(u8),
+    FlushAll,
+    Step,
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let key = 0u8..24;
+    prop_oneof![
+        4 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Operation::Set(key, value)),
+        6 => (key.clone(), any::<u8>()).prop_map(|(key, byte)| Operation::Append(key, byte)),
+        2 => key.clone().prop_map(Operation::Delete),
+        1 => key.prop_map(Operation::FlushSlot),
+        1 => Just(Operation::FlushAll),
+        6 => Just(Operation::Step),
+    ]
+}
+
+fn deliver(wire: &mut BytesMut, receiver: &mut Receiver, sink: &mut ModelSink) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    while let Some(frame) = decode(wire).expect("our own frames") {
+        outcomes.push(receiver.receive(&frame, sink).expect("our own stream"));
+    }
+    outcomes
+}
+
+fn slots_of(numbers: impl IntoIterator<Item = u16>) -> SlotSet {
+    numbers.into_iter().filter_map(SlotId::new).collect()
+}
+
+const SMALL: Budget = Budget {
+    walk_bytes: 1,
+    walk_slots: 1,
+    log_bytes: 3 * RECORD_LEN as usize,
+};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_receiver_ends_equal_whatever_is_written_between_the_steps(
+        moving in proptest::collection::btree_set(0..SLOTS, 0..=SLOTS as usize),
+        before in proptest::collection::vec(any_operation(), 0..30),
+        during in proptest::collection::vec(any_operation(), 0..150),
+        stale in proptest::collection::btree_map(0u8..24, proptest::collection::vec(any::<u8>(), 0..3), 0..10),
+    ) {
+        let slots = slots_of(moving);
+        let source = ModelSource(RefCell::default());
+        before.iter().for_each(|operation| source.write(operation));
+        let mut walk = Walk::new(slots.clone(), source.end());
+        let mut receiver = Receiver::new(slots.clone());
+        let mut sink = ModelSink(stale.into_iter().filter(|(key, _)| slots.contains(slot_of(*key))).collect());
+        let mut wire = BytesMut::new();
+        let mut states: BTreeMap<u64, Data> = BTreeMap::new();
+        let moved = |source: &ModelSource| -> Data {
+            source.0.borrow().data.iter().filter(|(key, _)| slots.contains(slot_of(**key))).map(|(k, v)| (*k, v.clone())).collect()
+        };
+        for operation in &during {
+            states.insert(source.end(), moved(&source));
+            match operation {
+                Operation::Step => {
+                    walk.step(&source, SMALL, &mut wire).expect("log is kept");
+                    deliver(&mut wire, &mut receiver, &mut sink);
+                    if receiver.is_synced() {
+                        // The state of every acknowledged offset is exact, not only the last one.
+                        prop_assert_eq!(receiver.applied(), walk.cursor());
+                        let now = moved(&source);
+                        prop_assert_eq!(states.get(&receiver.applied()).unwrap_or(&now), &sink.0);
+                    }
+                }
+                write => source.write(write),
+            }
+        }
+        while walk.has_work(&source) {
+            walk.step(&source, SMALL, &mut wire).expect("log is kept");
+        }
+        deliver(&mut wire, &mut receiver, &mut sink);
+        prop_assert!(receiver.is_synced());
+        prop_assert_eq!(receiver.applied(), source.end());
+        prop_assert_eq!(moved(&source), sink.0);
+    }
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_told_how_far_it_is_behind() {
+    let source = ModelSource(RefCell::default());
+    let mut walk = Walk::new(slots_of(0..SLOTS), source.end());
+    (0..20).for_each(|key| source.write(&Operation::Set(key, 1)));
+    source.0.borrow_mut().dropped = 5;
+    let mut wire = BytesMut::new();
+    let result = walk.step(&source, SMALL, &mut wire);
+    assert_eq!(result, Err(Overrun { behind: 200 }));
+}
+
+#[test]
+fn an_empty_set_of_slots_is_synced_at_once() {
+    let source = ModelSource(RefCell::default());
+    let mut walk = Walk::new(SlotSet::new(), 0);
+    let mut wire = BytesMut::new();
+    walk.step(&source, SMALL, &mut wire).expect("empty log");
+    assert!(walk.is_synced());
+    assert!(!walk.has_work(&source));
+}
+
+#[test]
+fn data_for_a_slot_that_was_not_announced_is_refused() {
+    let mut receiver = Receiver::new(slots_of([1]));
+    let mut sink = ModelSink(Data::new());
+    let mut wire = BytesMut::new();
+    let foreign = SlotId::new(2).expect("small");
+    super::frame::encode(&mut wire, super::Kind::Slot, foreign, 0, &[]);
+    let frame = decode(&mut wire).expect("valid").expect("whole");
+    assert_eq!(
+        receiver.receive(&frame, &mut sink),
+        Err(ReceiveError::Foreign(foreign))
+    );
+}
