@@ -216,6 +216,17 @@ pub enum TopologyCommand {
         /// Its present incarnation.
         incarnation: u64,
     },
+    /// [`TopologyCommand::Promote`] under a condition: refused when the shard's epoch is another. Raises the epoch even when `node` is the
+    /// primary already, so of two such entries with the same epoch exactly one takes effect: a primary that has paused for a hand-over
+    /// names itself to end it, and then knows that no late promotion will follow.
+    HandOver {
+        /// The new primary.
+        node: NodeId,
+        /// Its present incarnation.
+        incarnation: u64,
+        /// The shard's epoch that the hand-over started from.
+        epoch: u64,
+    },
     /// Announces a migration. Refused when a slot is not owned by the source or moves already.
     BeginMigration {
         /// The migration's id.

@@ -71,6 +71,9 @@ pub enum Refusal {
     /// A later incarnation of the node is the primary already.
     #[error("A later incarnation of node {0} is the primary already")]
     StaleIncarnation(NodeId),
+    /// The shard changed since the hand-over started.
+    #[error("The shard changed in the meantime; its epoch is {0}")]
+    StaleHandOver(u64),
     /// Source and target of a migration are the same shard.
     #[error("The slots are owned by the target shard already")]
     SameShard,
@@ -97,6 +100,11 @@ impl Topology {
             TopologyCommand::SetSlotOwner { node, slots } => self.set_slot_owner(*node, slots),
             TopologyCommand::Replicate { node, primary } => self.replicate(*node, *primary),
             TopologyCommand::Promote { node, incarnation } => self.promote(*node, *incarnation),
+            TopologyCommand::HandOver {
+                node,
+                incarnation,
+                epoch,
+            } => self.hand_over(*node, *incarnation, *epoch),
             TopologyCommand::BeginMigration { id, migration } => {
                 self.begin_migration(*id, migration)
             }
@@ -220,6 +228,19 @@ impl Topology {
         shard.primary_incarnation = incarnation;
         shard.epoch = index;
         self.abort_migrations_of(id);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, node: NodeId, incarnation: u64, epoch: u64) -> Result<(), Refusal> {
+        let id = self.shard_id(node)?;
+        let index = self.index;
+        if self.shards[&id].epoch != epoch {
+            return Err(Refusal::StaleHandOver(self.shards[&id].epoch));
+        }
+        self.promote(node, incarnation)?;
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.epoch = index;
+        }
         Ok(())
     }
 

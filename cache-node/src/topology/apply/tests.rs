@@ -96,6 +96,13 @@ fn any_command() -> impl Strategy<Value = TopologyCommand> {
             node: node(a),
             primary: node(b)
         }),
+        (number.clone(), 1u64..4, 1u64..20).prop_map(|(n, incarnation, epoch)| {
+            TopologyCommand::HandOver {
+                node: node(n),
+                incarnation,
+                epoch,
+            }
+        }),
         (number.clone(), 1u64..4).prop_map(|(n, incarnation)| TopologyCommand::Promote {
             node: node(n),
             incarnation
@@ -265,6 +272,34 @@ fn a_promotion_aborts_the_migrations_of_its_shard() {
         apply(&mut topology, promote(13)),
         Err(Refusal::StaleIncarnation(node(3)))
     );
+}
+
+#[test]
+fn of_two_hand_overs_from_the_same_epoch_only_one_takes_effect() {
+    for first_is_replica in [true, false] {
+        let mut topology = three();
+        let join = TopologyCommand::Replicate {
+            node: node(3),
+            primary: node(1),
+        };
+        apply(&mut topology, join).unwrap();
+        let epoch = topology.shards[&shard(1)].epoch;
+        let to = |number, incarnation| TopologyCommand::HandOver {
+            node: node(number),
+            incarnation,
+            epoch,
+        };
+        let (replica, myself) = (to(3, 13), to(1, 11));
+        let (first, second, winner) = if first_is_replica {
+            (replica, myself, node(3))
+        } else {
+            (myself, replica, node(1))
+        };
+        apply(&mut topology, first).unwrap();
+        let refusal = apply(&mut topology, second);
+        assert!(matches!(refusal, Err(Refusal::StaleHandOver(_))));
+        assert_eq!(topology.shards[&shard(1)].primary, winner);
+    }
 }
 
 #[test]
