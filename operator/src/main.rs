@@ -1,2 +1,8 @@
 //! The operator binary.
-fn main() {}
+
+fn main() {
+    match cache_operator::api::crd_yaml() {
+        Ok(yaml) => print!("{yaml}"),
+        Err(error) => eprintln!("{error}"),
+    }
+}

@@ -1,0 +1,94 @@
+//! The nodes' configuration file.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+
+use super::metadata;
+use crate::api::CacheCluster;
+use crate::names;
+
+/// Name of the configuration file in the ConfigMap and, below [`DIRECTORY`], in the pods.
+pub(super) const FILE: &str = "cache-node.conf";
+/// Where the ConfigMap is mounted.
+pub(super) const DIRECTORY: &str = "/etc/cache-node";
+
+pub(super) fn config_map(cluster: &CacheCluster) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(cluster, names::config(&cluster.name_any()), None),
+        data: Some(BTreeMap::from([(FILE.to_owned(), file(cluster))])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The directives that are the same for all pods; addresses are given as flags.
+fn file(cluster: &CacheCluster) -> String {
+    let mut directives = BTreeMap::from([
+        ("port".to_owned(), names::CLIENT_PORT.to_string()),
+        ("cluster-enabled".to_owned(), "yes".to_owned()),
+        ("cluster-port".to_owned(), names::BUS_PORT.to_string()),
+        ("metrics-port".to_owned(), names::HTTP_PORT.to_string()),
+        (
+            "maxmemory-policy".to_owned(),
+            cluster.spec.memory.eviction_policy.directive().to_owned(),
+        ),
+    ]);
+    if let Some(bytes) = max_memory(cluster) {
+        directives.insert("maxmemory".to_owned(), bytes.to_string());
+    }
+    if let Some(cores) = &cluster.spec.resources.limits.cpu {
+        let threads = cores.value().unwrap_or(1).max(1);
+        directives.insert("threads".to_owned(), threads.to_string());
+    }
+    directives.extend(cluster.spec.config.clone());
+    let mut text = String::new();
+    for (name, value) in directives {
+        let _ = writeln!(text, "{name} {value}");
+    }
+    text
+}
+
+/// Bytes that keys may use in each pod: the user's share of the memory limit.
+fn max_memory(cluster: &CacheCluster) -> Option<u64> {
+    let limit = cluster.spec.resources.limits.memory.as_ref()?.value()?;
+    let percent = u64::try_from(cluster.spec.memory.max_memory_percent).ok()?;
+    Some((u128::from(limit) * u128::from(percent) / 100) as u64)
+}
+
+/// A digest of the configuration for the pod template, so that a change shows as a new revision (FNV-1a, 64 bits).
+pub(super) fn hash(config: &ConfigMap) -> String {
+    let text = config
+        .data
+        .iter()
+        .flat_map(BTreeMap::values)
+        .flat_map(|text| text.bytes());
+    let digest = text.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{digest:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::cluster;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn maxmemory_is_the_share_of_the_limit() {
+        let cluster = cluster(&json!({
+            "resources": {"limits": {"memory": "1Gi"}}, "memory": {"maxMemoryPercent": 50}}));
+        assert!(file(&cluster).contains("maxmemory 536870912\n"));
+    }
+
+    #[test]
+    fn the_users_directives_are_taken_over() {
+        let cluster = cluster(
+            &json!({"config": {"threads": "3"}, "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}),
+        );
+        assert!(file(&cluster).contains("threads 3\n"));
+        assert_eq!(file(&cluster).matches("threads").count(), 1);
+    }
+}
