@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The playground and what the end-to-end tests share.
+
+pub mod chart;
