@@ -37,7 +37,10 @@ impl Ledger {
     /// A ledger of `keys` keys without a write.
     #[must_use]
     pub fn new(keys: usize) -> Self {
-        Self { entries: vec![Entry::default(); keys], acknowledgements: 0 }
+        Self {
+            entries: vec![Entry::default(); keys],
+            acknowledgements: 0,
+        }
     }
 
     /// How many keys it has.
@@ -80,7 +83,10 @@ impl Ledger {
     /// Judges what a read of `key` found when no write to it was under way.
     #[must_use]
     pub fn judge(&self, key: usize, found: Option<u64>) -> Verdict {
-        let Entry { issued, acknowledged } = self.entries[key];
+        let Entry {
+            issued,
+            acknowledged,
+        } = self.entries[key];
         let found = found.unwrap_or(0);
         if found > issued {
             Verdict::Alien

@@ -208,3 +208,23 @@ fn a_missing_service_account_name_is_refused_by_the_template_too() {
     );
 }
 
+#[test]
+fn the_charts_crds_are_the_generated_ones() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |folder: &str| -> BTreeMap<_, _> {
+        std::fs::read_dir(format!("{root}/{folder}"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                (
+                    path.file_name().unwrap().to_owned(),
+                    std::fs::read_to_string(&path).unwrap(),
+                )
+            })
+            .collect()
+    };
+    assert!(
+        read("crds") == read("charts/evenkeel/crds"),
+        "copy crds/* to charts/evenkeel/crds/"
+    );
+}
