@@ -1,5 +1,9 @@
 //! The playground and what the end-to-end tests share.
 
+pub mod caches;
 pub mod chart;
+pub mod demo;
+pub mod faults;
 pub mod ledger;
 pub mod load;
+pub mod nodes;
