@@ -78,15 +78,15 @@ fn slot(value: &Value) -> Result<SlotId> {
 /// How many slots another primary owns now.
 #[must_use]
 pub fn moved(before: &Owners, after: &Owners) -> usize {
-    let now = |slot, address| {
-        after
-            .get(address)
-            .is_some_and(|slots: &SlotSet| slots.contains(slot))
-    };
-    let moved = |(address, slots): (&String, &SlotSet)| {
-        slots.iter().filter(|slot| !now(*slot, address)).count()
-    };
-    before.iter().map(moved).sum()
+    let mut moved = 0;
+    for (address, slots) in before {
+        let mut gone = slots.clone();
+        if let Some(kept) = after.get(address) {
+            gone.subtract(kept);
+        }
+        moved += gone.len();
+    }
+    moved
 }
 
 /// The process that answers at `address`. Only meaningful where nodes run on this machine.
