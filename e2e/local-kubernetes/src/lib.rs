@@ -1,4 +1,26 @@
-//! A small local Kubernetes for tests and the playground: API server, controllers and a process node agent.
+//! A small local Kubernetes for tests and the playground.
+//!
+//! Three layers: the pure [`store`], the `api` on top of it, and clients of that API (built-in controllers and a node
+//! agent). [`Server`] is the handle: it gives in-process clients and serves kubectl over TLS.
 
+mod api;
+pub mod audit;
+mod bootstrap;
+pub mod clock;
+mod custom;
+pub mod faults;
+pub mod logs;
+pub mod object;
+pub mod registry;
 pub mod schema;
+pub mod selector;
+pub mod server;
+mod state;
+pub mod store;
+pub mod user;
 pub mod validation;
+
+pub use crate::{
+    server::{Options, Server},
+    user::User,
+};

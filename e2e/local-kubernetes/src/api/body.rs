@@ -1,0 +1,111 @@
+//! Reading request bodies: JSON or YAML into an object of the expected kind.
+
+use axum::body::Body;
+use serde_json::Value;
+
+use super::{call::Call, error::ApiError};
+use crate::registry::Resource;
+
+/// Largest body that is taken, as in Kubernetes (3 MiB).
+const LIMIT: usize = 3 * 1024 * 1024;
+
+/// Collects a body.
+///
+/// # Errors
+/// 413-like refusal as 400 if it is too large or breaks off.
+pub(super) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+    let bytes = axum::body::to_bytes(body, LIMIT).await;
+    bytes
+        .map(Vec::from)
+        .map_err(|error| ApiError::bad_request(format!("cannot read the request body: {error}")))
+}
+
+/// Parses the body of a POST or PUT and checks its kind.
+///
+/// # Errors
+/// 400 or 415 in Kubernetes's wording.
+pub(super) fn object(call: &Call, body: &[u8]) -> Result<Value, ApiError> {
+    let resource = &call.resource;
+    let value = parse(&call.media_type, body, &resource.kind)?;
+    check_kind(resource, &value)?;
+    Ok(value)
+}
+
+/// Parses JSON or YAML.
+///
+/// # Errors
+/// 415 for other media types, 400 for malformed text.
+pub(super) fn parse(media_type: &str, body: &[u8], kind: &str) -> Result<Value, ApiError> {
+    match media_type {
+        "application/json" => {
+            serde_json::from_slice(body).map_err(|error| malformed(body, kind, &json_error(&error)))
+        }
+        "application/yaml" => {
+            serde_yaml::from_slice(body).map_err(|error| malformed(body, kind, &error.to_string()))
+        }
+        _ => Err(ApiError::unsupported_media_type(
+            "application/json, application/yaml",
+        )),
+    }
+}
+
+fn malformed(body: &[u8], kind: &str, why: &str) -> ApiError {
+    let text = String::from_utf8_lossy(body);
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({text})"
+    ))
+}
+
+/// The text with which Go's JSON decoder would refuse.
+fn json_error(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        "unexpected end of JSON input".into()
+    } else {
+        error.to_string()
+    }
+}
+
+/// Whether the body is an object of the resource's kind. A built-in kind may leave both fields out.
+fn check_kind(resource: &Resource, value: &Value) -> Result<(), ApiError> {
+    if !value.is_object() {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {})",
+            resource.kind
+        )));
+    }
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let api_version = value["apiVersion"].as_str().unwrap_or_default();
+    if resource.custom.is_none() {
+        let kind_matches = kind.is_empty() || kind == resource.kind;
+        if kind_matches && (api_version.is_empty() || api_version == resource.api_version()) {
+            return Ok(());
+        }
+        return Err(wrong_kind(resource, api_version, kind));
+    }
+    if kind.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "Object 'Kind' is missing in '{value}'"
+        )));
+    }
+    if kind != resource.kind || api_version != resource.api_version() {
+        let (expected, found) = (resource.api_version(), &resource.kind);
+        let message = format!(
+            "the API version in the data ({api_version}) or the kind ({kind}) does not match the expected {expected}, Kind={found}"
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(())
+}
+
+fn wrong_kind(resource: &Resource, api_version: &str, kind: &str) -> ApiError {
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let internal = if resource.group.is_empty() {
+        "core"
+    } else {
+        resource.group.split('.').next().unwrap_or_default()
+    };
+    let expected = &resource.kind;
+    ApiError::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {expected}: converting ({version}.{kind}) to ({internal}.{expected}): unknown conversion"
+    ))
+}
