@@ -9,6 +9,7 @@ mod bootstrap;
 pub mod clock;
 mod custom;
 pub mod faults;
+pub mod fields;
 pub mod logs;
 pub mod object;
 pub mod registry;
