@@ -18,6 +18,7 @@ pub mod selector;
 pub mod server;
 mod state;
 pub mod store;
+pub mod strategic;
 pub mod user;
 pub mod validation;
 
