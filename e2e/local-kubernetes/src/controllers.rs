@@ -44,15 +44,29 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { node_grace: Duration::from_secs(20), max_toleration: None, root_ca: String::new() }
+        Self {
+            node_grace: Duration::from_secs(20),
+            max_toleration: None,
+            root_ca: String::new(),
+        }
     }
 }
 
 /// Runs all controllers until `shutdown`; returns when they have all stopped.
 pub async fn run(client: Client, options: Options, shutdown: CancellationToken) {
     let clock = Clock::start();
-    let recorder = Recorder::new(client.clone(), clock.clone(), "kube-controller-manager", None);
-    let context = Arc::new(Context { client, clock, recorder, options });
+    let recorder = Recorder::new(
+        client.clone(),
+        clock.clone(),
+        "kube-controller-manager",
+        None,
+    );
+    let context = Arc::new(Context {
+        client,
+        clock,
+        recorder,
+        options,
+    });
     let mut tasks = JoinSet::new();
     tasks.spawn(accounts::run(context.clone(), shutdown.clone()));
     tasks.spawn(claims::run(context.clone(), shutdown.clone()));

@@ -42,49 +42,114 @@ pub struct Recorder {
 
 impl Recorder {
     /// A recorder for a component, such as `kubelet`, on a host (none for controllers).
-    pub fn new(client: Client, clock: Clock, component: &'static str, host: Option<String>) -> Self {
-        Self { client, clock, component, host, remembered: Arc::default() }
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        component: &'static str,
+        host: Option<String>,
+    ) -> Self {
+        Self {
+            client,
+            clock,
+            component,
+            host,
+            remembered: Arc::default(),
+        }
     }
 
     /// Reports something expected.
-    pub async fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: &str) {
-        self.record(object.object_ref(&()), "Normal", reason, message).await;
+    pub async fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &str,
+        message: &str,
+    ) {
+        self.record(object.object_ref(&()), "Normal", reason, message)
+            .await;
     }
 
     /// Reports something that needs attention.
-    pub async fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: &str) {
-        self.record(object.object_ref(&()), "Warning", reason, message).await;
+    pub async fn warning<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &str,
+        message: &str,
+    ) {
+        self.record(object.object_ref(&()), "Warning", reason, message)
+            .await;
     }
 
     /// Reports about any object, or a part of one (`fieldPath`).
-    pub async fn record(&self, regarding: ObjectReference, type_: &'static str, reason: &str, message: &str) {
+    pub async fn record(
+        &self,
+        regarding: ObjectReference,
+        type_: &'static str,
+        reason: &str,
+        message: &str,
+    ) {
         let message = truncated(message);
-        let namespace = regarding.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
-        let key: Key = (regarding.uid.clone().unwrap_or_default(), type_, reason.into(), message.into());
+        let namespace = regarding
+            .namespace
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".into());
+        let key: Key = (
+            regarding.uid.clone().unwrap_or_default(),
+            type_,
+            reason.into(),
+            message.into(),
+        );
         let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
         let now = self.clock.now();
-        let repeat = self.remembered.lock().get_mut(&key).filter(|known| now.duration_since(known.last) < AGGREGATION).map(|known| {
-            known.count += 1;
-            known.last = now;
-            (known.name.clone(), known.count)
-        });
+        let repeat = self
+            .remembered
+            .lock()
+            .get_mut(&key)
+            .filter(|known| now.duration_since(known.last) < AGGREGATION)
+            .map(|known| {
+                known.count += 1;
+                known.last = now;
+                (known.name.clone(), known.count)
+            });
         if let Some((name, count)) = repeat {
             let patch = json!({"count": count, "lastTimestamp": Time(now)});
-            match events.patch(&name, &self.patch_params(), &Patch::Merge(&patch)).await {
+            match events
+                .patch(&name, &self.patch_params(), &Patch::Merge(&patch))
+                .await
+            {
                 Ok(_) => return,
                 Err(error) => tracing::debug!(%error, name, "could not count an event"),
             }
         }
         let event = self.event(regarding, type_, reason, message, now);
         let name = event.metadata.name.clone().unwrap_or_default();
-        match events.create(&PostParams { field_manager: Some(self.component.into()), ..PostParams::default() }, &event).await {
-            Ok(_) => self.remember(key, Remembered { name, count: 1, last: now }),
+        match events
+            .create(
+                &PostParams {
+                    field_manager: Some(self.component.into()),
+                    ..PostParams::default()
+                },
+                &event,
+            )
+            .await
+        {
+            Ok(_) => self.remember(
+                key,
+                Remembered {
+                    name,
+                    count: 1,
+                    last: now,
+                },
+            ),
             Err(error) => tracing::debug!(%error, reason, "could not write an event"),
         }
     }
 
     fn patch_params(&self) -> PatchParams {
-        PatchParams { field_manager: Some(self.component.into()), ..PatchParams::default() }
+        PatchParams {
+            field_manager: Some(self.component.into()),
+            ..PatchParams::default()
+        }
     }
 
     fn remember(&self, key: Key, event: Remembered) {
@@ -95,9 +160,20 @@ impl Recorder {
         remembered.insert(key, event);
     }
 
-    fn event(&self, regarding: ObjectReference, type_: &str, reason: &str, message: &str, now: Timestamp) -> Event {
+    fn event(
+        &self,
+        regarding: ObjectReference,
+        type_: &str,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> Event {
         let subject = regarding.name.as_deref().unwrap_or("cluster");
-        let namespace = regarding.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
+        let namespace = regarding
+            .namespace
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".into());
         Event {
             metadata: ObjectMeta {
                 name: Some(format!("{subject}.{:x}", rand::random::<u64>() >> 1)),
@@ -111,7 +187,10 @@ impl Recorder {
             count: Some(1),
             first_timestamp: Some(Time(now)),
             last_timestamp: Some(Time(now)),
-            source: Some(EventSource { component: Some(self.component.into()), host: self.host.clone() }),
+            source: Some(EventSource {
+                component: Some(self.component.into()),
+                host: self.host.clone(),
+            }),
             reporting_component: Some(self.component.into()),
             reporting_instance: self.host.clone(),
             ..Event::default()

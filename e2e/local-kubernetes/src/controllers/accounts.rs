@@ -20,11 +20,24 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = context.client.clone();
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let controller = Controller::new(Api::<Namespace>::all(client.clone()), watcher::Config::default())
-        .watches(Api::<ServiceAccount>::all(client.clone()), named(ACCOUNT), |account| account.namespace().map(|name| ObjectRef::new(&name)))
-        .watches(Api::<ConfigMap>::all(client), named(ROOT_CA), |map| map.namespace().map(|name| ObjectRef::new(&name)))
-        .graceful_shutdown_on(shutdown.cancelled_owned());
-    context::drive("accounts", controller.run(reconcile, context::retry, context)).await;
+    let controller = Controller::new(
+        Api::<Namespace>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .watches(
+        Api::<ServiceAccount>::all(client.clone()),
+        named(ACCOUNT),
+        |account| account.namespace().map(|name| ObjectRef::new(&name)),
+    )
+    .watches(Api::<ConfigMap>::all(client), named(ROOT_CA), |map| {
+        map.namespace().map(|name| ObjectRef::new(&name))
+    })
+    .graceful_shutdown_on(shutdown.cancelled_owned());
+    context::drive(
+        "accounts",
+        controller.run(reconcile, context::retry, context),
+    )
+    .await;
 }
 
 async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<Action, Error> {
@@ -32,16 +45,33 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
     if namespace.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let named = |object: &str| ObjectMeta { name: Some(object.into()), namespace: Some(name.clone()), ..ObjectMeta::default() };
+    let named = |object: &str| ObjectMeta {
+        name: Some(object.into()),
+        namespace: Some(name.clone()),
+        ..ObjectMeta::default()
+    };
     let accounts = Api::<ServiceAccount>::namespaced(context.client.clone(), &name);
     if accounts.get_opt(ACCOUNT).await?.is_none() {
-        let account = ServiceAccount { metadata: named(ACCOUNT), ..ServiceAccount::default() };
+        let account = ServiceAccount {
+            metadata: named(ACCOUNT),
+            ..ServiceAccount::default()
+        };
         created(accounts.create(&context::post(), &account).await)?;
     }
     let maps = Api::<ConfigMap>::namespaced(context.client.clone(), &name);
     let data = Some([("ca.crt".to_string(), context.options.root_ca.clone())].into());
     match maps.get_opt(ROOT_CA).await? {
-        None => created(maps.create(&context::post(), &ConfigMap { metadata: named(ROOT_CA), data, ..ConfigMap::default() }).await)?,
+        None => created(
+            maps.create(
+                &context::post(),
+                &ConfigMap {
+                    metadata: named(ROOT_CA),
+                    data,
+                    ..ConfigMap::default()
+                },
+            )
+            .await,
+        )?,
         Some(present) if present.data == data => {}
         Some(mut present) => {
             present.data = data;

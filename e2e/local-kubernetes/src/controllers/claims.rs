@@ -14,8 +14,11 @@ use super::context::{self, Context, Error};
 
 /// Runs until shutdown.
 pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
-    let controller = Controller::new(Api::<PersistentVolumeClaim>::all(context.client.clone()), watcher::Config::default())
-        .graceful_shutdown_on(shutdown.cancelled_owned());
+    let controller = Controller::new(
+        Api::<PersistentVolumeClaim>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .graceful_shutdown_on(shutdown.cancelled_owned());
     context::drive("claims", controller.run(reconcile, context::retry, context)).await;
 }
 
@@ -30,18 +33,37 @@ fn bound(claim: &PersistentVolumeClaim) -> PersistentVolumeClaimStatus {
     }
 }
 
-async fn reconcile(seen: Arc<PersistentVolumeClaim>, context: Arc<Context>) -> Result<Action, Error> {
-    let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &seen.namespace().unwrap_or_default());
-    let Some(mut claim) = api.get_opt(&seen.name_any()).await? else { return Ok(Action::await_change()) };
-    if claim.spec.as_ref().is_some_and(|spec| spec.volume_name.is_none()) {
-        let manager = PatchParams { field_manager: Some(context::MANAGER.into()), ..PatchParams::default() };
-        let patch = json!({"spec": {"volumeName": format!("pvc-{}", claim.uid().unwrap_or_default())}});
-        claim = api.patch(&claim.name_any(), &manager, &Patch::Merge(&patch)).await?;
+async fn reconcile(
+    seen: Arc<PersistentVolumeClaim>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let api = Api::<PersistentVolumeClaim>::namespaced(
+        context.client.clone(),
+        &seen.namespace().unwrap_or_default(),
+    );
+    let Some(mut claim) = api.get_opt(&seen.name_any()).await? else {
+        return Ok(Action::await_change());
+    };
+    if claim
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.volume_name.is_none())
+    {
+        let manager = PatchParams {
+            field_manager: Some(context::MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let patch =
+            json!({"spec": {"volumeName": format!("pvc-{}", claim.uid().unwrap_or_default())}});
+        claim = api
+            .patch(&claim.name_any(), &manager, &Patch::Merge(&patch))
+            .await?;
     }
     let status = bound(&claim);
     if claim.status.as_ref() != Some(&status) {
         claim.status = Some(status);
-        api.replace_status(&claim.name_any(), &context::post(), &claim).await?;
+        api.replace_status(&claim.name_any(), &context::post(), &claim)
+            .await?;
     }
     Ok(Action::await_change())
 }

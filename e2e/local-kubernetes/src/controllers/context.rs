@@ -48,7 +48,10 @@ pub enum Error {
 
 /// Parameters of every create and update.
 pub fn post() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(MANAGER.into()),
+        ..PostParams::default()
+    }
 }
 
 /// Deletes in the background, and only the object that was seen.
@@ -58,7 +61,10 @@ pub fn precondition(metadata: &ObjectMeta) -> DeleteParams {
 
 /// Deletes in the background, and only the object with this uid.
 pub fn precondition_uid(uid: &str) -> DeleteParams {
-    DeleteParams::background().preconditions(Preconditions { uid: Some(uid.into()), resource_version: None })
+    DeleteParams::background().preconditions(Preconditions {
+        uid: Some(uid.into()),
+        resource_version: None,
+    })
 }
 
 /// Whether the object was there already.
@@ -91,9 +97,17 @@ pub fn selector(labels: Option<&LabelSelector>) -> Result<Selector, ParseExpress
 
 /// Come back when the next ready pod becomes available; without `minReadySeconds` there is nothing to wait for.
 pub fn until_available(pods: &[Pod], min_ready_seconds: i32, now: Timestamp) -> Action {
-    let next = pods.iter().filter_map(|pod| pods::available_at(pod, min_ready_seconds)).filter(|at| *at > now).min();
+    let next = pods
+        .iter()
+        .filter_map(|pod| pods::available_at(pod, min_ready_seconds))
+        .filter(|at| *at > now)
+        .min();
     match next {
-        Some(at) if min_ready_seconds > 0 => Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or(SOON).max(SOON)),
+        Some(at) if min_ready_seconds > 0 => Action::requeue(
+            Duration::try_from(at.duration_since(now))
+                .unwrap_or(SOON)
+                .max(SOON),
+        ),
         _ => Action::await_change(),
     }
 }

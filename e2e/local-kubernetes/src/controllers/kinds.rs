@@ -19,11 +19,16 @@ pub async fn discover(client: &Client) -> Result<Vec<Kind>, kube::Error> {
     let mut kinds = Vec::new();
     for group in discovery.groups_alphabetical() {
         for (resource, capabilities) in group.recommended_resources() {
-            let usable = [verbs::LIST, verbs::WATCH, verbs::DELETE].iter().all(|verb| capabilities.supports_operation(verb));
+            let usable = [verbs::LIST, verbs::WATCH, verbs::DELETE]
+                .iter()
+                .all(|verb| capabilities.supports_operation(verb));
             // Core events and those of events.k8s.io are the same objects, and nobody owns an event.
             let event = resource.kind == "Event";
             if usable && !(event && resource.group == "events.k8s.io") {
-                kinds.push(Kind { resource, namespaced: capabilities.scope == Scope::Namespaced });
+                kinds.push(Kind {
+                    resource,
+                    namespaced: capabilities.scope == Scope::Namespaced,
+                });
             }
         }
     }

@@ -7,7 +7,9 @@ const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// 32-bit FNV-1a.
 fn fnv(bytes: &[u8], seed: u32) -> u32 {
-    bytes.iter().fold(seed, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(16_777_619))
+    bytes.iter().fold(seed, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(16_777_619)
+    })
 }
 
 /// A hash of a value's JSON (object keys in the order of the type) and of a collision count, spelled in safe letters.
@@ -19,7 +21,10 @@ pub fn hash_of<T: Serialize>(value: &T, collisions: i32) -> String {
     if collisions > 0 {
         hash = fnv(&collisions.to_le_bytes(), hash);
     }
-    hash.to_string().bytes().map(|digit| SAFE[usize::from(digit) % SAFE.len()] as char).collect()
+    hash.to_string()
+        .bytes()
+        .map(|digit| SAFE[usize::from(digit) % SAFE.len()] as char)
+        .collect()
 }
 
 #[cfg(test)]

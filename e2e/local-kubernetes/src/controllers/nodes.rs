@@ -29,14 +29,25 @@ pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = &context.client;
     let leases = Api::<Lease>::namespaced(client.clone(), LEASE_NAMESPACE);
     let mut changes = select_all([
-        watcher(Api::<Node>::all(client.clone()), watcher::Config::default()).default_backoff().map(drop).boxed(),
-        watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()).default_backoff().map(drop).boxed(),
-        watcher(leases, watcher::Config::default()).default_backoff().map(drop).boxed(),
+        watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .map(drop)
+            .boxed(),
+        watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .map(drop)
+            .boxed(),
+        watcher(leases, watcher::Config::default())
+            .default_backoff()
+            .map(drop)
+            .boxed(),
     ])
     .ready_chunks(256);
     loop {
         let wait = match pass(&context).await {
-            Ok(Some(next)) => Duration::try_from(next.duration_since(context.clock.now())).unwrap_or_default().max(context::SOON),
+            Ok(Some(next)) => Duration::try_from(next.duration_since(context.clock.now()))
+                .unwrap_or_default()
+                .max(context::SOON),
             Ok(None) => Duration::from_secs(3600),
             Err(error) => {
                 tracing::debug!(%error, "node pass failed");
@@ -55,14 +66,27 @@ pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
 async fn pass(context: &Context) -> Result<Option<Timestamp>, Error> {
     let api = Api::<Node>::all(context.client.clone());
     let nodes = api.list(&ListParams::default()).await?.items;
-    let leases = Api::<Lease>::namespaced(context.client.clone(), LEASE_NAMESPACE).list(&ListParams::default()).await?.items;
-    let leases: BTreeMap<_, _> = leases.iter().map(|lease| (lease.name_any(), lease)).collect();
-    let pods = Api::<Pod>::all(context.client.clone()).list(&ListParams::default()).await?.items;
+    let leases = Api::<Lease>::namespaced(context.client.clone(), LEASE_NAMESPACE)
+        .list(&ListParams::default())
+        .await?
+        .items;
+    let leases: BTreeMap<_, _> = leases
+        .iter()
+        .map(|lease| (lease.name_any(), lease))
+        .collect();
+    let pods = Api::<Pod>::all(context.client.clone())
+        .list(&ListParams::default())
+        .await?
+        .items;
     let now = context.clock.now();
     let mut next = None;
     let mut due = |at: Timestamp| next = Some(next.map_or(at, |next: Timestamp| next.min(at)));
     for node in &nodes {
-        let lost_at = health::lost_at(node, leases.get(&node.name_any()).copied(), context.options.node_grace);
+        let lost_at = health::lost_at(
+            node,
+            leases.get(&node.name_any()).copied(),
+            context.options.node_grace,
+        );
         let mut node = node.clone();
         if lost_at > now {
             due(lost_at);
@@ -70,15 +94,25 @@ async fn pass(context: &Context) -> Result<Option<Timestamp>, Error> {
             node = mark_unknown(context, &api, &node, now).await?;
         }
         let taints = health::taints(&node, now);
-        if node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default() != taints {
+        if node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.taints.clone())
+            .unwrap_or_default()
+            != taints
+        {
             node.spec.get_or_insert_default().taints = Some(taints);
-            node = api.replace(&node.name_any(), &context::post(), &node).await?;
+            node = api
+                .replace(&node.name_any(), &context::post(), &node)
+                .await?;
         }
         for pod in pods.iter().filter(|pod| runs_on(pod, &node)) {
             if health::readiness(&node) == "Unknown" && pods::is_ready(pod) {
                 mark_unready(context, pod, now).await?;
             }
-            match health::evicted_at(pod, &node, context.options.max_toleration).filter(|_| !pods::is_terminating(pod)) {
+            match health::evicted_at(pod, &node, context.options.max_toleration)
+                .filter(|_| !pods::is_terminating(pod))
+            {
                 Some(at) if at <= now => evict(context, pod, now).await?,
                 Some(at) => due(at),
                 None => {}
@@ -96,35 +130,66 @@ async fn pass(context: &Context) -> Result<Option<Timestamp>, Error> {
 }
 
 fn runs_on(pod: &Pod, node: &Node) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == node.metadata.name.as_deref() && !pods::is_finished(pod)
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == node.metadata.name.as_deref()
+        && !pods::is_finished(pod)
 }
 
 fn manager() -> PatchParams {
-    PatchParams { field_manager: Some(context::MANAGER.into()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(context::MANAGER.into()),
+        ..PatchParams::default()
+    }
 }
 
-async fn mark_unknown(context: &Context, api: &Api<Node>, node: &Node, now: Timestamp) -> Result<Node, Error> {
+async fn mark_unknown(
+    context: &Context,
+    api: &Api<Node>,
+    node: &Node,
+    now: Timestamp,
+) -> Result<Node, Error> {
     let mut lost = node.clone();
     lost.status.get_or_insert_default().conditions = Some(health::unknown_conditions(node, now));
-    let lost = api.replace_status(&node.name_any(), &context::post(), &lost).await?;
+    let lost = api
+        .replace_status(&node.name_any(), &context::post(), &lost)
+        .await?;
     let message = format!("Node {} status is now: NodeNotReady", node.name_any());
-    context.recorder.normal(node, "NodeNotReady", &message).await;
+    context
+        .recorder
+        .normal(node, "NodeNotReady", &message)
+        .await;
     Ok(lost)
 }
 
-async fn patch_condition(context: &Context, pod: &Pod, condition: serde_json::Value) -> Result<(), Error> {
+async fn patch_condition(
+    context: &Context,
+    pod: &Pod,
+    condition: serde_json::Value,
+) -> Result<(), Error> {
     let api = Api::<Pod>::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
     let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
-    match api.patch_status(&pod.name_any(), &manager(), &Patch::Strategic(&patch)).await {
-        Err(error) if !context::is_not_found(&error) && !context::is_conflict(&error) => Err(error.into()),
+    match api
+        .patch_status(&pod.name_any(), &manager(), &Patch::Strategic(&patch))
+        .await
+    {
+        Err(error) if !context::is_not_found(&error) && !context::is_conflict(&error) => {
+            Err(error.into())
+        }
         _ => Ok(()),
     }
 }
 
 async fn mark_unready(context: &Context, pod: &Pod, now: Timestamp) -> Result<(), Error> {
     let time = crate::clock::rfc3339(now);
-    patch_condition(context, pod, json!({"type": "Ready", "status": "False", "lastTransitionTime": time})).await?;
-    context.recorder.warning(pod, "NodeNotReady", "Node is not ready").await;
+    patch_condition(
+        context,
+        pod,
+        json!({"type": "Ready", "status": "False", "lastTransitionTime": time}),
+    )
+    .await?;
+    context
+        .recorder
+        .warning(pod, "NodeNotReady", "Node is not ready")
+        .await;
     Ok(())
 }
 
@@ -135,15 +200,34 @@ async fn evict(context: &Context, pod: &Pod, now: Timestamp) -> Result<(), Error
     });
     patch_condition(context, pod, condition).await?;
     let api = Api::<Pod>::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
-    context.recorder.normal(pod, "TaintManagerEviction", &format!("Marking for deletion Pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any())).await;
-    context::deleted(api.delete(&pod.name_any(), &context::precondition(&pod.metadata)).await)?;
+    context
+        .recorder
+        .normal(
+            pod,
+            "TaintManagerEviction",
+            &format!(
+                "Marking for deletion Pod {}/{}",
+                pod.namespace().unwrap_or_default(),
+                pod.name_any()
+            ),
+        )
+        .await;
+    context::deleted(
+        api.delete(&pod.name_any(), &context::precondition(&pod.metadata))
+            .await,
+    )?;
     Ok(())
 }
 
 /// Nobody is left to end the pod of a node that no longer exists.
 async fn remove_orphan(context: &Context, pod: &Pod) -> Result<(), Error> {
     let api = Api::<Pod>::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
-    let now = DeleteParams::default().grace_period(0).preconditions(Preconditions { uid: pod.uid(), resource_version: None });
+    let now = DeleteParams::default()
+        .grace_period(0)
+        .preconditions(Preconditions {
+            uid: pod.uid(),
+            resource_version: None,
+        });
     context::deleted(api.delete(&pod.name_any(), &now).await)?;
     Ok(())
 }

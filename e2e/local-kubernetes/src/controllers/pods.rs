@@ -6,7 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 /// The pod's condition of that type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == type_)
 }
 
 /// Whether the `Ready` condition is true.
@@ -16,7 +21,10 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// The pod's phase; an unset one counts as `Pending`.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 /// Whether the pod has been marked for deletion.
@@ -42,8 +50,15 @@ pub fn is_running_and_ready(pod: &Pod) -> bool {
 /// When a ready pod becomes (or became) available; `None` when it is not ready.
 pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
     let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
-    let since = ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    Some(since.saturating_add(SignedDuration::from_secs(min_ready_seconds.into())).unwrap_or(Timestamp::MAX))
+    let since = ready
+        .last_transition_time
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    Some(
+        since
+            .saturating_add(SignedDuration::from_secs(min_ready_seconds.into()))
+            .unwrap_or(Timestamp::MAX),
+    )
 }
 
 /// Ready for at least `min_ready_seconds`.
@@ -53,7 +68,11 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
 
 /// The owner that controls the object, if any.
 pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    metadata.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+    metadata
+        .owner_references
+        .as_ref()?
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the object with that uid controls this one.

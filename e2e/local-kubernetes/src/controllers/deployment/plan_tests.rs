@@ -24,12 +24,21 @@ fn apply(sets: &mut Vec<ReplicaSet>, steps: Vec<Step>) {
                 sets.push(*set);
             }
             Step::Scale { name, to, .. } => {
-                let set = sets.iter_mut().find(|set| set.name_any() == name).expect("the set exists");
+                let set = sets
+                    .iter_mut()
+                    .find(|set| set.name_any() == name)
+                    .expect("the set exists");
                 set.spec.as_mut().expect("a spec").replicas = Some(to);
             }
             Step::Renumber { name, revision } => {
-                let set = sets.iter_mut().find(|set| set.name_any() == name).expect("the set exists");
-                set.metadata.annotations.get_or_insert_default().insert(REVISION.into(), revision.to_string());
+                let set = sets
+                    .iter_mut()
+                    .find(|set| set.name_any() == name)
+                    .expect("the set exists");
+                set.metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .insert(REVISION.into(), revision.to_string());
             }
             Step::Delete { name, .. } => sets.retain(|set| set.name_any() != name),
         }
@@ -40,18 +49,30 @@ fn settle(sets: &mut [ReplicaSet], ready_at_most: i32) {
     for set in sets {
         let (wanted, before) = (size(set), available(set));
         let available = wanted.min(before + ready_at_most);
-        set.status = Some(ReplicaSetStatus { replicas: wanted, available_replicas: Some(available), ..ReplicaSetStatus::default() });
+        set.status = Some(ReplicaSetStatus {
+            replicas: wanted,
+            available_replicas: Some(available),
+            ..ReplicaSetStatus::default()
+        });
     }
 }
 
 #[test]
 fn the_first_rollout_creates_one_replica_set_of_full_size() {
     let steps = plan(&deployment("a", 3, json!({})), &[]);
-    let [Step::Create(set)] = steps.as_slice() else { panic!("one creation expected, got {steps:?}") };
+    let [Step::Create(set)] = steps.as_slice() else {
+        panic!("one creation expected, got {steps:?}")
+    };
     assert_eq!((size(set), revision_of(set)), (3, 1));
     let hash = &set.labels()["pod-template-hash"];
     assert_eq!(set.name_any(), format!("web-{hash}"));
-    assert_eq!(set.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref()).expect("a selector")["pod-template-hash"], *hash);
+    assert_eq!(
+        set.spec
+            .as_ref()
+            .and_then(|spec| spec.selector.match_labels.as_ref())
+            .expect("a selector")["pod-template-hash"],
+        *hash
+    );
 }
 
 #[test]
@@ -62,7 +83,10 @@ fn recreate_waits_until_the_old_pods_are_gone() {
     settle(&mut sets, 2);
     let next = deployment("b", 2, strategy);
     let steps = plan(&next, &sets);
-    assert!(matches!(steps.as_slice(), [Step::Scale { to: 0, .. }]), "{steps:?}");
+    assert!(
+        matches!(steps.as_slice(), [Step::Scale { to: 0, .. }]),
+        "{steps:?}"
+    );
     apply(&mut sets, steps);
     assert_eq!(plan(&next, &sets), [], "old pods are still there");
     settle(&mut sets, 2);

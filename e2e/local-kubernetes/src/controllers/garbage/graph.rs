@@ -76,7 +76,10 @@ pub struct Graph {
 }
 
 fn owners(item: &Item) -> &[OwnerReference] {
-    item.metadata.owner_references.as_deref().unwrap_or_default()
+    item.metadata
+        .owner_references
+        .as_deref()
+        .unwrap_or_default()
 }
 
 fn is_deleting(item: &Item) -> bool {
@@ -84,12 +87,21 @@ fn is_deleting(item: &Item) -> bool {
 }
 
 fn has_finalizer(item: &Item, name: &str) -> bool {
-    item.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == name)
+    item.metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|finalizer| finalizer == name)
 }
 
 /// Where an owner of that item must be: in the item's namespace or in none, which only the server can tell.
 fn owner_place(item: &Item, owner: &OwnerReference) -> Place {
-    Place { api_version: owner.api_version.clone(), kind: owner.kind.clone(), namespace: item.place.namespace.clone(), name: owner.name.clone() }
+    Place {
+        api_version: owner.api_version.clone(),
+        kind: owner.kind.clone(),
+        namespace: item.place.namespace.clone(),
+        name: owner.name.clone(),
+    }
 }
 
 impl Graph {
@@ -107,7 +119,9 @@ impl Graph {
 
     /// Forgets all objects of a kind but those with these uids.
     pub fn retain(&mut self, api_version: &str, kind: &str, uids: &BTreeSet<String>) {
-        self.items.retain(|uid, item| item.place.api_version != api_version || item.place.kind != kind || uids.contains(uid));
+        self.items.retain(|uid, item| {
+            item.place.api_version != api_version || item.place.kind != kind || uids.contains(uid)
+        });
     }
 
     /// The object with that uid.
@@ -117,15 +131,23 @@ impl Graph {
 
     /// An owner that exists and can own the item: cluster-scoped, or in its namespace.
     fn owner(&self, item: &Item, reference: &OwnerReference) -> Option<&Item> {
-        self.items.get(&reference.uid).filter(|owner| owner.place.namespace.is_empty() || owner.place.namespace == item.place.namespace)
+        self.items.get(&reference.uid).filter(|owner| {
+            owner.place.namespace.is_empty() || owner.place.namespace == item.place.namespace
+        })
     }
 
     /// Owners that are named but unknown, to be looked up.
     pub fn suspects(&self) -> BTreeSet<Suspect> {
-        let references = self.items.values().flat_map(|item| owners(item).iter().map(move |owner| (item, owner)));
+        let references = self
+            .items
+            .values()
+            .flat_map(|item| owners(item).iter().map(move |owner| (item, owner)));
         references
             .filter(|(item, owner)| self.owner(item, owner).is_none())
-            .map(|(item, owner)| Suspect { uid: owner.uid.clone(), place: owner_place(item, owner) })
+            .map(|(item, owner)| Suspect {
+                uid: owner.uid.clone(),
+                place: owner_place(item, owner),
+            })
             .collect()
     }
 
@@ -135,18 +157,31 @@ impl Graph {
         items.sort_by_key(|(_, item)| &item.place);
         let mut dependents: BTreeMap<&str, Vec<(&String, &Item, bool)>> = BTreeMap::new();
         for (uid, item) in &items {
-            for owner in owners(item).iter().filter(|owner| self.owner(item, owner).is_some()) {
-                dependents.entry(&owner.uid).or_default().push((uid, item, owner.block_owner_deletion == Some(true)));
+            for owner in owners(item)
+                .iter()
+                .filter(|owner| self.owner(item, owner).is_some())
+            {
+                dependents.entry(&owner.uid).or_default().push((
+                    uid,
+                    item,
+                    owner.block_owner_deletion == Some(true),
+                ));
             }
         }
         let mut actions = Vec::new();
         for (uid, item) in items {
-            let children = dependents.get(uid.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let children = dependents
+                .get(uid.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             if is_deleting(item) && has_finalizer(item, ORPHAN) {
                 orphan(uid, children, &mut actions);
             } else if is_deleting(item) && has_finalizer(item, FOREGROUND) {
                 if !children.iter().any(|(_, _, blocks)| *blocks) {
-                    actions.push(Action::RemoveFinalizer { uid: uid.clone(), finalizer: FOREGROUND });
+                    actions.push(Action::RemoveFinalizer {
+                        uid: uid.clone(),
+                        finalizer: FOREGROUND,
+                    });
                 }
             }
             if !is_deleting(item) && !owners(item).is_empty() {
@@ -157,32 +192,62 @@ impl Graph {
     }
 
     /// A dependent: deleted when no owner is left that wants it, else freed of owners that are gone.
-    fn attend(&self, uid: &str, item: &Item, has_children: bool, absent: &BTreeSet<Suspect>) -> Option<Action> {
+    fn attend(
+        &self,
+        uid: &str,
+        item: &Item,
+        has_children: bool,
+        absent: &BTreeSet<Suspect>,
+    ) -> Option<Action> {
         let mut solid = Vec::new();
         let (mut gone, mut waiting) = (0, 0);
         for reference in owners(item) {
             match self.owner(item, reference) {
-                Some(owner) if is_deleting(owner) && has_finalizer(owner, FOREGROUND) => waiting += 1,
+                Some(owner) if is_deleting(owner) && has_finalizer(owner, FOREGROUND) => {
+                    waiting += 1
+                }
                 Some(_) => solid.push(reference.clone()),
-                None if absent.contains(&Suspect { uid: reference.uid.clone(), place: owner_place(item, reference) }) => gone += 1,
+                None if absent.contains(&Suspect {
+                    uid: reference.uid.clone(),
+                    place: owner_place(item, reference),
+                }) =>
+                {
+                    gone += 1
+                }
                 None => solid.push(reference.clone()),
             }
         }
         match (solid.is_empty(), gone + waiting) {
             (_, 0) => None,
-            (false, _) => Some(Action::SetOwners { uid: uid.into(), owners: solid }),
-            (true, _) => Some(Action::Delete { uid: uid.into(), foreground: waiting > 0 && has_children }),
+            (false, _) => Some(Action::SetOwners {
+                uid: uid.into(),
+                owners: solid,
+            }),
+            (true, _) => Some(Action::Delete {
+                uid: uid.into(),
+                foreground: waiting > 0 && has_children,
+            }),
         }
     }
 }
 
 fn orphan(uid: &str, children: &[(&String, &Item, bool)], actions: &mut Vec<Action>) {
     if children.is_empty() {
-        actions.push(Action::RemoveFinalizer { uid: uid.into(), finalizer: ORPHAN });
+        actions.push(Action::RemoveFinalizer {
+            uid: uid.into(),
+            finalizer: ORPHAN,
+        });
     }
     for (child, item, _) in children {
-        let rest = owners(item).iter().filter(|owner| owner.uid != uid).cloned().collect();
-        actions.push(Action::SetOwners { uid: (*child).clone(), owners: rest });
+        let rest = owners(item)
+            .iter()
+            .filter(|owner| owner.uid != uid)
+            .cloned()
+            .collect();
+        actions.push(Action::SetOwners {
+            uid: (*child).clone(),
+            owners: rest,
+        });
     }
 }
 
@@ -203,7 +268,15 @@ mod tests {
             ..OwnerReference::default()
         };
         meta.owner_references = Some(owners.iter().map(reference).collect());
-        Item { place: Place { api_version: "v1".into(), kind: "ConfigMap".into(), namespace: "t".into(), name: name.into() }, metadata: meta }
+        Item {
+            place: Place {
+                api_version: "v1".into(),
+                kind: "ConfigMap".into(),
+                namespace: "t".into(),
+                name: name.into(),
+            },
+            metadata: meta,
+        }
     }
 
     fn graph(items: Vec<Item>) -> Graph {
@@ -218,13 +291,29 @@ mod tests {
 
     #[test]
     fn a_dependent_goes_only_when_its_last_owner_is_proved_absent() {
-        let graph = graph(vec![item("child", &[("gone", false)], json!({})), item("kept", &[("gone", false), ("owner", false)], json!({})), item("owner", &[], json!({}))]);
-        assert_eq!(graph.decide(&BTreeSet::new()), [], "an unknown owner may exist");
+        let graph = graph(vec![
+            item("child", &[("gone", false)], json!({})),
+            item("kept", &[("gone", false), ("owner", false)], json!({})),
+            item("owner", &[], json!({})),
+        ]);
+        assert_eq!(
+            graph.decide(&BTreeSet::new()),
+            [],
+            "an unknown owner may exist"
+        );
         let absent = graph.suspects();
         assert_eq!(absent.len(), 1);
         let actions = graph.decide(&absent);
-        assert_eq!(actions[0], Action::Delete { uid: "u-child".into(), foreground: false });
-        assert!(matches!(&actions[1], Action::SetOwners { uid, owners } if uid == "u-kept" && owners.len() == 1));
+        assert_eq!(
+            actions[0],
+            Action::Delete {
+                uid: "u-child".into(),
+                foreground: false
+            }
+        );
+        assert!(
+            matches!(&actions[1], Action::SetOwners { uid, owners } if uid == "u-kept" && owners.len() == 1)
+        );
         assert_eq!(actions.len(), 2);
     }
 
@@ -239,20 +328,57 @@ mod tests {
     #[test]
     fn foreground_deletes_dependents_and_waits_for_blocking_ones() {
         let owner = item("owner", &[], deleting(FOREGROUND));
-        let before = graph(vec![owner.clone(), item("child", &[("owner", true)], json!({})), item("grandchild", &[("child", true)], json!({}))]);
-        assert_eq!(before.decide(&BTreeSet::new()), [Action::Delete { uid: "u-child".into(), foreground: true }]);
-        let blocked = graph(vec![owner.clone(), item("child", &[("owner", true)], deleting("x/y"))]);
+        let before = graph(vec![
+            owner.clone(),
+            item("child", &[("owner", true)], json!({})),
+            item("grandchild", &[("child", true)], json!({})),
+        ]);
+        assert_eq!(
+            before.decide(&BTreeSet::new()),
+            [Action::Delete {
+                uid: "u-child".into(),
+                foreground: true
+            }]
+        );
+        let blocked = graph(vec![
+            owner.clone(),
+            item("child", &[("owner", true)], deleting("x/y")),
+        ]);
         assert_eq!(blocked.decide(&BTreeSet::new()), []);
-        let free = graph(vec![owner, item("child", &[("owner", false)], deleting("x/y"))]);
-        assert_eq!(free.decide(&BTreeSet::new()), [Action::RemoveFinalizer { uid: "u-owner".into(), finalizer: FOREGROUND }]);
+        let free = graph(vec![
+            owner,
+            item("child", &[("owner", false)], deleting("x/y")),
+        ]);
+        assert_eq!(
+            free.decide(&BTreeSet::new()),
+            [Action::RemoveFinalizer {
+                uid: "u-owner".into(),
+                finalizer: FOREGROUND
+            }]
+        );
     }
 
     #[test]
     fn orphaning_frees_dependents_before_the_owner_goes() {
         let owner = item("owner", &[], deleting(ORPHAN));
-        let before = graph(vec![owner.clone(), item("child", &[("owner", true)], json!({}))]);
-        assert_eq!(before.decide(&BTreeSet::new()), [Action::SetOwners { uid: "u-child".into(), owners: vec![] }]);
+        let before = graph(vec![
+            owner.clone(),
+            item("child", &[("owner", true)], json!({})),
+        ]);
+        assert_eq!(
+            before.decide(&BTreeSet::new()),
+            [Action::SetOwners {
+                uid: "u-child".into(),
+                owners: vec![]
+            }]
+        );
         let after = graph(vec![owner, item("child", &[], json!({}))]);
-        assert_eq!(after.decide(&BTreeSet::new()), [Action::RemoveFinalizer { uid: "u-owner".into(), finalizer: ORPHAN }]);
+        assert_eq!(
+            after.decide(&BTreeSet::new()),
+            [Action::RemoveFinalizer {
+                uid: "u-owner".into(),
+                finalizer: ORPHAN
+            }]
+        );
     }
 }

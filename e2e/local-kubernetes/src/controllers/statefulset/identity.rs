@@ -1,7 +1,9 @@
 //! What makes a StatefulSet's pod that pod: name, ordinal, labels, host name, claims. Pure.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+};
 use kube::{Resource, ResourceExt};
 
 use crate::controllers::pods;
@@ -19,8 +21,13 @@ pub fn pod_name(set: &StatefulSet, ordinal: i32) -> String {
 /// The ordinal in a pod's name, if the name belongs to the set.
 pub fn ordinal_of(set: &StatefulSet, pod: &Pod) -> Option<i32> {
     let name = pod.metadata.name.as_deref()?;
-    let digits = name.strip_prefix(set.metadata.name.as_deref()?)?.strip_prefix('-')?;
-    digits.parse().ok().filter(|ordinal: &i32| *ordinal >= 0 && ordinal.to_string() == digits)
+    let digits = name
+        .strip_prefix(set.metadata.name.as_deref()?)?
+        .strip_prefix('-')?;
+    digits
+        .parse()
+        .ok()
+        .filter(|ordinal: &i32| *ordinal >= 0 && ordinal.to_string() == digits)
 }
 
 /// Name of the claim that a claim template makes for the pod with that ordinal.
@@ -37,15 +44,27 @@ pub fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeClaim> {
             claim.status = None;
             claim.metadata.name = Some(claim_name(template, set, ordinal));
             claim.metadata.namespace = set.namespace();
-            let selector = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone());
-            claim.metadata.labels.get_or_insert_default().extend(selector.unwrap_or_default());
+            let selector = set
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.selector.match_labels.clone());
+            claim
+                .metadata
+                .labels
+                .get_or_insert_default()
+                .extend(selector.unwrap_or_default());
             claim
         })
         .collect()
 }
 
 /// The pod with that ordinal, of a template and the revision that the template belongs to.
-pub fn build_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> Pod {
+pub fn build_pod(
+    set: &StatefulSet,
+    template: &PodTemplateSpec,
+    revision: &str,
+    ordinal: i32,
+) -> Pod {
     let name = pod_name(set, ordinal);
     let mut pod = pods::from_template(template);
     pod.metadata.generate_name = Some(format!("{}-", set.name_any()));
@@ -57,11 +76,19 @@ pub fn build_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, 
     labels.insert(REVISION_LABEL.into(), revision.into());
     let spec = pod.spec.get_or_insert_default();
     spec.hostname = Some(name.clone());
-    spec.subdomain = set.spec.as_ref().and_then(|spec| spec.service_name.clone()).filter(|name| !name.is_empty());
+    spec.subdomain = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.service_name.clone())
+        .filter(|name| !name.is_empty());
     let templates = claim_templates(set);
     if !templates.is_empty() {
         let volumes = spec.volumes.get_or_insert_default();
-        volumes.retain(|volume| templates.iter().all(|template| template.name_any() != volume.name));
+        volumes.retain(|volume| {
+            templates
+                .iter()
+                .all(|template| template.name_any() != volume.name)
+        });
         volumes.extend(templates.iter().map(|template| Volume {
             name: template.name_any(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -76,7 +103,10 @@ pub fn build_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, 
 }
 
 fn claim_templates(set: &StatefulSet) -> &[PersistentVolumeClaim] {
-    set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_deref()).unwrap_or_default()
+    set.spec
+        .as_ref()
+        .and_then(|spec| spec.volume_claim_templates.as_deref())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -110,10 +140,20 @@ mod tests {
         assert_eq!(labels["apps.kubernetes.io/pod-index"], "2");
         assert_eq!(labels["controller-revision-hash"], "db-abc");
         let spec = pod.spec.expect("a spec");
-        assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some("db-2"), Some("h")));
+        assert_eq!(
+            (spec.hostname.as_deref(), spec.subdomain.as_deref()),
+            (Some("db-2"), Some("h"))
+        );
         let volumes = spec.volumes.expect("volumes");
         assert_eq!(volumes.len(), 2);
-        assert_eq!(volumes[1].persistent_volume_claim.as_ref().expect("a claim").claim_name, "data-db-2");
+        assert_eq!(
+            volumes[1]
+                .persistent_volume_claim
+                .as_ref()
+                .expect("a claim")
+                .claim_name,
+            "data-db-2"
+        );
         assert_eq!(claims(&set, 2)[0].labels()["app"], "db");
     }
 

@@ -6,8 +6,14 @@ use serde_json::json;
 use super::*;
 use crate::controllers::pods::fixtures::{pod, terminating};
 
-const SAME: Revisions<'_> = Revisions { current: "a", update: "a" };
-const CHANGED: Revisions<'_> = Revisions { current: "a", update: "b" };
+const SAME: Revisions<'_> = Revisions {
+    current: "a",
+    update: "a",
+};
+const CHANGED: Revisions<'_> = Revisions {
+    current: "a",
+    update: "b",
+};
 
 fn set(replicas: i32, policy: &str, strategy: serde_json::Value) -> StatefulSet {
     serde_json::from_value(json!({
@@ -26,8 +32,15 @@ fn rolling(partition: i32) -> serde_json::Value {
 }
 
 fn member(ordinal: i32, revision: &str, ready: bool) -> Pod {
-    let mut pod = pod(&format!("db-{ordinal}"), if ready { "Running" } else { "Pending" }, ready);
-    pod.metadata.labels.get_or_insert_default().insert(REVISION_LABEL.into(), revision.into());
+    let mut pod = pod(
+        &format!("db-{ordinal}"),
+        if ready { "Running" } else { "Pending" },
+        ready,
+    );
+    pod.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(REVISION_LABEL.into(), revision.into());
     pod
 }
 
@@ -40,32 +53,66 @@ fn create(ordinal: i32, template: Template) -> Step {
 }
 
 fn delete_step(ordinal: i32) -> Step {
-    Step::Delete { name: format!("db-{ordinal}"), uid: format!("uid-db-{ordinal}") }
+    Step::Delete {
+        name: format!("db-{ordinal}"),
+        uid: format!("uid-db-{ordinal}"),
+    }
 }
 
 #[test]
 fn parallel_creates_all_at_once_and_ordered_one_by_one() {
     let all = plan(&set(3, "Parallel", on_delete()), &[], SAME, now());
-    assert_eq!(all, [0, 1, 2].map(|ordinal| create(ordinal, Template::Update)));
+    assert_eq!(
+        all,
+        [0, 1, 2].map(|ordinal| create(ordinal, Template::Update))
+    );
     let ordered = set(3, "OrderedReady", on_delete());
-    assert_eq!(plan(&ordered, &[], SAME, now()), [create(0, Template::Update)]);
+    assert_eq!(
+        plan(&ordered, &[], SAME, now()),
+        [create(0, Template::Update)]
+    );
     assert_eq!(plan(&ordered, &[member(0, "a", false)], SAME, now()), []);
-    assert_eq!(plan(&ordered, &[member(0, "a", true)], SAME, now()), [create(1, Template::Update)]);
+    assert_eq!(
+        plan(&ordered, &[member(0, "a", true)], SAME, now()),
+        [create(1, Template::Update)]
+    );
 }
 
 #[test]
 fn surplus_pods_go_from_the_top() {
     let pods: Vec<_> = (0..4).map(|ordinal| member(ordinal, "a", true)).collect();
-    assert_eq!(plan(&set(2, "Parallel", on_delete()), &pods, SAME, now()), [delete_step(3), delete_step(2)]);
-    assert_eq!(plan(&set(2, "OrderedReady", on_delete()), &pods, SAME, now()), [delete_step(3)]);
+    assert_eq!(
+        plan(&set(2, "Parallel", on_delete()), &pods, SAME, now()),
+        [delete_step(3), delete_step(2)]
+    );
+    assert_eq!(
+        plan(&set(2, "OrderedReady", on_delete()), &pods, SAME, now()),
+        [delete_step(3)]
+    );
 }
 
 #[test]
 fn a_failed_pod_is_deleted_so_that_it_can_be_recreated() {
     let mut failed = member(0, "a", false);
     failed.status.as_mut().expect("a status").phase = Some("Failed".into());
-    assert_eq!(plan(&set(1, "Parallel", on_delete()), std::slice::from_ref(&failed), SAME, now()), [delete_step(0)]);
-    assert_eq!(plan(&set(1, "Parallel", on_delete()), &[terminating(failed)], SAME, now()), []);
+    assert_eq!(
+        plan(
+            &set(1, "Parallel", on_delete()),
+            std::slice::from_ref(&failed),
+            SAME,
+            now()
+        ),
+        [delete_step(0)]
+    );
+    assert_eq!(
+        plan(
+            &set(1, "Parallel", on_delete()),
+            &[terminating(failed)],
+            SAME,
+            now()
+        ),
+        []
+    );
 }
 
 #[test]
@@ -74,37 +121,92 @@ fn on_delete_leaves_old_pods_and_gives_new_ones_the_new_template() {
     let both = [member(0, "a", true), member(1, "a", true)];
     assert_eq!(plan(&set, &both, CHANGED, now()), []);
     let status = super::status(&set, &both, CHANGED, now());
-    assert_eq!((status.current_replicas, status.updated_replicas), (Some(2), None));
-    assert_eq!((status.current_revision.as_deref(), status.update_revision.as_deref()), (Some("a"), Some("b")));
-    assert_eq!(plan(&set, &both[..1], CHANGED, now()), [create(1, Template::Update)]);
-    let status = super::status(&set, &[member(0, "a", true), member(1, "b", true)], CHANGED, now());
-    assert_eq!((status.current_replicas, status.updated_replicas, status.observed_generation), (Some(1), Some(1), Some(4)));
-    assert_eq!(status.current_revision.as_deref(), Some("a"), "OnDelete never completes a revision");
+    assert_eq!(
+        (status.current_replicas, status.updated_replicas),
+        (Some(2), None)
+    );
+    assert_eq!(
+        (
+            status.current_revision.as_deref(),
+            status.update_revision.as_deref()
+        ),
+        (Some("a"), Some("b"))
+    );
+    assert_eq!(
+        plan(&set, &both[..1], CHANGED, now()),
+        [create(1, Template::Update)]
+    );
+    let status = super::status(
+        &set,
+        &[member(0, "a", true), member(1, "b", true)],
+        CHANGED,
+        now(),
+    );
+    assert_eq!(
+        (
+            status.current_replicas,
+            status.updated_replicas,
+            status.observed_generation
+        ),
+        (Some(1), Some(1), Some(4))
+    );
+    assert_eq!(
+        status.current_revision.as_deref(),
+        Some("a"),
+        "OnDelete never completes a revision"
+    );
 }
 
 #[test]
 fn a_rolling_update_goes_down_one_healthy_pod_at_a_time_to_the_partition() {
     let set = set(3, "OrderedReady", rolling(1));
-    let pods = |revisions: [&str; 3]| -> Vec<Pod> { revisions.iter().zip(0..).map(|(revision, ordinal)| member(ordinal, revision, true)).collect() };
-    assert_eq!(plan(&set, &pods(["a", "a", "a"]), CHANGED, now()), [delete_step(2)]);
-    assert_eq!(plan(&set, &pods(["a", "a", "a"])[..2], CHANGED, now()), [create(2, Template::Update)]);
-    assert_eq!(plan(&set, &pods(["a", "a", "b"]), CHANGED, now()), [delete_step(1)]);
+    let pods = |revisions: [&str; 3]| -> Vec<Pod> {
+        revisions
+            .iter()
+            .zip(0..)
+            .map(|(revision, ordinal)| member(ordinal, revision, true))
+            .collect()
+    };
+    assert_eq!(
+        plan(&set, &pods(["a", "a", "a"]), CHANGED, now()),
+        [delete_step(2)]
+    );
+    assert_eq!(
+        plan(&set, &pods(["a", "a", "a"])[..2], CHANGED, now()),
+        [create(2, Template::Update)]
+    );
+    assert_eq!(
+        plan(&set, &pods(["a", "a", "b"]), CHANGED, now()),
+        [delete_step(1)]
+    );
     assert_eq!(plan(&set, &pods(["a", "b", "b"]), CHANGED, now()), []);
-    assert_eq!(plan(&set, &pods(["a", "b", "b"])[1..], CHANGED, now()), [create(0, Template::Current)]);
+    assert_eq!(
+        plan(&set, &pods(["a", "b", "b"])[1..], CHANGED, now()),
+        [create(0, Template::Current)]
+    );
 }
 
 #[test]
 fn a_finished_rolling_update_completes_the_revision() {
     let set = set(2, "Parallel", rolling(0));
-    let status = super::status(&set, &[member(0, "b", true), member(1, "b", true)], CHANGED, now());
+    let status = super::status(
+        &set,
+        &[member(0, "b", true), member(1, "b", true)],
+        CHANGED,
+        now(),
+    );
     assert_eq!(status.current_revision.as_deref(), Some("b"));
-    assert_eq!((status.current_replicas, status.updated_replicas), (Some(2), Some(2)));
+    assert_eq!(
+        (status.current_replicas, status.updated_replicas),
+        (Some(2), Some(2))
+    );
 }
 
 #[test]
 fn a_set_that_is_being_deleted_plans_nothing() {
     let mut set = set(2, "Parallel", on_delete());
-    set.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    set.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     assert_eq!(plan(&set, &[], SAME, now()), []);
 }
 

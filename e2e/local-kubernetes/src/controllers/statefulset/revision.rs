@@ -24,7 +24,8 @@ pub enum Update {
 
 /// What a revision records: the whole template, to be put in place of the old one.
 fn record(set: &StatefulSet) -> Value {
-    let mut template = serde_json::to_value(set.spec.as_ref().map(|spec| &spec.template)).unwrap_or_default();
+    let mut template =
+        serde_json::to_value(set.spec.as_ref().map(|spec| &spec.template)).unwrap_or_default();
     if let Some(template) = template.as_object_mut() {
         template.insert("$patch".into(), "replace".into());
     }
@@ -40,7 +41,11 @@ pub fn template(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
 /// Decides which revision the set's present template is.
 pub fn update(set: &StatefulSet, revisions: &[ControllerRevision], collisions: i32) -> Update {
     let record = record(set);
-    let newest = revisions.iter().map(|revision| revision.revision).max().unwrap_or(0);
+    let newest = revisions
+        .iter()
+        .map(|revision| revision.revision)
+        .max()
+        .unwrap_or(0);
     let same = revisions
         .iter()
         .filter(|revision| revision.data.as_ref().is_some_and(|data| data.0 == record))
@@ -54,7 +59,11 @@ pub fn update(set: &StatefulSet, revisions: &[ControllerRevision], collisions: i
         return Update::Renumber(renumbered);
     }
     let hash = hash_of(&record, collisions);
-    let template_labels = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()).and_then(|metadata| metadata.labels.clone());
+    let template_labels = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.metadata.as_ref())
+        .and_then(|metadata| metadata.labels.clone());
     let mut labels = template_labels.unwrap_or_default();
     labels.insert(HASH_LABEL.into(), hash.clone());
     Update::Create(ControllerRevision {
@@ -71,8 +80,15 @@ pub fn update(set: &StatefulSet, revisions: &[ControllerRevision], collisions: i
 }
 
 /// Revisions to delete: not in use, and older than the newest `limit` unused ones. Oldest first.
-pub fn expired<'a>(revisions: &'a [ControllerRevision], in_use: &[&str], limit: usize) -> Vec<&'a ControllerRevision> {
-    let mut unused: Vec<_> = revisions.iter().filter(|revision| !in_use.contains(&revision.name_any().as_str())).collect();
+pub fn expired<'a>(
+    revisions: &'a [ControllerRevision],
+    in_use: &[&str],
+    limit: usize,
+) -> Vec<&'a ControllerRevision> {
+    let mut unused: Vec<_> = revisions
+        .iter()
+        .filter(|revision| !in_use.contains(&revision.name_any().as_str()))
+        .collect();
     unused.sort_by_key(|revision| revision.revision);
     let surplus = unused.len().saturating_sub(limit);
     unused.truncate(surplus);
@@ -104,15 +120,26 @@ mod tests {
         assert_eq!(first.revision, 1);
         assert!(first.name_any().starts_with("db-"));
         assert_eq!(first.labels()["app"], "db");
-        assert_eq!(format!("db-{}", first.labels()[HASH_LABEL]), first.name_any());
-        assert_eq!(update(&set("a"), std::slice::from_ref(&first), 0), Update::Known(first.clone()));
+        assert_eq!(
+            format!("db-{}", first.labels()[HASH_LABEL]),
+            first.name_any()
+        );
+        assert_eq!(
+            update(&set("a"), std::slice::from_ref(&first), 0),
+            Update::Known(first.clone())
+        );
         let second = created(update(&set("b"), std::slice::from_ref(&first), 0));
         assert_eq!(second.revision, 2);
         match update(&set("a"), &[first.clone(), second], 0) {
-            Update::Renumber(revision) => assert_eq!((revision.name_any(), revision.revision), (first.name_any(), 3)),
+            Update::Renumber(revision) => assert_eq!(
+                (revision.name_any(), revision.revision),
+                (first.name_any(), 3)
+            ),
             other => panic!("expected a renumbering, got {other:?}"),
         }
-        let image = template(&first).and_then(|template| template.spec).and_then(|spec| spec.containers[0].image.clone());
+        let image = template(&first)
+            .and_then(|template| template.spec)
+            .and_then(|spec| spec.containers[0].image.clone());
         assert_eq!(image.as_deref(), Some("a"));
     }
 
@@ -126,7 +153,10 @@ mod tests {
             })
             .collect();
         let in_use = revisions[0].name_any();
-        let gone: Vec<_> = expired(&revisions, &[&in_use], 2).into_iter().map(|revision| revision.revision).collect();
+        let gone: Vec<_> = expired(&revisions, &[&in_use], 2)
+            .into_iter()
+            .map(|revision| revision.revision)
+            .collect();
         assert_eq!(gone, [2]);
     }
 }
