@@ -1,7 +1,433 @@
 //! The pure state machine on the cluster bus: heartbeats, suspicion, and Raft over topology commands.
 //!
-//! It has no socket, no clock and no randomness of its own, so that a simulator can drive it.
+//! It has no socket, no clock and no randomness of its own: [`Bus::handle`] takes an event and the time and answers with what
+//! to do, so that a simulator can drive it. Two layers with one job each:
+//! - *who is alive* (`peers`, `gossip`) is opinion, spread by heartbeats, and decides nothing;
+//! - *what is true* (`consensus`, `machine`, `seats`) is the committed topology. Up to five members vote; everybody else gets
+//!   the newest topology by gossip, where the greater [`Version`](crate::topology::Version) wins.
+//!
+//! Invariants:
+//! - two topologies with the same cluster and version are equal;
+//! - what is published never gets older, as long as the process lives;
+//! - a command is applied at most once, however often its proposer had to repeat it;
+//! - an action that depends on something being on disk comes after the [`Action::Persist`] that puts it there.
 
+mod consensus;
+mod duties;
+mod gossip;
+mod leave;
+mod machine;
+mod meet;
+mod message;
+mod peers;
+mod persisted;
+mod proposals;
 mod request;
+mod seats;
+mod shared;
+#[cfg(test)]
+mod simulator;
+mod storage;
 
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::topology::{Address, Member, NodeId, ShardId, Topology};
+use consensus::Consensus;
+use leave::Leaving;
+use meet::Meetings;
+use message::{Body, Sender};
+use peers::Peers;
+use proposals::Proposals;
+
+pub use message::{Message, MessageError};
+pub use peers::{Liveness, PeerReport};
+pub use persisted::{Persisted, PersistedError};
 pub use request::{LocalStatus, Request, RequestError};
+
+/// Time between two [`Event::Tick`]s, in ms. Raft counts its timeouts in ticks.
+pub const TICK_MS: u64 = 50;
+/// Time between two rounds of heartbeats, in ms.
+const HEARTBEAT_MS: u64 = 100;
+/// How long a request may take, in ms.
+pub const REQUEST_MS: u64 = 5_000;
+/// Time until something unanswered is sent again, in ms.
+const RETRY_MS: u64 = 300;
+
+/// What a bus is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where this node wants to be reached.
+    pub address: Address,
+    /// Silence after which a node is suspected, in ms.
+    pub node_timeout: u64,
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// [`TICK_MS`] have passed.
+    Tick,
+    /// A message has come.
+    Receive(Message),
+    /// The node wants something; the answer will carry the token.
+    Request {
+        /// Names the request; never used twice.
+        token: u64,
+        /// What is wanted.
+        request: Request,
+    },
+    /// A connection to this node was refused or reset.
+    PeerLost(NodeId),
+    /// What this node tells others about itself has changed.
+    Status(LocalStatus),
+}
+
+/// Something to do, in the order given.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send a message; it may be lost.
+    Send {
+        /// Where to.
+        to: Destination,
+        /// What.
+        message: Message,
+    },
+    /// Put this on disk before going on with the next action.
+    Persist(Box<Persisted>),
+    /// [`Bus::topology`], [`Bus::myself`] or [`Bus::incarnation`] has changed.
+    Publish,
+    /// A request is answered. A success comes after the topology that shows it was published.
+    Reply {
+        /// The request's token.
+        token: u64,
+        /// Index of the entry that made the change.
+        result: Result<u64, RequestError>,
+    },
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Who should be there; not known when only an address is (`CLUSTER MEET`).
+    pub node: Option<NodeId>,
+    /// The address.
+    pub address: Address,
+}
+
+/// The state machine. See the module.
+pub struct Bus {
+    config: Config,
+    me: NodeId,
+    incarnation: u64,
+    rng: StdRng,
+    now: u64,
+    status: LocalStatus,
+    topology: Arc<Topology>,
+    consensus: Option<Consensus>,
+    peers: Peers,
+    proposals: Proposals,
+    meetings: Meetings,
+    leaving: Option<Leaving>,
+    next_heartbeat: u64,
+    /// Members whose turn in the present round of heartbeats is to come.
+    round: Vec<NodeId>,
+    outbox: Outbox,
+}
+
+/// Actions of the event in hand, in the order in which they will be done.
+#[derive(Default)]
+struct Outbox {
+    early: Vec<Action>,
+    persist: bool,
+    late: Vec<Action>,
+    publish: bool,
+    replies: Vec<Action>,
+    /// Something changed that should be on disk soon, but nothing waits for it.
+    unsaved: bool,
+}
+
+impl Bus {
+    /// The bus of a process that starts at `now`, with what an earlier process left on disk, if any. Without it, the node is
+    /// the only member of a new cluster. `now` counts milliseconds from any origin; `seed` feeds all randomness.
+    ///
+    /// # Errors
+    ///
+    /// When what was on disk contradicts itself.
+    pub fn new(
+        config: Config,
+        persisted: Option<Persisted>,
+        now: u64,
+        seed: u64,
+    ) -> Result<Self, PersistedError> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let election = election_ticks(&config);
+        let (me, incarnation, topology, consensus) = match persisted {
+            None => {
+                let (me, incarnation) = (NodeId::new(rng.random()), rng.random_range(1..1 << 32));
+                let topology = fresh_topology(&config, me, incarnation, &mut rng);
+                let seat = Consensus::found(me, topology.clone(), election);
+                (me, incarnation, Arc::new(topology), Some(seat))
+            }
+            Some(old) => {
+                // Incarnations only ever rise, so that messages of an earlier life can be told.
+                let incarnation = old.incarnation + rng.random_range(1..1024);
+                let seat = old
+                    .consensus
+                    .map(|record| Consensus::restore(old.node, record, election));
+                let seat = seat
+                    .transpose()
+                    .map_err(|damaged| PersistedError::Contents(damaged.to_string()))?;
+                (old.node, incarnation, old.topology, seat)
+            }
+        };
+        let mut peers = Peers::new(config.node_timeout);
+        peers.follow(&topology, now);
+        let outbox = Outbox {
+            persist: true,
+            publish: true,
+            ..Outbox::default()
+        };
+        Ok(Self {
+            config,
+            me,
+            incarnation,
+            rng,
+            now,
+            status: LocalStatus::default(),
+            topology,
+            consensus,
+            peers,
+            proposals: Proposals::default(),
+            meetings: Meetings::default(),
+            leaving: None,
+            next_heartbeat: now,
+            round: Vec::new(),
+            outbox,
+        })
+    }
+
+    /// Takes in an event that happens at `now`.
+    pub fn handle(&mut self, event: Event, now: u64) -> Vec<Action> {
+        self.now = now;
+        match event {
+            Event::Tick => self.tick(),
+            Event::Receive(message) => self.receive(message),
+            Event::Request { token, request } => self.request(token, request),
+            Event::PeerLost(node) => self.peers.lost(node),
+            Event::Status(status) => self.status = status,
+        }
+        self.settle();
+        self.flush()
+    }
+
+    /// This node's id. It changes when the node is reset hard.
+    pub fn myself(&self) -> NodeId {
+        self.me
+    }
+
+    /// This life's number. It changes when the node is reset.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// The newest committed topology known here.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// What is known of the other members.
+    pub fn liveness(&self, now: u64) -> Liveness {
+        let report = |node| self.peers.report(node, &self.topology, self.me, now);
+        let others = self.topology.members.keys().copied();
+        let leader = self.leader();
+        Liveness {
+            peers: others
+                .filter(|node| *node != self.me)
+                .map(|node| (node, report(node)))
+                .collect(),
+            leader,
+            quorum: leader.is_some_and(|node| node == self.me || self.peers.leads(node, now)),
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(consensus) = &mut self.consensus {
+            consensus.tick(&mut self.rng);
+        }
+        self.peers.follow(&self.topology, self.now);
+        if self.now >= self.next_heartbeat {
+            self.next_heartbeat = self.now + HEARTBEAT_MS;
+            self.send_heartbeats();
+        }
+        self.retry_proposals();
+        self.tick_meetings();
+        self.tick_leaving();
+        self.do_duties();
+        self.outbox.persist |= std::mem::take(&mut self.outbox.unsaved);
+    }
+
+    fn request(&mut self, token: u64, request: Request) {
+        match request {
+            Request::Propose(_) if self.is_frozen() => {
+                let reason = "This node is joining another cluster".to_owned();
+                self.reply(token, Err(RequestError::Refused(reason)));
+            }
+            Request::Propose(command) => {
+                self.propose(command, proposals::Origin::Request(token));
+            }
+            Request::Meet { ip, bus_port } => self.begin_meeting(token, ip, bus_port),
+            Request::Reset { hard } => self.begin_leaving(token, hard),
+            Request::Takeover => self.take_over(token),
+        }
+    }
+
+    /// Does all that follows from what has changed.
+    fn settle(&mut self) {
+        self.finish_proposals();
+        while let Some(consensus) = &mut self.consensus
+            && consensus.has_work()
+        {
+            let output = consensus.drain();
+            let newest = consensus.topology().map(Topology::version);
+            self.outbox.persist |= output.persist;
+            for (to, bytes) in output.early {
+                let action = self.envelope(to, Body::Raft(bytes));
+                self.outbox.early.extend(action);
+            }
+            for (to, bytes) in output.late {
+                self.send(to, Body::Raft(bytes));
+            }
+            if output.advanced && newest.is_some_and(|newest| newest > self.topology.version()) {
+                self.advance();
+            }
+            for (id, outcome) in output.applied {
+                self.conclude(id, outcome);
+            }
+            if output.advanced {
+                self.do_duties();
+            }
+            self.finish_proposals();
+        }
+    }
+
+    /// Takes over the state that this node's own seat has applied.
+    fn advance(&mut self) {
+        let consensus = self.consensus.as_ref();
+        let Some(topology) = consensus.and_then(Consensus::topology).cloned() else {
+            return;
+        };
+        self.topology = Arc::new(topology);
+        self.outbox.publish = true;
+        self.outbox.unsaved = true;
+        if self.consensus.as_ref().is_some_and(Consensus::is_leader) {
+            self.push_topology();
+        }
+    }
+
+    fn flush(&mut self) -> Vec<Action> {
+        let outbox = std::mem::take(&mut self.outbox);
+        let mut actions = outbox.early;
+        if outbox.persist {
+            actions.push(Action::Persist(Box::new(self.persisted())));
+        } else {
+            self.outbox.unsaved = outbox.unsaved;
+        }
+        actions.extend(outbox.late);
+        if outbox.publish {
+            actions.push(Action::Publish);
+        }
+        actions.extend(outbox.replies);
+        actions
+    }
+
+    fn persisted(&self) -> Persisted {
+        Persisted {
+            node: self.me,
+            incarnation: self.incarnation,
+            topology: self.topology.clone(),
+            consensus: self.consensus.as_ref().map(Consensus::record),
+        }
+    }
+
+    fn reply(&mut self, token: u64, result: Result<u64, RequestError>) {
+        self.outbox.replies.push(Action::Reply { token, result });
+    }
+
+    fn send(&mut self, to: NodeId, body: Body) {
+        let action = self.envelope(to, body);
+        self.outbox.late.extend(action);
+    }
+
+    fn send_to(&mut self, to: Destination, body: Body) {
+        let message = Message {
+            to: to.node,
+            sender: self.sender(),
+            body,
+        };
+        self.outbox.late.push(Action::Send { to, message });
+    }
+
+    /// `None` when nobody knows where the node is.
+    fn envelope(&self, node: NodeId, body: Body) -> Option<Action> {
+        let heard = self.peers.get(node).and_then(|peer| peer.address.as_ref());
+        let committed = || self.topology.members.get(&node).map(|m| &m.address);
+        let to = Destination {
+            node: Some(node),
+            address: heard.or_else(committed)?.clone(),
+        };
+        let message = Message {
+            to: Some(node),
+            sender: self.sender(),
+            body,
+        };
+        Some(Action::Send { to, message })
+    }
+
+    fn sender(&self) -> Sender {
+        Sender {
+            node: self.me,
+            incarnation: self.incarnation,
+            address: self.config.address.clone(),
+            cluster: self.topology.cluster,
+            version: self.topology.version(),
+        }
+    }
+
+    /// The leader that this node's seat knows, or else the one that heartbeats name.
+    fn leader(&self) -> Option<NodeId> {
+        let seat = self.consensus.as_ref().and_then(Consensus::leader);
+        seat.or_else(|| {
+            let named = self.peers.leader(&self.topology, self.now);
+            named.map(|(_, node)| node)
+        })
+    }
+
+    fn is_member(&self) -> bool {
+        self.topology.members.contains_key(&self.me)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.is_member() && self.topology.members.len() == 1
+    }
+
+    fn has_seat(&self) -> bool {
+        self.topology.voters.contains(&self.me) || self.topology.learners.contains(&self.me)
+    }
+}
+
+fn fresh_topology(config: &Config, me: NodeId, incarnation: u64, rng: &mut StdRng) -> Topology {
+    let member = Member {
+        id: me,
+        address: config.address.clone(),
+        shard: ShardId::new(rng.random()),
+    };
+    Topology::single(rng.random(), member, incarnation)
+}
+
+/// Least ticks without a leader before an election; up to twice as many are waited.
+fn election_ticks(config: &Config) -> usize {
+    (config.node_timeout / 4 / TICK_MS).clamp(6, 60) as usize
+}

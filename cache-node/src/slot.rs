@@ -89,6 +89,7 @@ const fn crc16_table() -> [u16; 256] {
 
 /// A set of slots.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
 pub struct SlotSet {
     words: Vec<u64>,
 }
@@ -149,7 +150,14 @@ impl SlotSet {
 
     /// The slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = SlotId> + '_ {
-        SlotId::all().filter(|slot| self.contains(*slot))
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                rest &= rest.wrapping_sub(1);
+                (bit < 64).then(|| SlotId(at as u16 * 64 + bit as u16))
+            })
+        })
     }
 
     /// The maximal runs of consecutive slots, first and last included, in ascending order.
@@ -191,6 +199,29 @@ impl SlotSet {
             .iter()
             .zip(&other.words)
             .all(|(a, b)| b & !a == 0)
+    }
+}
+
+/// The words of a serialised slot set are not one bit a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a slot set has one bit for each of the 16384 slots")]
+pub struct SlotSetError;
+
+impl TryFrom<Vec<u64>> for SlotSet {
+    type Error = SlotSetError;
+
+    fn try_from(words: Vec<u64>) -> Result<Self, SlotSetError> {
+        if words.len() == SLOT_COUNT / 64 {
+            Ok(Self { words })
+        } else {
+            Err(SlotSetError)
+        }
+    }
+}
+
+impl From<SlotSet> for Vec<u64> {
+    fn from(set: SlotSet) -> Self {
+        set.words
     }
 }
 

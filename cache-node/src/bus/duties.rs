@@ -1,0 +1,73 @@
+//! What a leader does unasked: seats voters, follows changed addresses, and reinstates a primary whose data nobody else has.
+
+use super::proposals::Origin;
+use super::{Bus, seats};
+use crate::topology::{Address, NodeId, TopologyCommand};
+
+impl Bus {
+    pub(super) fn do_duties(&mut self) {
+        if self.is_frozen() {
+            return;
+        }
+        let Some(consensus) = self.consensus.as_mut() else {
+            return;
+        };
+        if !consensus.is_settled_leader() {
+            return;
+        }
+        let alive = |node| {
+            node == self.me
+                || self.peers.get(node).is_some_and(|peer| peer.spoke)
+                    && !self.peers.suspected(node, self.now)
+        };
+        // Duties follow what this seat has applied; gossip cannot be newer at a leader.
+        let change = seats::next(&self.topology, self.me, alive, |node| {
+            consensus.has_caught_up(node)
+        });
+        if let Some(change) = change {
+            consensus.change_seat(change);
+        }
+        let members: Vec<NodeId> = self.topology.members.keys().copied().collect();
+        for node in members {
+            for command in self.wanted_for(node) {
+                if !self.proposals.contains(&command) {
+                    self.propose(command, Origin::Duty);
+                }
+            }
+        }
+    }
+
+    /// What `node` is known to need.
+    fn wanted_for(&self, node: NodeId) -> Vec<TopologyCommand> {
+        let Some((address, incarnation)) = self.announced(node) else {
+            return Vec::new();
+        };
+        let mut wanted = Vec::new();
+        let member = self.topology.members.get(&node);
+        if member.is_some_and(|member| member.address != *address) {
+            wanted.push(TopologyCommand::SetAddress {
+                node,
+                address: address.clone(),
+            });
+        }
+        let shard = self.topology.shard_of(node);
+        let orphaned = shard.is_some_and(|(id, shard)| {
+            shard.primary == node
+                && shard.primary_incarnation < incarnation
+                && self.topology.members_of(id).count() == 1
+        });
+        if orphaned {
+            wanted.push(TopologyCommand::Promote { node, incarnation });
+        }
+        wanted
+    }
+
+    /// What `node` says of itself, as far as it has spoken since this process started.
+    fn announced(&self, node: NodeId) -> Option<(&Address, u64)> {
+        if node == self.me {
+            return Some((&self.config.address, self.incarnation));
+        }
+        let peer = self.peers.get(node).filter(|peer| peer.spoke)?;
+        Some((peer.address.as_ref()?, peer.incarnation))
+    }
+}

@@ -1,0 +1,164 @@
+//! Heartbeats, and how the newest topology reaches everybody.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+
+use super::consensus::Consensus;
+use super::message::{Body, Heartbeat, Message};
+use super::{Bus, HEARTBEAT_MS};
+use crate::topology::{NodeId, Topology};
+
+/// Least number of peers that get a heartbeat in each round.
+const LEAST_PEERS: usize = 8;
+/// Most members to which a leader sends a new topology itself; gossip does the rest.
+const MOST_PUSHES: usize = 32;
+
+impl Bus {
+    /// Everybody gets a heartbeat at least four times within the node timeout; in small clusters, in every round.
+    pub(super) fn send_heartbeats(&mut self) {
+        if !self.is_member() && self.leaving.is_none() {
+            return;
+        }
+        let others = self.topology.members.len().saturating_sub(1);
+        let rounds = (self.config.node_timeout / 4 / HEARTBEAT_MS).max(1) as usize;
+        let wanted = LEAST_PEERS.max(others.div_ceil(rounds)).min(others);
+        let mut body = Heartbeat {
+            status: self.status,
+            leader: None,
+            suspects: self.peers.suspects(&self.topology, self.me, self.now),
+        };
+        if let Some(consensus) = &self.consensus {
+            body.leader = consensus.leader().map(|node| (consensus.term(), node));
+        }
+        for _ in 0..wanted {
+            if let Some(node) = self.next_peer() {
+                self.send(node, Body::Heartbeat(body.clone()));
+            }
+        }
+    }
+
+    /// The members in a random order, all of them before anybody's second turn.
+    fn next_peer(&mut self) -> Option<NodeId> {
+        if self.round.is_empty() {
+            let others = self.topology.members.keys().copied();
+            self.round = others.filter(|node| *node != self.me).collect();
+            self.round.shuffle(&mut self.rng);
+        }
+        self.round.pop()
+    }
+
+    /// Sends the topology to members that do not learn it through Raft.
+    pub(super) fn push_topology(&mut self) {
+        let mut others: Vec<NodeId> = self.topology.members.keys().copied().collect();
+        others.retain(|node| *node != self.me && !self.topology.voters.contains(node));
+        if others.len() > MOST_PUSHES {
+            others.shuffle(&mut self.rng);
+            others.truncate(MOST_PUSHES);
+        }
+        for node in others {
+            self.send(node, Body::Topology(self.topology.clone()));
+        }
+    }
+
+    pub(super) fn receive(&mut self, message: Message) {
+        if message.to.is_some_and(|to| to != self.me) {
+            return;
+        }
+        let from = message.sender.node;
+        match message.body {
+            Body::Meet { .. }
+            | Body::MeetReply { .. }
+            | Body::Join { .. }
+            | Body::JoinRefused { .. } => return self.receive_meeting(message),
+            _ if from == self.me => return,
+            // A node that is about to join asks before it is in our cluster.
+            Body::WantTopology if self.topology.members.contains_key(&from) => {
+                return self.send_to(
+                    super::Destination {
+                        node: Some(from),
+                        address: message.sender.address,
+                    },
+                    Body::Topology(self.topology.clone()),
+                );
+            }
+            _ if message.sender.cluster != self.topology.cluster => {
+                return self.receive_foreign(message);
+            }
+            _ => {}
+        }
+        if self.peers.heard(&message.sender, self.now) {
+            self.receive_known(message);
+        }
+    }
+
+    /// A message of this cluster.
+    fn receive_known(&mut self, message: Message) {
+        let from = message.sender.node;
+        let (mine, theirs) = (self.topology.version(), message.sender.version);
+        if let Body::Topology(topology) = message.body {
+            return self.adopt(topology);
+        }
+        if !mine.same_group(&theirs) || matches!(message.body, Body::Heartbeat(_)) {
+            match mine.cmp(&theirs) {
+                Ordering::Less => self.send(from, Body::WantTopology),
+                Ordering::Greater => self.send(from, Body::Topology(self.topology.clone())),
+                Ordering::Equal => {}
+            }
+        }
+        match message.body {
+            Body::Heartbeat(heartbeat) => self.peers.heartbeat(from, heartbeat),
+            Body::WantTopology => self.send(from, Body::Topology(self.topology.clone())),
+            // Votes and proposals count only within the group that they were meant for.
+            _ if !mine.same_group(&theirs) => {}
+            Body::Raft(bytes) => self.step(from, &bytes),
+            Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
+            Body::Answer {
+                incarnation,
+                sequence,
+                outcome,
+            } if incarnation == self.incarnation => self.receive_answer(sequence, outcome),
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, from: NodeId, bytes: &[u8]) {
+        let election = super::election_ticks(&self.config);
+        let consensus = self
+            .consensus
+            .get_or_insert_with(|| Consensus::blank(self.me, election));
+        consensus.step(from, bytes, self.topology.index);
+    }
+
+    /// Takes over a committed topology of this cluster, if it is newer.
+    fn adopt(&mut self, topology: Arc<Topology>) {
+        if topology.cluster != self.topology.cluster
+            || topology.version() <= self.topology.version()
+        {
+            return;
+        }
+        let reformed = !topology.version().same_group(&self.topology.version());
+        self.topology = topology;
+        self.outbox.publish = true;
+        self.outbox.unsaved = true;
+        if reformed {
+            self.drop_seat();
+            self.fail_proposals();
+        } else if self.has_lost_seat() {
+            self.drop_seat();
+        }
+        self.joined();
+    }
+
+    /// Whether the committed truth gives this node no seat, and nothing that it holds can be newer than that truth.
+    fn has_lost_seat(&self) -> bool {
+        let held = self.consensus.as_ref().map(Consensus::last_index);
+        !self.has_seat() && held.is_some_and(|last| last <= self.topology.index)
+    }
+
+    pub(super) fn drop_seat(&mut self) {
+        self.consensus = None;
+        self.outbox.persist = true;
+    }
+}

@@ -1,0 +1,130 @@
+//! What nodes say to each other on the bus.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Outcome, Proposal};
+use super::request::LocalStatus;
+use crate::slot::SlotSet;
+use crate::topology::{Address, Member, NodeId, Topology, Version};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Whom it is meant for; nobody in particular when the sender knows only an address. Addresses are reused, ids are not.
+    pub(crate) to: Option<NodeId>,
+    pub(crate) sender: Sender,
+    pub(crate) body: Body,
+}
+
+/// Who speaks, and how much of the truth it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sender {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    /// Where it wants to be reached.
+    pub(crate) address: Address,
+    pub(crate) cluster: u64,
+    /// The newest topology that it knows.
+    pub(crate) version: Version,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Body {
+    Heartbeat(Heartbeat),
+    /// "Send me your topology."
+    WantTopology,
+    Topology(#[serde(with = "super::shared")] Arc<Topology>),
+    /// A message of the `raft` crate, as protobuf.
+    Raft(Vec<u8>),
+    /// A proposal on its way to the leader.
+    Forward {
+        proposal: Proposal,
+        hops: u8,
+    },
+    /// What became of the proposal with this sequence number of the receiver's incarnation.
+    Answer {
+        incarnation: u64,
+        sequence: u64,
+        outcome: Outcome,
+    },
+    /// "Let us be in one cluster."
+    Meet {
+        token: u64,
+        /// The sender can join another cluster: it is alone in its own, or has been removed.
+        joinable: bool,
+    },
+    MeetReply {
+        token: u64,
+        reply: MeetReply,
+    },
+    /// "Add me to your cluster."
+    Join {
+        token: u64,
+        joiner: Joiner,
+    },
+    /// The cluster refuses the joiner.
+    JoinRefused {
+        token: u64,
+        reason: String,
+    },
+}
+
+/// Sent to everybody in turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heartbeat {
+    pub(crate) status: LocalStatus,
+    /// The leader that the sender knows from Raft itself, and its term.
+    pub(crate) leader: Option<(u64, NodeId)>,
+    /// Members that the sender does not hear.
+    pub(crate) suspects: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MeetReply {
+    /// "I join you."
+    WillJoin(Joiner),
+    /// "You join me."
+    JoinMe,
+    /// "We are in one cluster already."
+    Already,
+    /// "Not now; ask again."
+    Busy,
+    /// "Never."
+    Refused(String),
+}
+
+/// A node that joins, with what it brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Joiner {
+    pub(crate) member: Member,
+    pub(crate) incarnation: u64,
+    pub(crate) slots: SlotSet,
+}
+
+/// Bytes that are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this version of the cluster bus")]
+pub struct MessageError;
+
+impl Message {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("plain data is always encoded")
+    }
+
+    /// The message in `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// When they are something else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        postcard::from_bytes(bytes).map_err(|_| MessageError)
+    }
+
+    /// Who sent it.
+    pub fn from(&self) -> NodeId {
+        self.sender.node
+    }
+}

@@ -1,0 +1,332 @@
+//! Many buses in virtual time on a network that loses, delays, repeats, reorders and partitions, with crashes and disks.
+//!
+//! Everything follows from one seed. Two rules are checked at every publication: what a process publishes never gets older, and
+//! two topologies with the same cluster and version are equal.
+
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::{Action, Bus, Config, Event, Message, Persisted, Request, RequestError, TICK_MS};
+use crate::topology::{Address, NodeId, Topology, TopologyCommand, Version};
+
+/// What the network does to messages.
+#[derive(Clone, Copy)]
+struct Network {
+    /// Share of messages that are lost.
+    loss: f64,
+    /// Share of messages that come twice.
+    repeat: f64,
+    /// Longest delay, in ms.
+    delay: u64,
+}
+
+const CALM: Network = Network {
+    loss: 0.0,
+    repeat: 0.0,
+    delay: 3,
+};
+const ROUGH: Network = Network {
+    loss: 0.05,
+    repeat: 0.02,
+    delay: 40,
+};
+
+enum Happening {
+    Tick { node: usize, life: u64 },
+    Delivery { node: usize, message: Message },
+    Refused { node: usize, peer: NodeId },
+}
+
+#[derive(Default)]
+struct Machine {
+    bus: Option<Bus>,
+    disk: Option<Persisted>,
+    /// Counts starts, so that ticks of an earlier life are told.
+    life: u64,
+    port: u16,
+    /// Which side of a partition it is on.
+    side: u8,
+    published: Option<(u64, Version)>,
+}
+
+struct Simulation {
+    seed: u64,
+    rng: StdRng,
+    now: u64,
+    network: Network,
+    queue: BTreeMap<(u64, u64), Happening>,
+    scheduled: u64,
+    machines: Vec<Machine>,
+    seen: BTreeMap<(u64, Version), Arc<Topology>>,
+    tokens: u64,
+    replies: BTreeMap<u64, Result<u64, RequestError>>,
+    /// Everything that was sent, hashed in order; only if asked for.
+    trace: Option<crc32fast::Hasher>,
+}
+
+impl Simulation {
+    fn new(seed: u64, nodes: usize, network: Network) -> Self {
+        let mut simulation = Self {
+            seed,
+            rng: StdRng::seed_from_u64(seed),
+            now: 0,
+            network,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            machines: (0..nodes).map(|_| Machine::default()).collect(),
+            seen: BTreeMap::new(),
+            tokens: 0,
+            replies: BTreeMap::new(),
+            trace: None,
+        };
+        (0..nodes).for_each(|node| simulation.start(node));
+        simulation
+    }
+
+    fn address(&self, node: usize) -> Address {
+        Address {
+            ip: format!("10.0.0.{node}"),
+            port: 6379 + self.machines[node].port,
+            bus_port: 16379,
+            hostname: String::new(),
+        }
+    }
+
+    /// Starts a process with what is on its disk.
+    fn start(&mut self, node: usize) {
+        let config = Config {
+            address: self.address(node),
+            node_timeout: 2_000,
+        };
+        let disk = self.machines[node].disk.clone();
+        // What is on disk is read back through its encoding now and then.
+        let disk = disk.map(|disk| Persisted::decode(&disk.encode()).unwrap());
+        let seed = self.rng.random();
+        let bus = Bus::new(config, disk, self.now, seed).unwrap();
+        let machine = &mut self.machines[node];
+        machine.bus = Some(bus);
+        machine.life += 1;
+        machine.published = None;
+        let life = machine.life;
+        let first = self.rng.random_range(0..TICK_MS);
+        self.schedule(first, Happening::Tick { node, life });
+    }
+
+    fn crash(&mut self, node: usize) {
+        self.machines[node].bus = None;
+    }
+
+    fn schedule(&mut self, delay: u64, happening: Happening) {
+        self.scheduled += 1;
+        self.queue
+            .insert((self.now + delay, self.scheduled), happening);
+    }
+
+    fn bus(&self, node: usize) -> &Bus {
+        self.machines[node].bus.as_ref().expect("the node is up")
+    }
+
+    fn id(&self, node: usize) -> NodeId {
+        self.bus(node).myself()
+    }
+
+    fn topology(&self, node: usize) -> &Topology {
+        self.bus(node).topology()
+    }
+
+    /// Lets the next thing happen.
+    fn step(&mut self) {
+        let Some(((time, _), happening)) = self.queue.pop_first() else {
+            return;
+        };
+        self.now = time;
+        match happening {
+            Happening::Tick { node, life } => {
+                if self.machines[node].bus.is_some() && self.machines[node].life == life {
+                    self.schedule(TICK_MS, Happening::Tick { node, life });
+                    self.handle(node, Event::Tick);
+                }
+            }
+            Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),
+            Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
+        }
+    }
+
+    fn handle(&mut self, node: usize, event: Event) {
+        let now = self.now;
+        let Some(bus) = self.machines[node].bus.as_mut() else {
+            return;
+        };
+        for action in bus.handle(event, now) {
+            match action {
+                Action::Send { to, message } => {
+                    let target = to.address.ip.rsplit('.').next().unwrap().parse().unwrap();
+                    self.transmit(node, target, to.node, message);
+                }
+                Action::Persist(disk) => self.machines[node].disk = Some(*disk),
+                Action::Publish => self.check_publication(node),
+                Action::Reply { token, result } => {
+                    assert!(
+                        self.replies.insert(token, result).is_none(),
+                        "answered twice, seed {}",
+                        self.seed
+                    );
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, from: usize, target: usize, peer: Option<NodeId>, message: Message) {
+        if let Some(trace) = &mut self.trace {
+            trace.update(&self.now.to_le_bytes());
+            trace.update(&message.encode());
+        }
+        if self.machines[from].side != self.machines[target].side {
+            return;
+        }
+        if self.machines[target].bus.is_none() {
+            if let Some(peer) = peer {
+                self.schedule(1, Happening::Refused { node: from, peer });
+            }
+            return;
+        }
+        if self.rng.random_bool(self.network.loss) {
+            return;
+        }
+        let copies = 1 + usize::from(self.rng.random_bool(self.network.repeat));
+        for _ in 0..copies {
+            let delay = self.rng.random_range(1..=self.network.delay);
+            let happening = Happening::Delivery {
+                node: target,
+                message: message.clone(),
+            };
+            self.schedule(delay, happening);
+        }
+    }
+
+    fn check_publication(&mut self, node: usize) {
+        let topology = self.bus(node).topology().clone();
+        let version = topology.version();
+        let seen = self
+            .seen
+            .entry((topology.cluster, version))
+            .or_insert_with(|| topology.clone());
+        assert_eq!(
+            *seen, topology,
+            "two topologies at {version:?}, seed {}",
+            self.seed
+        );
+        let machine = &mut self.machines[node];
+        if let Some((cluster, before)) = machine.published
+            && cluster == topology.cluster
+        {
+            assert!(version >= before, "went back in time, seed {}", self.seed);
+        }
+        machine.published = Some((topology.cluster, version));
+    }
+
+    /// Asks something of a node; the answer will be in `replies`.
+    fn request(&mut self, node: usize, request: Request) -> u64 {
+        self.tokens += 1;
+        let token = self.tokens;
+        self.handle(node, Event::Request { token, request });
+        token
+    }
+
+    /// Asks and waits for the answer.
+    fn ask(&mut self, node: usize, request: Request) -> Result<u64, RequestError> {
+        let token = self.request(node, request);
+        let limit = self.now + 6_000;
+        while self.now <= limit && !self.replies.contains_key(&token) {
+            self.step();
+        }
+        let reply = self.replies.get(&token).cloned();
+        reply.unwrap_or_else(|| panic!("no answer, seed {}", self.seed))
+    }
+
+    fn propose(&mut self, node: usize, command: TopologyCommand) -> Result<u64, RequestError> {
+        self.ask(node, Request::Propose(command))
+    }
+
+    /// `node` meets `other`; repeated while the network eats the answers.
+    fn meet(&mut self, node: usize, other: usize) {
+        let address = self.address(other);
+        let mut result = Err(RequestError::Reformed);
+        for _ in 0..5 {
+            let meet = Request::Meet {
+                ip: address.ip.clone(),
+                bus_port: address.bus_port,
+            };
+            result = self.ask(node, meet);
+            if result.is_ok() {
+                return;
+            }
+        }
+        panic!("{result:?}, seed {}", self.seed);
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self
+            .queue
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= end)
+        {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most for `limit` ms.
+    fn run_until(&mut self, what: &str, limit: u64, done: impl Fn(&Self) -> bool) {
+        let end = self.now + limit;
+        let mut check = self.now;
+        while self.now <= end {
+            if self.now >= check {
+                if done(self) {
+                    return;
+                }
+                check = self.now + 20;
+            }
+            self.step();
+        }
+        panic!("not in time: {what}, seed {}", self.seed);
+    }
+
+    /// All nodes that are up know the same topology, and nothing is on its way to change it.
+    fn converged(&self) -> bool {
+        let mut up = self.machines.iter().filter_map(|m| m.bus.as_ref());
+        let Some(first) = up.next() else {
+            return true;
+        };
+        let leader = first.liveness(self.now).leader;
+        leader.is_some()
+            && up.all(|bus| {
+                bus.topology() == first.topology() && bus.liveness(self.now).leader == leader
+            })
+    }
+
+    /// A cluster of all nodes, formed by the first, with all seats taken.
+    fn form(&mut self) {
+        let nodes = self.machines.len();
+        (1..nodes).for_each(|node| self.meet(0, node));
+        self.run_until("formation", 20_000, |s| {
+            s.converged()
+                && s.topology(0).members.len() == nodes
+                && s.topology(0).voters.len() == nodes.min(5)
+                && s.topology(0).learners.is_empty()
+        });
+    }
+
+    fn leader(&self) -> Option<usize> {
+        (0..self.machines.len()).find(|node| {
+            let bus = self.machines[*node].bus.as_ref();
+            bus.is_some_and(|bus| bus.liveness(self.now).leader == Some(bus.myself()))
+        })
+    }
+}
