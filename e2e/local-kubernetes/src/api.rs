@@ -13,6 +13,7 @@ mod delete;
 mod discovery;
 mod encode;
 mod error;
+mod events;
 mod list;
 mod metadata;
 mod model;
@@ -21,6 +22,8 @@ mod patch;
 mod query;
 mod rbac;
 mod request;
+mod rules;
+mod table;
 mod update;
 mod watch;
 

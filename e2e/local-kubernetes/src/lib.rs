@@ -12,6 +12,7 @@ mod custom;
 pub mod event_recorder;
 pub mod faults;
 pub mod fields;
+pub mod jsonpath;
 pub mod logs;
 pub mod moment;
 pub mod object;
