@@ -93,7 +93,7 @@ pub enum Action {
         /// Where to.
         to: Destination,
         /// What.
-        message: Message,
+        message: Box<Message>,
     },
     /// Put this on disk before going on with the next action.
     Persist(Box<Persisted>),
@@ -362,11 +362,11 @@ impl Bus {
     }
 
     fn send_to(&mut self, to: Destination, body: Body) {
-        let message = Message {
+        let message = Box::new(Message {
             to: to.node,
             sender: self.sender(),
             body,
-        };
+        });
         self.outbox.late.push(Action::Send { to, message });
     }
 
@@ -378,11 +378,11 @@ impl Bus {
             node: Some(node),
             address: heard.or_else(committed)?.clone(),
         };
-        let message = Message {
+        let message = Box::new(Message {
             to: Some(node),
             sender: self.sender(),
             body,
-        };
+        });
         Some(Action::Send { to, message })
     }
 

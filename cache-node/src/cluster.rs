@@ -3,16 +3,26 @@
 //! [`Cluster`] is the handle that everybody else holds. Reading the view takes no lock; whatever changes the topology goes
 //! through the bus and answers when it is committed.
 
+mod driver;
+mod file;
+mod link;
 mod view;
+mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bus::{LocalStatus, Request, RequestError};
+use crate::bus::{Liveness, LocalStatus, Request, RequestError};
+use crate::slot::SlotSet;
 use crate::topology::{NodeId, TopologyCommand};
 
+pub use driver::{ClusterConfig, Driver, DriverError};
+pub use file::FileError;
 pub use view::{Access, HandMoved, Route, View};
 
 /// What the bus tells other nodes about this one; asked for at every heartbeat, so it must be cheap.
@@ -44,13 +54,45 @@ pub struct Cluster {
 struct Shared {
     view: ArcSwap<View>,
     changes: watch::Sender<Arc<View>>,
+    liveness: ArcSwap<Liveness>,
+    links: ArcSwap<Vec<LinkReport>>,
+    /// Nodes that were members while this process ran, and are not any more.
+    forgotten: Mutex<BTreeSet<NodeId>>,
     orders: mpsc::UnboundedSender<Order>,
 }
 
-/// What a handle asks of the bus.
-struct Order {
-    request: Request,
-    answer: oneshot::Sender<Result<u64, RequestError>>,
+/// What a handle asks of the driver.
+enum Order {
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Result<u64, RequestError>>,
+    },
+    MoveByHand {
+        slots: SlotSet,
+        hand_move: HandMove,
+    },
+}
+
+/// How this node takes part in moving a slot key by key (`CLUSTER SETSLOT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandMove {
+    /// The slot leaves for this node.
+    Migrating(NodeId),
+    /// The slot comes from this node.
+    Importing(NodeId),
+    /// The slot does not move.
+    Stable,
+}
+
+/// An outgoing connection of the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// Whom it goes to.
+    pub node: NodeId,
+    /// When it was made.
+    pub created: SystemTime,
+    /// Messages that wait for it.
+    pub waiting: usize,
 }
 
 impl Cluster {
@@ -66,6 +108,9 @@ impl Cluster {
             shared: Arc::new(Shared {
                 changes: watch::Sender::new(view.clone()),
                 view: ArcSwap::new(view),
+                liveness: ArcSwap::default(),
+                links: ArcSwap::default(),
+                forgotten: Mutex::default(),
                 orders,
             }),
         }
@@ -118,9 +163,38 @@ impl Cluster {
         let (answer, answered) = oneshot::channel();
         self.shared
             .orders
-            .send(Order { request, answer })
+            .send(Order::Request { request, answer })
             .map_err(|_| ClusterError::Stopped)?;
         let answer = answered.await.map_err(|_| ClusterError::Stopped)?;
         Ok(answer?)
     }
+
+    /// What is known of the other members, at most a tick old.
+    pub fn liveness(&self) -> Arc<Liveness> {
+        self.shared.liveness.load_full()
+    }
+
+    /// The bus's outgoing connections.
+    pub fn links(&self) -> Arc<Vec<LinkReport>> {
+        self.shared.links.load_full()
+    }
+
+    /// Whether `node` was a member while this process ran and is not any more.
+    pub fn has_forgotten(&self, node: NodeId) -> bool {
+        self.shared.forgotten.lock().contains(&node)
+    }
+
+    /// Notes that slots are moved key by key; only this node knows. Visible in the view soon after.
+    ///
+    /// # Errors
+    ///
+    /// When there is no bus.
+    pub fn move_by_hand(&self, slots: SlotSet, hand_move: HandMove) -> Result<(), ClusterError> {
+        let order = Order::MoveByHand { slots, hand_move };
+        let sent = self.shared.orders.send(order);
+        sent.map_err(|_| ClusterError::Stopped)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ const ROUGH: Network = Network {
 
 enum Happening {
     Tick { node: usize, life: u64 },
-    Delivery { node: usize, message: Message },
+    Delivery { node: usize, message: Box<Message> },
     Refused { node: usize, peer: NodeId },
 }
 
@@ -152,7 +152,7 @@ impl Simulation {
                     self.handle(node, Event::Tick);
                 }
             }
-            Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),
+            Happening::Delivery { node, message } => self.handle(node, Event::Receive(*message)),
             Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
         }
     }
@@ -166,7 +166,7 @@ impl Simulation {
             match action {
                 Action::Send { to, message } => {
                     let target = to.address.ip.rsplit('.').next().unwrap().parse().unwrap();
-                    self.transmit(node, target, to.node, message);
+                    self.transmit(node, target, to.node, &message);
                 }
                 Action::Persist(disk) => self.machines[node].disk = Some(*disk),
                 Action::Publish => self.check_publication(node),
@@ -181,7 +181,7 @@ impl Simulation {
         }
     }
 
-    fn transmit(&mut self, from: usize, target: usize, peer: Option<NodeId>, message: Message) {
+    fn transmit(&mut self, from: usize, target: usize, peer: Option<NodeId>, message: &Message) {
         if let Some(trace) = &mut self.trace {
             trace.update(&self.now.to_le_bytes());
             trace.update(&message.encode());
@@ -203,7 +203,7 @@ impl Simulation {
             let delay = self.rng.random_range(1..=self.network.delay);
             let happening = Happening::Delivery {
                 node: target,
-                message: message.clone(),
+                message: Box::new(message.clone()),
             };
             self.schedule(delay, happening);
         }

@@ -22,10 +22,11 @@ pub(crate) fn raft_id(node: NodeId) -> u64 {
 
 /// The Raft group's members as the crate wants them; the topology's voters and learners are changed by the same entries.
 pub(crate) fn conf_state(topology: &Topology) -> ConfState {
-    let mut state = ConfState::default();
-    state.voters = topology.voters.iter().copied().map(raft_id).collect();
-    state.learners = topology.learners.iter().copied().map(raft_id).collect();
-    state
+    ConfState {
+        voters: topology.voters.iter().copied().map(raft_id).collect(),
+        learners: topology.learners.iter().copied().map(raft_id).collect(),
+        ..ConfState::default()
+    }
 }
 
 /// What a Raft member keeps on disk.
@@ -71,9 +72,11 @@ impl Storage {
     /// The log of a group that begins with this state, in term 1.
     pub(crate) fn founding(machine: Machine) -> Self {
         let index = machine.topology.index;
-        let mut hard = HardState::default();
-        hard.term = 1;
-        hard.commit = index;
+        let hard = HardState {
+            term: 1,
+            commit: index,
+            ..HardState::default()
+        };
         Self {
             hard,
             machine: Some(machine),
@@ -98,10 +101,12 @@ impl Storage {
         if record.commit > last || applied > record.commit || applied < record.base_index {
             return Err(Damaged("its indexes contradict each other"));
         }
-        let mut hard = HardState::default();
-        hard.term = record.term;
-        hard.vote = record.vote;
-        hard.commit = record.commit;
+        let hard = HardState {
+            term: record.term,
+            vote: record.vote,
+            commit: record.commit,
+            ..HardState::default()
+        };
         Ok(Self {
             hard,
             machine: record.machine,
@@ -234,8 +239,10 @@ impl raft::Storage for Storage {
             return Err(unavailable);
         }
         let data = postcard::to_stdvec(machine).map_err(|_| unavailable)?;
-        let mut snapshot = Snapshot::default();
-        snapshot.data = data.into();
+        let mut snapshot = Snapshot {
+            data: data.into(),
+            ..Snapshot::default()
+        };
         let metadata = snapshot.mut_metadata();
         metadata.index = index;
         metadata.term = self.term(index)?;

@@ -55,8 +55,11 @@ fn three() -> Topology {
     topology
 }
 
-fn apply(topology: &mut Topology, command: TopologyCommand) -> Result<(), Refusal> {
-    topology.apply(topology.index + 1, &command)
+fn apply(
+    topology: &mut Topology,
+    command: impl std::borrow::Borrow<TopologyCommand>,
+) -> Result<(), Refusal> {
+    topology.apply(topology.index + 1, command.borrow())
 }
 
 fn any_slots() -> impl Strategy<Value = SlotSet> {

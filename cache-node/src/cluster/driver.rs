@@ -1,0 +1,371 @@
+//! Runs the bus: feeds it messages, ticks and requests, and does what it says. One task on the control runtime.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::file::{FileError, NodesFile};
+use super::link::Link;
+use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View, wire};
+use crate::bus::{
+    Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
+};
+use crate::topology::{Address, NodeId};
+
+/// Messages that wait for the bus.
+const INBOX: usize = 4096;
+/// Most incoming connections.
+const MOST_CONNECTIONS: usize = 4096;
+
+/// What the edge is told at its start.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// Where the nodes file is.
+    pub dir: PathBuf,
+    /// Addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// Port to listen on.
+    pub bus_port: u16,
+    /// What this node announces.
+    pub address: Address,
+    /// Silence after which a node is suspected, in ms.
+    pub node_timeout: u64,
+}
+
+/// Why the bus cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The nodes file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The bus port cannot be listened on.
+    #[error("cannot listen on {address} for the cluster bus: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// The task that runs the bus. It does nothing before [`Driver::run`].
+pub struct Driver {
+    bus: Bus,
+    file: NodesFile,
+    shared: Arc<Shared>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    listeners: Vec<std::net::TcpListener>,
+    address: Address,
+    started: Instant,
+    tokens: u64,
+    answers: BTreeMap<u64, oneshot::Sender<Result<u64, RequestError>>>,
+    links: BTreeMap<Peer, Link>,
+    lost: mpsc::UnboundedSender<NodeId>,
+    losses: mpsc::UnboundedReceiver<NodeId>,
+}
+
+/// Whom a link goes to: a node, or whoever is at an address.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Peer {
+    Node(NodeId),
+    Address(String, u16),
+}
+
+impl Cluster {
+    /// The cluster side of a process in cluster mode: reads the nodes file and listens on the bus port. Nothing moves before
+    /// the driver runs.
+    ///
+    /// # Errors
+    ///
+    /// When the file or the port cannot be used.
+    pub fn open(config: ClusterConfig) -> Result<(Cluster, Driver), DriverError> {
+        let file = NodesFile::open(&config.dir)?;
+        let persisted = file.read()?;
+        let listeners = config
+            .bind
+            .iter()
+            .map(|ip| listen(SocketAddr::new(*ip, config.bus_port)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let bus_config = Config {
+            address: config.address.clone(),
+            node_timeout: config.node_timeout,
+        };
+        let bus = Bus::new(bus_config, persisted, 0, rand::random())
+            .map_err(|error| file.damaged(error))?;
+        let (sender, orders) = mpsc::unbounded_channel();
+        let view = View::new(
+            bus.myself(),
+            bus.incarnation(),
+            config.address.clone(),
+            bus.topology().clone(),
+            Arc::default(),
+        );
+        let cluster = Cluster::new(view, sender);
+        let (lost, losses) = mpsc::unbounded_channel();
+        let driver = Driver {
+            bus,
+            file,
+            shared: cluster.shared.clone(),
+            orders,
+            listeners,
+            address: config.address,
+            started: Instant::now(),
+            tokens: 0,
+            answers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            lost,
+            losses,
+        };
+        Ok((cluster, driver))
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, DriverError> {
+    let open = || -> io::Result<std::net::TcpListener> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(512)?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| DriverError::Listen { address, source })
+}
+
+impl Driver {
+    /// Runs the bus until `stop`. The process must not go on without it.
+    ///
+    /// # Errors
+    ///
+    /// When the nodes file can no longer be written, or a listener not be used.
+    pub async fn run(
+        mut self,
+        local: Arc<dyn Local>,
+        stop: CancellationToken,
+    ) -> Result<(), DriverError> {
+        let (inbox, mut messages) = mpsc::channel(INBOX);
+        self.accept(&inbox, &stop)?;
+        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = ticks.tick() => {
+                    self.handle(Event::Status(local.status()))?;
+                    self.handle(Event::Tick)?;
+                    self.report();
+                    continue;
+                }
+                Some(message) = messages.recv() => Event::Receive(message),
+                Some(node) = self.losses.recv() => Event::PeerLost(node),
+                Some(order) = self.orders.recv() => match self.order(order) {
+                    Some(event) => event,
+                    None => continue,
+                },
+            };
+            self.handle(event)?;
+        }
+    }
+
+    /// Starts to take in connections.
+    fn accept(
+        &mut self,
+        inbox: &mpsc::Sender<Message>,
+        stop: &CancellationToken,
+    ) -> Result<(), DriverError> {
+        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        for listener in self.listeners.drain(..) {
+            let address = listener
+                .local_addr()
+                .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+            let listener = TcpListener::from_std(listener)
+                .map_err(|source| DriverError::Listen { address, source })?;
+            let accepting = accept_all(listener, inbox.clone(), room.clone(), stop.clone());
+            tokio::spawn(accepting);
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn order(&mut self, order: Order) -> Option<Event> {
+        match order {
+            Order::Request { request, answer } => {
+                self.tokens += 1;
+                self.answers.insert(self.tokens, answer);
+                Some(Event::Request {
+                    token: self.tokens,
+                    request,
+                })
+            }
+            Order::MoveByHand { slots, hand_move } => {
+                let view = self.shared.view.load_full();
+                let mut moved = (*view.hand_moved).clone();
+                for slot in slots.iter() {
+                    moved.migrating.remove(&slot);
+                    moved.importing.remove(&slot);
+                    match hand_move {
+                        HandMove::Migrating(node) => moved.migrating.insert(slot, node),
+                        HandMove::Importing(node) => moved.importing.insert(slot, node),
+                        HandMove::Stable => None,
+                    };
+                }
+                self.publish(moved);
+                None
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), DriverError> {
+        let now = self.now();
+        for action in self.bus.handle(event, now) {
+            match action {
+                Action::Send { to, message } => self.send(to, *message),
+                Action::Persist(persisted) => self.persist(&persisted)?,
+                Action::Publish => {
+                    let moved = self.shared.view.load().hand_moved.clone();
+                    self.publish((*moved).clone());
+                }
+                Action::Reply { token, result } => {
+                    if let Some(answer) = self.answers.remove(&token) {
+                        // The client may have gone.
+                        let _ = answer.send(result);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {
+        self.file.write(persisted).map_err(|error| {
+            tracing::error!(%error, "the cluster bus cannot go on");
+            DriverError::from(error)
+        })
+    }
+
+    fn send(&mut self, to: Destination, message: Message) {
+        let peer = match to.node {
+            Some(node) => Peer::Node(node),
+            None => Peer::Address(to.address.ip.clone(), to.address.bus_port),
+        };
+        let usable = |link: &&Link| link.address == to.address && !link.is_over();
+        if let Some(link) = self.links.get(&peer).filter(usable) {
+            link.send(message);
+            return;
+        }
+        let link = Link::start(to.node, to.address, self.lost.clone());
+        link.send(message);
+        self.links.insert(peer, link);
+    }
+
+    fn publish(&self, mut moved: HandMoved) {
+        let old = self.shared.view.load_full();
+        let topology = self.bus.topology().clone();
+        let me = self.bus.myself();
+        let mine = |slot| {
+            topology
+                .owner(slot)
+                .is_some_and(|(_, shard)| shard.primary == me)
+        };
+        // What has changed hands is no longer on its way.
+        moved.migrating.retain(|slot, _| mine(*slot));
+        moved.importing.retain(|slot, _| !mine(*slot));
+        let gone = old.topology.members.keys().copied();
+        let gone = gone.filter(|node| !topology.members.contains_key(node));
+        self.shared.forgotten.lock().extend(gone);
+        let view = Arc::new(View::new(
+            me,
+            self.bus.incarnation(),
+            self.address.clone(),
+            topology,
+            Arc::new(moved),
+        ));
+        tracing::debug!(version = ?view.topology.version(), "new topology");
+        self.shared.view.store(view.clone());
+        self.shared.changes.send_replace(view);
+    }
+
+    /// Tells the rest of the process what is known of the peers.
+    fn report(&mut self) {
+        let liveness = self.bus.liveness(self.now());
+        self.shared.liveness.store(Arc::new(liveness));
+        self.links.retain(|_, link| !link.is_over());
+        let links = self.links.iter().filter_map(|(peer, link)| match peer {
+            Peer::Node(node) => Some(LinkReport {
+                node: *node,
+                created: link.created,
+                waiting: link.waiting(),
+            }),
+            Peer::Address(..) => None,
+        });
+        self.shared.links.store(Arc::new(links.collect()));
+    }
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    inbox: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
+    stop: CancellationToken,
+) {
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let (inbox, stop) = (inbox.clone(), stop.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = receive_all(stream, from, inbox) => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection of the cluster bus");
+                // Out of descriptors, most likely: it passes, but not at once.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn receive_all(stream: TcpStream, from: SocketAddr, inbox: mpsc::Sender<Message>) {
+    let mut stream = tokio::io::BufReader::new(stream);
+    loop {
+        match wire::read(&mut stream).await {
+            Ok(Some(message)) => {
+                if inbox.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%from, %error, "a connection of the cluster bus ends");
+                return;
+            }
+        }
+    }
+}
