@@ -227,16 +227,6 @@ pub enum TopologyCommand {
         /// The shard's epoch that the hand-over started from.
         epoch: u64,
     },
-    /// Makes `node` the primary of its shard, in the given incarnation only, if the shard's epoch is still `epoch`. The epoch moves on
-    /// even when `node` is the primary already: of several hand-overs of one epoch exactly one takes effect.
-    HandOver {
-        /// The new primary, or the old one that takes its offer back.
-        node: NodeId,
-        /// Its present incarnation.
-        incarnation: u64,
-        /// The shard's epoch when the hand-over began.
-        epoch: u64,
-    },
     /// Announces a migration. Refused when a slot is not owned by the source or moves already.
     BeginMigration {
         /// The migration's id.

@@ -74,9 +74,6 @@ pub enum Refusal {
     /// The shard changed since the hand-over started.
     #[error("The shard changed in the meantime; its epoch is {0}")]
     StaleHandOver(u64),
-    /// The shard has changed since.
-    #[error("The shard has changed since epoch {0}")]
-    EpochPassed(u64),
     /// Source and target of a migration are the same shard.
     #[error("The slots are owned by the target shard already")]
     SameShard,
@@ -103,11 +100,6 @@ impl Topology {
             TopologyCommand::SetSlotOwner { node, slots } => self.set_slot_owner(*node, slots),
             TopologyCommand::Replicate { node, primary } => self.replicate(*node, *primary),
             TopologyCommand::Promote { node, incarnation } => self.promote(*node, *incarnation),
-            TopologyCommand::HandOver {
-                node,
-                incarnation,
-                epoch,
-            } => self.hand_over(*node, *incarnation, *epoch),
             TopologyCommand::HandOver {
                 node,
                 incarnation,
@@ -249,16 +241,6 @@ impl Topology {
         if let Some(shard) = self.shards.get_mut(&id) {
             shard.epoch = index;
         }
-        Ok(())
-    }
-
-    fn hand_over(&mut self, node: NodeId, incarnation: u64, epoch: u64) -> Result<(), Refusal> {
-        let id = self.shard_id(node)?;
-        if self.shards[&id].epoch != epoch {
-            return Err(Refusal::EpochPassed(epoch));
-        }
-        self.promote(node, incarnation)?;
-        self.change_slots(id, |_| {});
         Ok(())
     }
 

@@ -110,13 +110,6 @@ fn any_command() -> impl Strategy<Value = TopologyCommand> {
             node: node(n),
             incarnation
         }),
-        (number.clone(), 1u64..4, 0u64..40).prop_map(|(n, incarnation, epoch)| {
-            TopologyCommand::HandOver {
-                node: node(n),
-                incarnation,
-                epoch,
-            }
-        }),
         (number.clone(), number.clone(), number.clone(), any_slots()).prop_map(
             |(id, source, target, slots)| TopologyCommand::BeginMigration {
                 id: migration(id),
@@ -310,30 +303,6 @@ fn of_two_hand_overs_from_the_same_epoch_only_one_takes_effect() {
         assert!(matches!(refusal, Err(Refusal::StaleHandOver(_))));
         assert_eq!(topology.shards[&shard(1)].primary, winner);
     }
-}
-
-#[test]
-fn of_two_hand_overs_of_one_epoch_the_first_takes_effect() {
-    let mut topology = three();
-    let follow = TopologyCommand::Replicate {
-        node: node(3),
-        primary: node(1),
-    };
-    apply(&mut topology, follow).unwrap();
-    let epoch = topology.shards[&shard(1)].epoch;
-    let hand_over = |number, incarnation| TopologyCommand::HandOver {
-        node: node(number),
-        incarnation,
-        epoch,
-    };
-    let mut kept = topology.clone();
-    apply(&mut topology, hand_over(3, 13)).unwrap();
-    let passed = Err(Refusal::EpochPassed(epoch));
-    assert_eq!(apply(&mut topology, hand_over(1, 11)), passed);
-    assert!(topology.is_primary(node(3)));
-    apply(&mut kept, hand_over(1, 11)).unwrap();
-    assert_eq!(apply(&mut kept, hand_over(3, 13)), passed);
-    assert!(kept.is_primary(node(1)));
 }
 
 #[test]
