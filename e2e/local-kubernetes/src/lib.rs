@@ -6,13 +6,16 @@
 mod api;
 pub mod audit;
 mod bootstrap;
+pub mod cel;
 pub mod clock;
 pub mod controllers;
+pub mod crd;
 mod custom;
 pub mod event_recorder;
 pub mod faults;
 pub mod fields;
 pub mod jsonpath;
+pub mod kinds;
 pub mod logs;
 pub mod moment;
 pub mod object;

@@ -101,6 +101,11 @@ impl FieldError {
         Self::new(field, Reason::Invalid, &with_value(value, detail))
     }
 
+    /// `Invalid value: <printed>: detail`, for values that are printed in an order of their own.
+    pub fn invalid_printed(field: impl Into<String>, printed: &str, detail: &str) -> Self {
+        Self::new(field, Reason::Invalid, &format!("{printed}: {detail}"))
+    }
+
     /// `Invalid value: detail`, for values that are too large to print.
     pub fn invalid_omitted(field: impl Into<String>, detail: &str) -> Self {
         Self::new(field, Reason::Invalid, detail)
