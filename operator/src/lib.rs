@@ -4,4 +4,7 @@
 
 pub mod api;
 pub mod names;
+pub mod observe;
+pub mod plan;
 pub mod resources;
+pub mod slots;
