@@ -3,8 +3,26 @@
 //! `docs/architecture.md` names the modules and what each owns.
 
 pub mod bus;
+pub mod clients;
+pub mod clock;
 pub mod cluster;
+pub mod command;
+pub mod config;
+mod housekeeping;
+pub mod log;
 pub mod migration;
+pub mod net;
+pub mod node;
+pub mod pause;
 pub mod replication;
+pub mod resp;
+mod run;
+pub mod shutdown;
 pub mod slot;
+pub mod slowlog;
+pub mod stats;
+pub mod store;
+mod telemetry;
 pub mod topology;
+
+pub use run::run;

@@ -1,2 +1,7 @@
 //! The cache-node binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cache_node::run(std::env::args_os())
+}

@@ -1,0 +1,68 @@
+//! Time as the data set sees it: milliseconds since the Unix epoch.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// The wall clock, in milliseconds since the Unix epoch.
+pub fn now() -> Millis {
+    since_epoch().as_millis() as Millis
+}
+
+/// The wall clock, in microseconds since the Unix epoch.
+pub fn now_micros() -> u64 {
+    since_epoch().as_micros() as u64
+}
+
+fn since_epoch() -> std::time::Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Length of a [`Tick`] in milliseconds.
+pub const TICK_MILLIS: u64 = 128;
+
+/// November 2023; a `u32` of ticks from here reaches the year 2041.
+const TICK_ORIGIN: Millis = 1_700_000_000_000;
+
+/// A coarse time that fits into four bytes: last access and expiry calendar use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// The tick that `time` lies in; saturates at both ends.
+    pub fn at(time: Millis) -> Self {
+        Self::saturating(time.saturating_sub(TICK_ORIGIN) / TICK_MILLIS)
+    }
+
+    /// The first tick that begins at or after `time`; saturates at both ends.
+    pub fn after(time: Millis) -> Self {
+        Self::saturating(time.saturating_sub(TICK_ORIGIN).div_ceil(TICK_MILLIS))
+    }
+
+    /// Milliseconds from `earlier` to this tick, 0 when it is not earlier.
+    pub fn millis_since(self, earlier: Tick) -> u64 {
+        u64::from(self.0.saturating_sub(earlier.0)) * TICK_MILLIS
+    }
+
+    fn saturating(ticks: u64) -> Self {
+        Self(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_lies_not_before_its_tick() {
+        let time = TICK_ORIGIN + 5 * TICK_MILLIS + 1;
+        assert_eq!(Tick::at(time), Tick(5));
+        assert_eq!(Tick::after(time), Tick(6));
+        assert_eq!(Tick::after(u64::MAX), Tick(u32::MAX));
+        assert_eq!(Tick::at(0), Tick(0));
+        assert_eq!(Tick(9).millis_since(Tick(5)), 4 * TICK_MILLIS);
+    }
+}

@@ -1,0 +1,42 @@
+//! Commands: the table of them, and one file a family.
+//!
+//! A command goes through [`execute`]: look up, check, lock the slots of its keys, route, run, log its effects. Handlers never take a
+//! slot lock across an await: those that lock do not wait, and those that wait do not lock.
+
+mod client;
+mod connection;
+mod context;
+mod counters;
+mod db;
+mod deadline;
+mod error;
+mod execute;
+mod expire;
+mod lcs;
+mod replay;
+mod session;
+mod set;
+mod spec;
+mod strings;
+mod table;
+mod text;
+mod transaction;
+mod waiting;
+
+pub use context::{AsyncContext, Context};
+pub use db::{Db, StringBytes};
+pub use error::{Failure, Result};
+pub use execute::{Outcome, Wait, execute};
+pub use replay::{ReplayError, Replayer};
+pub use session::{Replies, Session};
+pub use spec::{AsyncHandler, Command, Flags, Handler, Keys, SyncHandler, Waiting};
+pub use table::{Commands, Known, commands};
+pub use waiting::run_waiting;
+
+/// The families of commands; each has its own file.
+static FAMILIES: &[&[Command]] = &[
+    connection::COMMANDS,
+    expire::COMMANDS,
+    strings::COMMANDS,
+    transaction::COMMANDS,
+];

@@ -1,0 +1,35 @@
+//! What a handler gets to work with.
+
+use std::sync::Arc;
+
+use crate::node::Node;
+use crate::resp::{Args, Reply};
+
+use super::db::Db;
+use super::session::Session;
+
+/// What a handler that never waits gets.
+pub struct Context<'a, 'g> {
+    /// The process's shared state.
+    pub node: &'a Arc<Node>,
+    /// The connection's state.
+    pub session: &'a mut Session,
+    /// The command's arguments, its name first; their number fits the command's arity.
+    pub args: Args<'a>,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+    /// The keys of the locked slots.
+    pub db: &'a mut Db<'g>,
+}
+
+/// What a handler that may wait gets. It holds no slot.
+pub struct AsyncContext<'a> {
+    /// The process's shared state.
+    pub node: &'a Arc<Node>,
+    /// The connection's state.
+    pub session: &'a mut Session,
+    /// The command's arguments, its name first; their number fits the command's arity.
+    pub args: Args<'a>,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+}

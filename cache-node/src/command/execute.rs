@@ -1,0 +1,324 @@
+//! Executing a command: look it up, check it, lock its keys' slots, route it, run it, log its effects.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock;
+use crate::cluster::{Access, Route, View};
+use crate::node::Node;
+use crate::resp::{Args, Reply};
+use crate::slot::SlotId;
+use crate::store::SlotGuard;
+
+use super::context::Context;
+use super::db::{Db, Locks};
+use super::error::{
+    CROSS_SLOT, Failure, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
+};
+use super::session::{Replies, Session};
+use super::spec::{Command, Flags, Handler};
+use super::table::{Known, commands};
+use super::transaction;
+
+/// What became of a command.
+#[derive(Clone, Copy)]
+pub enum Outcome {
+    /// It has run, and its reply is written.
+    Done,
+    /// It has not run; try again when this is over.
+    Wait(Wait),
+    /// It may wait, so it is to be run by [`super::run_waiting`].
+    Deferred(Known),
+}
+
+/// What a command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The lock of a slot, or the end of its pause.
+    Slot(SlotId),
+    /// The end of `CLIENT PAUSE`.
+    Pause,
+}
+
+/// Executes the command in `args` and appends its reply to `out`. Never waits.
+pub fn execute(
+    node: &Arc<Node>,
+    session: &mut Session,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let start = out.len();
+    let began = Instant::now();
+    let known = match commands().resolve(args) {
+        Ok(known) => known,
+        Err(failure) => {
+            refuse(node, session, None, &failure, out);
+            finish_reply(session, start, out);
+            return Outcome::Done;
+        }
+    };
+    match admit_and_run(node, session, known, args, out) {
+        Ok(None) => {}
+        Ok(Some(outcome)) => return outcome,
+        Err(Failure::Busy(slot)) => {
+            out.truncate(start);
+            return Outcome::Wait(Wait::Slot(slot));
+        }
+        Err(failure) => {
+            out.truncate(start);
+            refuse(node, session, Some(known), &failure, out);
+        }
+    }
+    if session.asking && known.command.name != "asking" && session.transaction.is_none() {
+        session.asking = false;
+    }
+    node.finished(session, known, args, began.elapsed());
+    finish_reply(session, start, out);
+    Outcome::Done
+}
+
+/// `Ok(None)`: done. A command that is turned away has written nothing.
+fn admit_and_run(
+    node: &Arc<Node>,
+    session: &mut Session,
+    known: Known,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Option<Outcome>> {
+    let command = known.command;
+    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) {
+        return Err(NO_AUTH);
+    }
+    if session.transaction.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
+        transaction::queue(node, session, known, args)?;
+        out.extend_from_slice(b"+QUEUED\r\n");
+        return Ok(None);
+    }
+    if node.is_paused(command.flags) {
+        return Ok(Some(Outcome::Wait(Wait::Pause)));
+    }
+    match command.handler {
+        Handler::Sync(_) => run(node, session, command, args, out).map(|()| None),
+        Handler::Exec => transaction::exec(node, session, out),
+        Handler::Async(_) => Ok(Some(Outcome::Deferred(known))),
+        Handler::Container => Err(super::error::wrong_arity(command.name)),
+    }
+}
+
+fn run(
+    node: &Arc<Node>,
+    session: &mut Session,
+    command: &'static Command,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result {
+    let Handler::Sync(handler) = command.handler else {
+        return Ok(());
+    };
+    check_memory(node, command)?;
+    let stats = Arc::clone(&session.stats);
+    let (slot, locks) = lock(node, command, args)?;
+    let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now());
+    if let Some(slot) = slot {
+        route(node, session, command, slot, args, &mut db)?;
+    } else if command.flags.has(Flags::WRITE) {
+        check_writable(node)?;
+    }
+    if session.client.is_untouching() {
+        db = db.without_touching();
+    }
+    let mut context = Context {
+        node,
+        reply: Reply::new(out, session.protocol),
+        session,
+        args,
+        db: &mut db,
+    };
+    let result = handler(&mut context);
+    // A handler that fails half-way through leaves effects that must not be lost.
+    db.commit();
+    result
+}
+
+/// Makes room before a command that may need memory, and refuses it if there is none.
+pub(super) fn check_memory(node: &Node, command: &Command) -> Result {
+    if command.flags.has(Flags::DENYOOM) && !node.make_room() {
+        return Err(OUT_OF_MEMORY);
+    }
+    Ok(())
+}
+
+/// Locks the slots of a command's keys. With one slot it is answered, for routing.
+fn lock<'g>(
+    node: &'g Node,
+    command: &Command,
+    args: Args<'_>,
+) -> Result<(Option<SlotId>, Locks<'g>)> {
+    if command.flags.has(Flags::ALL_SLOTS) {
+        return Ok((None, lock_slots(node, SlotId::all())?));
+    }
+    let mut keys = command.keys.of(args);
+    let Some(first) = keys.next() else {
+        return Ok((None, Locks::None));
+    };
+    let slot = SlotId::of(first);
+    let Some(second) = keys.next() else {
+        return Ok((Some(slot), lock_one(node, slot)?));
+    };
+    let mut slots = vec![slot, SlotId::of(second)];
+    slots.extend(keys.map(SlotId::of));
+    lock_sorted(node, slots)
+}
+
+/// Locks several slots, given in any order and more than once. In cluster mode they must be one.
+pub(super) fn lock_sorted(
+    node: &Node,
+    mut slots: Vec<SlotId>,
+) -> Result<(Option<SlotId>, Locks<'_>)> {
+    slots.sort_unstable();
+    slots.dedup();
+    if let [slot] = slots.as_slice() {
+        return Ok((Some(*slot), lock_one(node, *slot)?));
+    }
+    if node.cluster.enabled() {
+        return Err(CROSS_SLOT);
+    }
+    let first = slots.first().copied();
+    Ok((first, lock_slots(node, slots.into_iter())?))
+}
+
+fn lock_one(node: &Node, slot: SlotId) -> Result<Locks<'_>> {
+    match node.store.try_lock(slot) {
+        Some(guard) => Ok(Locks::One(guard)),
+        None => Err(Failure::Busy(slot)),
+    }
+}
+
+/// All or nothing, so that two commands never hold what the other needs.
+pub(super) fn lock_slots(node: &Node, slots: impl Iterator<Item = SlotId>) -> Result<Locks<'_>> {
+    let guards: Result<Vec<SlotGuard<'_>>> = slots
+        .map(|slot| node.store.try_lock(slot).ok_or(Failure::Busy(slot)))
+        .collect();
+    guards.map(Locks::Many)
+}
+
+/// Checks that a command on `slot`, which is locked, may run here.
+fn route(
+    node: &Node,
+    session: &Session,
+    command: &Command,
+    slot: SlotId,
+    args: Args<'_>,
+    db: &mut Db<'_>,
+) -> Result {
+    let view = node.cluster.peek();
+    if !view.enabled {
+        return if command.flags.has(Flags::WRITE) {
+            check_writable(node)
+        } else {
+            Ok(())
+        };
+    }
+    match view.route(slot, access(session, command)) {
+        Route::Serve => Ok(()),
+        Route::ServeOrAsk(address) => {
+            let missing = command
+                .keys
+                .of(args)
+                .filter(|key| db.peek(key).is_none())
+                .count();
+            if missing == 0 {
+                Ok(())
+            } else if missing == command.keys.of(args).count() {
+                Err(Failure::new(format!(
+                    "ASK {slot} {}:{}",
+                    address.ip, address.port
+                )))
+            } else {
+                Err(TRY_AGAIN)
+            }
+        }
+        other => redirect(&other, slot),
+    }
+}
+
+/// Checks before its slot is locked whether a command may run here, as far as that can be said then.
+pub(super) fn pre_route(
+    view: &View,
+    session: &Session,
+    command: &Command,
+    slot: SlotId,
+) -> Result {
+    match view.route(slot, access(session, command)) {
+        Route::Serve | Route::ServeOrAsk(_) => Ok(()),
+        other => redirect(&other, slot),
+    }
+}
+
+fn access(session: &Session, command: &Command) -> Access {
+    Access {
+        write: command.flags.has(Flags::WRITE),
+        readonly: session.readonly,
+        asking: session.asking,
+    }
+}
+
+fn redirect(route: &Route, slot: SlotId) -> Result {
+    match route {
+        Route::Serve | Route::ServeOrAsk(_) => Ok(()),
+        Route::Moved(address) => Err(Failure::new(format!(
+            "MOVED {slot} {}:{}",
+            address.ip, address.port
+        ))),
+        Route::Down(text) => Err(Failure::new(format!("CLUSTERDOWN {text}"))),
+    }
+}
+
+/// Whether this node takes writes at all.
+pub(super) fn check_writable(node: &Node) -> Result {
+    if node.is_replica() {
+        Err(READ_ONLY)
+    } else {
+        Ok(())
+    }
+}
+
+/// Writes an error, which also dooms a transaction that is being gathered.
+fn refuse(
+    node: &Node,
+    session: &mut Session,
+    known: Option<Known>,
+    failure: &Failure,
+    out: &mut Vec<u8>,
+) {
+    let Failure::Error(text) = failure else {
+        return;
+    };
+    let queued = known.is_none_or(|known| !known.command.flags.has(Flags::NOT_QUEUED));
+    if let Some(transaction) = &mut session.transaction
+        && queued
+    {
+        transaction.failed = true;
+    }
+    node.stats.count_error(text);
+    if let Some(known) = known {
+        session.stats.count_failure(known.id);
+    }
+    Reply::new(out, session.protocol).error(text);
+}
+
+/// Drops the reply if the client does not want it.
+pub(super) fn finish_reply(session: &mut Session, start: usize, out: &mut Vec<u8>) {
+    match session.replies {
+        Replies::On => {}
+        Replies::Off => out.truncate(start),
+        Replies::SkipNext => {
+            out.truncate(start);
+            session.replies = Replies::Skip;
+        }
+        Replies::Skip => {
+            out.truncate(start);
+            session.replies = Replies::On;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Executing effects: what a primary or a migration source has done is done here again, as it is.
+//!
+//! Effects bypass routing, roles, `maxmemory` and expiry, and go on to this node's own log as they came.
+
+use std::sync::Arc;
+
+use crate::clock;
+use crate::log::Scope;
+use crate::node::Node;
+use crate::resp::{Limits, Parsed, Parser, Reply};
+use crate::slot::SlotId;
+use crate::stats::WorkerStats;
+
+use super::context::Context;
+use super::db::{Db, Locks};
+use super::error::Failure;
+use super::session::Session;
+use super::spec::{Flags, Handler};
+use super::table::commands;
+
+/// Effects that cannot be executed: they come from an incompatible or broken node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// They are not whole RESP commands.
+    #[error("effects are not whole commands")]
+    Malformed,
+    /// This is not a command that writes, or a key is in another slot.
+    #[error("'{0}' is no effect on slot {1}")]
+    NoEffect(String, SlotId),
+    /// A command failed.
+    #[error("effect '{0}' failed: {1}")]
+    Failed(String, String),
+}
+
+/// Executes effects; one for each thread or task that applies them.
+pub struct Replayer {
+    node: Arc<Node>,
+    session: Session,
+    parser: Parser,
+    replies: Vec<u8>,
+}
+
+impl Replayer {
+    /// A replayer for `node`.
+    pub fn new(node: &Arc<Node>) -> Self {
+        let client = node.clients.internal();
+        Self {
+            session: Session::new(client, Arc::new(WorkerStats::new()), true),
+            node: Arc::clone(node),
+            parser: Parser::default(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// Executes effects on `slot`, as one step, and appends them to this node's log. Blocks the thread while another holds the slot.
+    pub fn replay(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), ReplayError> {
+        let node = Arc::clone(&self.node);
+        let locks = Locks::One(node.store.lock_blocking(slot));
+        let stats = Arc::clone(&self.session.stats);
+        let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();
+        let result = self.execute(slot, effects, &mut db);
+        db.commit_replayed(Scope::Slot(slot), effects);
+        node.store.memory().publish();
+        result
+    }
+
+    fn execute(
+        &mut self,
+        slot: SlotId,
+        mut effects: &[u8],
+        db: &mut Db<'_>,
+    ) -> Result<(), ReplayError> {
+        let limits = Limits::default();
+        while !effects.is_empty() {
+            let length = match self.parser.parse(effects, &limits) {
+                Ok(Parsed::Command { length }) => length,
+                _ => {
+                    self.parser = Parser::default();
+                    return Err(ReplayError::Malformed);
+                }
+            };
+            let args = self.parser.args(effects);
+            let name = || String::from_utf8_lossy(&args[0]).into_owned();
+            let no_effect = || ReplayError::NoEffect(name(), slot);
+            let command = commands().resolve(args).map_err(|_| no_effect())?.command;
+            let Handler::Sync(handler) = command.handler else {
+                return Err(no_effect());
+            };
+            let elsewhere = command.keys.of(args).any(|key| SlotId::of(key) != slot);
+            if elsewhere || !command.flags.has(Flags::WRITE) || command.flags.has(Flags::ALL_SLOTS) {
+                return Err(no_effect());
+            }
+            self.replies.clear();
+            let mut context = Context {
+                node: &self.node,
+                session: &mut self.session,
+                args,
+                reply: Reply::new(&mut self.replies, crate::resp::Protocol::Resp2),
+                db,
+            };
+            handler(&mut context).map_err(|failure| match failure {
+                Failure::Error(text) => ReplayError::Failed(name(), text.into_owned()),
+                Failure::Busy(_) => no_effect(),
+            })?;
+            effects = &effects[length..];
+        }
+        Ok(())
+    }
+}

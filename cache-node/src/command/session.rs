@@ -1,0 +1,95 @@
+//! A connection's state, as far as commands know it.
+
+use std::sync::Arc;
+
+use crate::clients::Client;
+use crate::resp::{OwnedArgs, Protocol};
+use crate::stats::WorkerStats;
+use crate::store::Touched;
+
+/// What a connection has said so far.
+pub struct Session {
+    /// The connection, as others see it.
+    pub client: Arc<Client>,
+    /// Statistics of the thread that executes its commands.
+    pub stats: Arc<WorkerStats>,
+    /// RESP2 or RESP3.
+    pub protocol: Protocol,
+    /// Whether it has authenticated, or need not.
+    pub authenticated: bool,
+    /// It said `READONLY`.
+    pub readonly: bool,
+    /// It said `ASKING`, which holds for the next command.
+    pub asking: bool,
+    /// It said `MULTI`.
+    pub transaction: Option<Transaction>,
+    /// It said `WATCH`.
+    pub watching: Option<Watching>,
+    /// What `CLIENT REPLY` asked for.
+    pub replies: Replies,
+    /// It is to be closed when the replies are sent.
+    pub closing: bool,
+}
+
+/// Commands gathered by `MULTI`.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// They wait for `EXEC`.
+    pub queue: Vec<OwnedArgs>,
+    /// Bytes that the queue holds.
+    pub bytes: usize,
+    /// A command was refused, so `EXEC` will be too.
+    pub failed: bool,
+}
+
+/// Keys under `WATCH`.
+#[derive(Debug, Default)]
+pub struct Watching {
+    /// Set when one of them changes.
+    pub touched: Arc<Touched>,
+    /// The keys, and whether they had expired already.
+    pub keys: Vec<(Box<[u8]>, bool)>,
+}
+
+/// What becomes of replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// They are sent.
+    #[default]
+    On,
+    /// They are not sent (`CLIENT REPLY OFF`).
+    Off,
+    /// The reply to the next command is not sent (`CLIENT REPLY SKIP`).
+    SkipNext,
+    /// The reply to this command is not sent.
+    Skip,
+}
+
+impl Session {
+    /// A connection that has said nothing yet.
+    pub fn new(client: Arc<Client>, stats: Arc<WorkerStats>, authenticated: bool) -> Self {
+        Self {
+            client,
+            stats,
+            protocol: Protocol::default(),
+            authenticated,
+            readonly: false,
+            asking: false,
+            transaction: None,
+            watching: None,
+            replies: Replies::On,
+            closing: false,
+        }
+    }
+
+    /// Puts everything back that `RESET` puts back.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.protocol = Protocol::default();
+        self.authenticated = authenticated;
+        self.readonly = false;
+        self.asking = false;
+        self.transaction = None;
+        self.watching = None;
+        self.replies = Replies::On;
+    }
+}

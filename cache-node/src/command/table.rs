@@ -1,0 +1,196 @@
+//! All commands, found by name without regard to case and without allocating.
+
+use std::sync::LazyLock;
+
+use hashbrown::HashTable;
+
+use super::error::{Failure, Result, wrong_arity};
+use super::spec::Command;
+use crate::resp::Args;
+use crate::store::KeyHash;
+
+/// Longest name of a command.
+const MAX_NAME: usize = 32;
+
+/// A command with its place in the list of all commands and subcommands.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// The command.
+    pub command: &'static Command,
+    /// Its place; statistics are kept by it.
+    pub id: usize,
+    /// The command that it is a subcommand of.
+    pub parent: Option<&'static Command>,
+}
+
+impl Known {
+    /// The full name: `get`, `config|set`.
+    pub fn full_name(&self) -> String {
+        match self.parent {
+            Some(parent) => format!("{}|{}", parent.name, self.command.name),
+            None => self.command.name.to_owned(),
+        }
+    }
+}
+
+/// The list of all commands and subcommands, and an index of the former.
+pub struct Commands {
+    all: Vec<Known>,
+    by_name: HashTable<usize>,
+}
+
+static COMMANDS: LazyLock<Commands> = LazyLock::new(|| Commands::new(super::FAMILIES));
+
+/// All commands.
+pub fn commands() -> &'static Commands {
+    &COMMANDS
+}
+
+impl Commands {
+    fn new(families: &[&'static [Command]]) -> Self {
+        let mut all = Vec::new();
+        let mut by_name = HashTable::new();
+        for command in families.iter().copied().flatten() {
+            let id = all.len();
+            all.push(Known {
+                command,
+                id,
+                parent: None,
+            });
+            let hash = hash_of(command.name.as_bytes());
+            by_name.insert_unique(hash, id, |id| hash_of(all[*id].command.name.as_bytes()));
+            for subcommand in command.subcommands {
+                all.push(Known {
+                    command: subcommand,
+                    id: all.len(),
+                    parent: Some(command),
+                });
+            }
+        }
+        Self { all, by_name }
+    }
+
+    /// All commands, each followed by its subcommands.
+    pub fn all(&self) -> &[Known] {
+        &self.all
+    }
+
+    /// The commands alone.
+    pub fn top_level(&self) -> impl Iterator<Item = &Known> {
+        self.all.iter().filter(|known| known.parent.is_none())
+    }
+
+    /// The command with this name.
+    pub fn named(&self, name: &[u8]) -> Option<Known> {
+        let mut lower = [0; MAX_NAME];
+        let lower = lower.get_mut(..name.len())?;
+        for (to, from) in lower.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+        }
+        let same = |id: &usize| self.all[*id].command.name.as_bytes() == lower;
+        let id = *self.by_name.find(hash_of(lower), same)?;
+        Some(self.all[id])
+    }
+
+    /// The command or subcommand that `args` call; says what is wrong when there is none or the number of arguments is not right.
+    pub fn resolve(&self, args: Args<'_>) -> Result<Known> {
+        let Some(known) = self.named(&args[0]) else {
+            return Err(unknown_command(args));
+        };
+        if known.command.subcommands.is_empty() || args.len() < 2 {
+            return check_arity(known, args);
+        }
+        let subcommands = &self.all[known.id + 1..=known.id + known.command.subcommands.len()];
+        let wanted = &args[1];
+        let found = subcommands
+            .iter()
+            .find(|known| known.command.name.as_bytes().eq_ignore_ascii_case(wanted));
+        match found {
+            Some(known) => check_arity(*known, args),
+            None => Err(unknown_subcommand(known.command, wanted)),
+        }
+    }
+}
+
+fn hash_of(name: &[u8]) -> u64 {
+    u64::from(KeyHash::of(name).0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn check_arity(known: Known, args: Args<'_>) -> Result<Known> {
+    if known.command.accepts(args.len()) {
+        Ok(known)
+    } else {
+        Err(wrong_arity(&known.full_name()))
+    }
+}
+
+fn unknown_command(args: Args<'_>) -> Failure {
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", shown(&args[0]));
+    for arg in args.from(1).iter() {
+        if text.len() > 200 {
+            break;
+        }
+        text.push_str(&format!("'{}' ", shown(arg)));
+    }
+    Failure::new(text)
+}
+
+fn unknown_subcommand(command: &Command, wanted: &[u8]) -> Failure {
+    Failure::new(format!(
+        "ERR unknown subcommand '{}'. Try {} HELP.",
+        shown(wanted),
+        command.name.to_uppercase()
+    ))
+}
+
+/// At most 128 bytes of an argument, for an error text.
+fn shown(arg: &[u8]) -> String {
+    String::from_utf8_lossy(&arg[..arg.len().min(128)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    fn resolve(words: &[&str]) -> Result<String> {
+        let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+        commands().resolve(args.as_args()).map(|known| known.full_name())
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert_eq!(resolve(&["gEt", "k"]), Ok("get".to_owned()));
+        assert_eq!(resolve(&["Client", "ID"]), Ok("client|id".to_owned()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_in_redis() {
+        let text = |words: &[&str]| match resolve(words) {
+            Err(Failure::Error(text)) => text.into_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(&["get"]), "ERR wrong number of arguments for 'get' command");
+        assert_eq!(
+            text(&["client", "setname"]),
+            "ERR wrong number of arguments for 'client|setname' command"
+        );
+        assert_eq!(
+            text(&["nope", "a", "b"]),
+            "ERR unknown command 'nope', with args beginning with: 'a' 'b' "
+        );
+        assert_eq!(
+            text(&["client", "nope"]),
+            "ERR unknown subcommand 'nope'. Try CLIENT HELP."
+        );
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let mut names: Vec<String> = commands().all().iter().map(Known::full_name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

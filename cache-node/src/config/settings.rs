@@ -1,0 +1,194 @@
+//! The settings themselves, with their defaults.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Which keys make room when `maxmemory` is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    /// None: writes are refused.
+    #[default]
+    NoEviction,
+    /// The least recently used of all keys.
+    AllKeysLru,
+    /// The least recently used of the keys with a deadline.
+    VolatileLru,
+    /// Any key.
+    AllKeysRandom,
+    /// Any key with a deadline.
+    VolatileRandom,
+    /// The key whose deadline is next.
+    VolatileTtl,
+}
+
+impl EvictionPolicy {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::NoEviction, "noeviction"),
+        (Self::AllKeysLru, "allkeys-lru"),
+        (Self::VolatileLru, "volatile-lru"),
+        (Self::AllKeysRandom, "allkeys-random"),
+        (Self::VolatileRandom, "volatile-random"),
+        (Self::VolatileTtl, "volatile-ttl"),
+    ];
+
+    /// The names of all policies.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|(_, name)| *name)
+    }
+
+    /// Whether only keys with a deadline are evicted.
+    pub fn only_volatile(self) -> bool {
+        matches!(
+            self,
+            Self::VolatileLru | Self::VolatileRandom | Self::VolatileTtl
+        )
+    }
+}
+
+impl fmt::Display for EvictionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(policy, _)| policy == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for EvictionPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .iter()
+            .find(|(_, name)| name.eq_ignore_ascii_case(text))
+            .map(|(policy, _)| *policy)
+            .ok_or(())
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// Much.
+    Verbose,
+    /// What matters in production.
+    #[default]
+    Notice,
+    /// Only what needs attention.
+    Warning,
+}
+
+impl LogLevel {
+    pub(super) const ALL: [(Self, &'static str); 4] = [
+        (Self::Debug, "debug"),
+        (Self::Verbose, "verbose"),
+        (Self::Notice, "notice"),
+        (Self::Warning, "warning"),
+    ];
+
+    /// The level in `tracing`'s terms.
+    pub fn filter(self) -> tracing::Level {
+        match self {
+            Self::Debug => tracing::Level::TRACE,
+            Self::Verbose => tracing::Level::DEBUG,
+            Self::Notice => tracing::Level::INFO,
+            Self::Warning => tracing::Level::WARN,
+        }
+    }
+}
+
+/// All settings. Names and meanings are redis-server's where it has them.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(
+    missing_docs,
+    reason = "each field is described in the table of options"
+)]
+pub struct Settings {
+    pub port: u16,
+    pub bind: Vec<IpAddr>,
+    pub dir: PathBuf,
+    pub threads: usize,
+    pub timeout: u64,
+    pub tcp_keepalive: u64,
+    pub tcp_backlog: u32,
+    pub maxclients: usize,
+    pub requirepass: String,
+    pub client_query_buffer_limit: usize,
+    pub proto_max_bulk_len: usize,
+    pub cluster_enabled: bool,
+    pub cluster_port: u16,
+    pub cluster_announce_ip: String,
+    pub cluster_announce_hostname: String,
+    pub cluster_announce_port: u16,
+    pub cluster_announce_bus_port: u16,
+    pub cluster_node_timeout: u64,
+    pub maxmemory: usize,
+    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_samples: usize,
+    pub hash_max_listpack_entries: usize,
+    pub hash_max_listpack_value: usize,
+    pub repl_backlog_size: usize,
+    pub repl_timeout: u64,
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: usize,
+    pub loglevel: LogLevel,
+    pub logformat_json: bool,
+    pub shutdown_timeout: u64,
+    pub metrics_port: u16,
+    pub metrics_bind: Vec<IpAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port: 6379,
+            bind: vec![
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ],
+            dir: PathBuf::from("."),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            timeout: 0,
+            tcp_keepalive: 300,
+            tcp_backlog: 511,
+            maxclients: 10_000,
+            requirepass: String::new(),
+            client_query_buffer_limit: 1 << 30,
+            proto_max_bulk_len: 512 << 20,
+            cluster_enabled: false,
+            cluster_port: 0,
+            cluster_announce_ip: String::new(),
+            cluster_announce_hostname: String::new(),
+            cluster_announce_port: 0,
+            cluster_announce_bus_port: 0,
+            cluster_node_timeout: 2000,
+            maxmemory: 0,
+            maxmemory_policy: EvictionPolicy::default(),
+            maxmemory_samples: 5,
+            hash_max_listpack_entries: 128,
+            hash_max_listpack_value: 64,
+            repl_backlog_size: 64 << 20,
+            repl_timeout: 60,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            loglevel: LogLevel::default(),
+            logformat_json: false,
+            shutdown_timeout: 10,
+            metrics_port: 0,
+            metrics_bind: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The port of the cluster bus.
+    pub fn bus_port(&self) -> u16 {
+        if self.cluster_port == 0 {
+            self.port.wrapping_add(10_000)
+        } else {
+            self.cluster_port
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The table of options.
+
+use super::options::Setting;
+use super::settings::{EvictionPolicy, LogLevel, Settings};
+use super::value::{addresses, number, show_addresses, show_yes_no, size, yes_no};
+
+/// An option: how it is shown and read, and what the help says.
+const fn option(
+    group: &'static str,
+    name: &'static str,
+    form: &'static str,
+    help: &'static str,
+    show: fn(&Settings) -> String,
+    read: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Setting {
+    Setting {
+        name,
+        group,
+        form,
+        help,
+        live: true,
+        alias: None,
+        show,
+        read,
+    }
+}
+
+impl Setting {
+    /// The same, for start-up only.
+    const fn fixed(mut self) -> Self {
+        self.live = false;
+        self
+    }
+
+    /// The same with an older name.
+    const fn alias(mut self, alias: &'static str) -> Self {
+        self.alias = Some(alias);
+        self
+    }
+}
+
+/// A number held in a field.
+macro_rules! number {
+    ($group:literal, $name:literal, $range:expr, $field:ident, $help:literal) => {
+        option(
+            $group,
+            $name,
+            "N",
+            $help,
+            |settings| settings.$field.to_string(),
+            |settings, value| {
+                settings.$field = number(value, $range)?;
+                Ok(())
+            },
+        )
+    };
+}
+
+/// Text held in a field.
+macro_rules! text {
+    ($group:literal, $name:literal, $form:literal, $field:ident, $help:literal) => {
+        option(
+            $group,
+            $name,
+            $form,
+            $help,
+            |settings| settings.$field.clone(),
+            |settings, value| {
+                settings.$field = value.to_owned();
+                Ok(())
+            },
+        )
+    };
+}
+
+/// A size held in a field.
+macro_rules! size {
+    ($group:literal, $name:literal, $range:expr, $field:ident, $help:literal) => {
+        option(
+            $group,
+            $name,
+            "BYTES",
+            $help,
+            |settings| settings.$field.to_string(),
+            |settings, value| {
+                let (bytes, allowed): (usize, std::ops::RangeInclusive<usize>) = (size(value)?, $range);
+                if !allowed.contains(&bytes) {
+                    let (least, most) = (allowed.start(), allowed.end());
+                    return Err(format!("must be a size from {least} to {most}"));
+                }
+                settings.$field = bytes;
+                Ok(())
+            },
+        )
+    };
+}
+
+/// An option that is known by name and has only one value here.
+macro_rules! constant {
+    ($group:literal, $name:literal, $only:literal, $why:literal) => {
+        option(
+            $group,
+            $name,
+            concat!("'", $only, "'"),
+            concat!("Only '", $only, "': ", $why, "."),
+            |_| $only.to_owned(),
+            |_, value| {
+                if value == $only {
+                    Ok(())
+                } else {
+                    Err(concat!("must be '", $only, "': ", $why).to_owned())
+                }
+            },
+        )
+    };
+}
+
+const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
+const SECONDS: std::ops::RangeInclusive<i64> = 0..=i32::MAX as i64;
+const PORT: std::ops::RangeInclusive<i64> = 0..=65_535;
+
+/// All options, in the order of the help.
+pub static OPTIONS: &[Setting] = &[
+    number!("Network", "port", 1..=65_535, port, "Port for clients.").fixed(),
+    option(
+        "Network",
+        "bind",
+        "ADDRESS...",
+        "Addresses to listen on.",
+        |settings| show_addresses(&settings.bind),
+        |settings, value| {
+            settings.bind = addresses(value)?;
+            if settings.bind.is_empty() {
+                return Err("must name an address at least".to_owned());
+            }
+            Ok(())
+        },
+    )
+    .fixed(),
+    number!("Network", "timeout", SECONDS, timeout, "Seconds after which an idle client is disconnected; 0: never."),
+    number!("Network", "tcp-keepalive", SECONDS, tcp_keepalive, "Seconds between keep-alive probes; 0: none."),
+    number!("Network", "tcp-backlog", PORT, tcp_backlog, "Length of the queue of connections to be accepted.").fixed(),
+    number!("Network", "maxclients", 1..=1_000_000, maxclients, "Most connections at a time."),
+    text!("Network", "requirepass", "PASSWORD", requirepass, "Password that clients must give; empty: none."),
+    size!(
+        "Network",
+        "client-query-buffer-limit",
+        (1 << 20..=2 << 30),
+        client_query_buffer_limit,
+        "Most bytes of unfinished commands of a client."
+    ),
+    size!(
+        "Network",
+        "proto-max-bulk-len",
+        (1 << 20..=1 << 30),
+        proto_max_bulk_len,
+        "Longest argument of a command, and longest string."
+    ),
+    option(
+        "Process",
+        "dir",
+        "DIRECTORY",
+        "Where the node keeps its identity and topology.",
+        |settings| settings.dir.display().to_string(),
+        |settings, value| {
+            settings.dir = value.into();
+            Ok(())
+        },
+    )
+    .fixed(),
+    number!("Process", "threads", 1..=1024, threads, "Worker threads; unless given, one for each processor that may be used.")
+        .fixed()
+        .alias("io-threads"),
+    option(
+        "Process",
+        "loglevel",
+        "debug|verbose|notice|warning",
+        "How much is logged.",
+        |settings| {
+            let level = LogLevel::ALL.iter().find(|(level, _)| *level == settings.loglevel);
+            level.map_or("", |(_, name)| *name).to_owned()
+        },
+        |settings, value| {
+            let level = LogLevel::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(value));
+            settings.loglevel = level.ok_or("must be one of debug, verbose, notice, warning")?.0;
+            Ok(())
+        },
+    ),
+    option(
+        "Process",
+        "log-format",
+        "text|json",
+        "Form of log lines.",
+        |settings| if settings.logformat_json { "json" } else { "text" }.to_owned(),
+        |settings, value| {
+            settings.logformat_json = match value {
+                "json" => true,
+                "text" => false,
+                _ => return Err("must be 'text' or 'json'".to_owned()),
+            };
+            Ok(())
+        },
+    )
+    .fixed(),
+    number!("Process", "shutdown-timeout", 0..=86_400, shutdown_timeout, "Seconds that a shutdown may take to hand over and finish."),
+    number!("Process", "metrics-port", PORT, metrics_port, "Port of /metrics, /livez and /readyz; 0: none.").fixed(),
+    option(
+        "Process",
+        "metrics-bind",
+        "ADDRESS...",
+        "Addresses of the metrics port; unless given, those of 'bind'.",
+        |settings| show_addresses(&settings.metrics_bind),
+        |settings, value| {
+            settings.metrics_bind = addresses(value)?;
+            Ok(())
+        },
+    )
+    .fixed(),
+    option(
+        "Cluster",
+        "cluster-enabled",
+        "yes|no",
+        "Whether this node is part of a cluster.",
+        |settings| show_yes_no(settings.cluster_enabled),
+        |settings, value| {
+            settings.cluster_enabled = yes_no(value)?;
+            Ok(())
+        },
+    )
+    .fixed(),
+    number!("Cluster", "cluster-port", PORT, cluster_port, "Port of the cluster bus; 0: the client port + 10000.").fixed(),
+    text!("Cluster", "cluster-announce-ip", "ADDRESS", cluster_announce_ip, "Address told to clients and nodes; empty: the first of 'bind'.").fixed(),
+    text!("Cluster", "cluster-announce-hostname", "NAME", cluster_announce_hostname, "Host name told to clients and nodes.").fixed(),
+    number!("Cluster", "cluster-announce-port", PORT, cluster_announce_port, "Client port told to others; 0: 'port'.").fixed(),
+    number!("Cluster", "cluster-announce-bus-port", PORT, cluster_announce_bus_port, "Bus port told to others; 0: 'cluster-port'.").fixed(),
+    number!("Cluster", "cluster-node-timeout", 50..=3_600_000, cluster_node_timeout, "Milliseconds of silence after which a node is suspected.").fixed(),
+    constant!("Cluster", "cluster-require-full-coverage", "no", "slots that are served stay served"),
+    size!("Memory", "maxmemory", ANY, maxmemory, "Most memory of the data set; 0: no limit."),
+    option(
+        "Memory",
+        "maxmemory-policy",
+        "POLICY",
+        "What makes room: noeviction, allkeys-lru, volatile-lru, allkeys-random, volatile-random or volatile-ttl.",
+        |settings| settings.maxmemory_policy.to_string(),
+        |settings, value| {
+            settings.maxmemory_policy = value.parse().map_err(|()| {
+                let names: Vec<_> = EvictionPolicy::names().collect();
+                format!("must be one of {}", names.join(", "))
+            })?;
+            Ok(())
+        },
+    ),
+    number!("Memory", "maxmemory-samples", 1..=64, maxmemory_samples, "Keys looked at to find one to evict."),
+    number!("Memory", "hash-max-listpack-entries", 0..=1_000_000, hash_max_listpack_entries, "Most fields of a packed hash.")
+        .alias("hash-max-ziplist-entries"),
+    number!("Memory", "hash-max-listpack-value", 0..=1_000_000, hash_max_listpack_value, "Longest field name or value of a packed hash.")
+        .alias("hash-max-ziplist-value"),
+    size!("Replication", "repl-backlog-size", (16 << 10..=1 << 40), repl_backlog_size, "Bytes of the log that are held for replicas and migrations."),
+    number!("Replication", "repl-timeout", 1..=86_400, repl_timeout, "Seconds of silence after which a replication link is given up."),
+    number!(
+        "Diagnosis",
+        "slowlog-log-slower-than",
+        -1..=i64::MAX,
+        slowlog_log_slower_than,
+        "Microseconds from which a command is slow; negative: never."
+    ),
+    number!("Diagnosis", "slowlog-max-len", 0..=1_000_000, slowlog_max_len, "Most entries of the slow log."),
+    constant!("Diagnosis", "latency-monitor-threshold", "0", "latency events are not sampled, see /metrics and SLOWLOG"),
+    constant!("Persistence", "save", "", "there is no persistence yet, so no save points"),
+    constant!("Persistence", "appendonly", "no", "there is no persistence yet"),
+    constant!("Compatibility", "databases", "1", "there is one database, as in a cluster"),
+    constant!("Compatibility", "notify-keyspace-events", "", "there are no keyspace events yet"),
+    constant!("Compatibility", "protected-mode", "no", "use 'bind' and 'requirepass'"),
+    constant!("Compatibility", "daemonize", "no", "the process stays in the foreground"),
+    constant!("Compatibility", "activedefrag", "no", "there is no active defragmentation"),
+    constant!("Compatibility", "lazyfree-lazy-eviction", "yes", "big values are always freed in the background"),
+    constant!("Compatibility", "lazyfree-lazy-expire", "yes", "big values are always freed in the background"),
+    constant!("Compatibility", "lazyfree-lazy-user-del", "yes", "big values are always freed in the background"),
+];

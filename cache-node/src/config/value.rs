@@ -1,0 +1,108 @@
+//! Reading and showing the values of options.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// What is allowed instead.
+pub(super) type Refusal = String;
+
+pub(super) fn yes_no(text: &str) -> Result<bool, Refusal> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("must be 'yes' or 'no'".to_owned()),
+    }
+}
+
+pub(super) fn show_yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+pub(super) fn number<T: TryFrom<i64>>(
+    text: &str,
+    allowed: RangeInclusive<i64>,
+) -> Result<T, Refusal> {
+    text.parse()
+        .ok()
+        .filter(|number| allowed.contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| {
+            format!(
+                "must be a number from {} to {}",
+                allowed.start(),
+                allowed.end()
+            )
+        })
+}
+
+/// A size in bytes: `100`, `1k` (1000), `1kb` (1024), and so on up to `g` and `gb`.
+pub(super) fn size(text: &str) -> Result<usize, Refusal> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit = match &lower[digits.len()..] {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => 0,
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|_| unit > 0)
+        .ok_or_else(|| "must be a size in bytes, such as 1048576, 100mb or 1gb".to_owned())
+}
+
+/// Addresses, separated by blanks. A leading `-` (redis-server: optional address) is dropped; `*` is every IPv4 address.
+pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Refusal> {
+    text.split_ascii_whitespace()
+        .map(|word| match word.trim_start_matches('-') {
+            "*" => Ok(IpAddr::from([0, 0, 0, 0])),
+            "::*" => Ok(IpAddr::from([0_u16; 8])),
+            address => address
+                .parse()
+                .map_err(|_| "must be IP addresses, separated by blanks".to_owned()),
+        })
+        .collect()
+}
+
+pub(super) fn show_addresses(addresses: &[IpAddr]) -> String {
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        assert_eq!(size("100"), Ok(100));
+        assert_eq!(size("1k"), Ok(1000));
+        assert_eq!(size("1KB"), Ok(1024));
+        assert_eq!(size("2gb"), Ok(2 << 30));
+        for text in ["", "gb", "1tb", "-1", "1.5gb", "99999999999gb"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_may_be_many() {
+        assert_eq!(addresses("127.0.0.1 -::1").map(|list| list.len()), Ok(2));
+        assert_eq!(addresses("*"), Ok(vec![IpAddr::from([0, 0, 0, 0])]));
+        assert!(addresses("localhost").is_err());
+    }
+
+    #[test]
+    fn a_number_outside_its_range_is_told_the_range() {
+        let refused = number::<u16>("70000", 0..=65_535);
+        assert_eq!(refused, Err("must be a number from 0 to 65535".to_owned()));
+    }
+}

@@ -1,0 +1,278 @@
+//! A connection's loop: read, execute every whole command, write the replies at once.
+//!
+//! Bytes are read into a buffer of the thread and commands are executed where they lie; only an unfinished command is kept. So an idle
+//! connection holds no buffer. Work in a turn is bounded, so that a deep pipeline cannot starve the others.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::net::TcpStream;
+
+use super::worker::Share;
+use crate::clock;
+use crate::command::{Known, Outcome, Session, Wait, execute, run_waiting};
+use crate::node::Node;
+use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
+
+/// Size of a thread's read buffer.
+const READ: usize = 64 * 1024;
+
+/// Most commands of a turn.
+const TURN_COMMANDS: usize = 256;
+
+/// A turn ends when its replies are this long.
+const TURN_OUTPUT: usize = 1024 * 1024;
+
+/// A kept buffer that is bigger than this is given back when it is empty.
+const KEEP: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; READ],
+        output: Vec::with_capacity(READ),
+    });
+}
+
+/// Buffers that the connections of a thread share; nobody holds them across an await.
+struct Scratch {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// Why a turn ended.
+enum Turn {
+    /// All whole commands are executed.
+    Drained,
+    /// There may be more.
+    Exhausted,
+    /// A command has to wait for something, and is tried again.
+    Wait(Wait),
+    /// A command waits in its own way.
+    Deferred(Known, OwnedArgs),
+    /// The connection is to be closed.
+    Close,
+}
+
+struct Connection {
+    node: Arc<Node>,
+    stream: Arc<TcpStream>,
+    session: Session,
+    parser: Parser,
+    limits: Limits,
+    /// Bytes that are not executed yet, beginning where a command begins.
+    pending: Vec<u8>,
+    /// Replies that are not sent yet.
+    output: Vec<u8>,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
+    let stream = Arc::new(stream);
+    let node = Arc::clone(&share.node);
+    let client = node.clients.add(&stream);
+    let id = client.id;
+    let authenticated = node.config.get().requirepass.is_empty();
+    let mut connection = Connection {
+        session: Session::new(client, Arc::clone(&share.stats), authenticated),
+        parser: Parser::default(),
+        limits: Limits::default(),
+        pending: Vec::new(),
+        output: Vec::new(),
+        node,
+        stream,
+    };
+    if let Err(error) = connection.run().await {
+        tracing::debug!(client = id, %error, "connection failed");
+    }
+    share.node.clients.remove(id);
+    share.stats.connections.fetch_sub(1, Relaxed);
+}
+
+impl Connection {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.stream.readable().await?;
+            let mut turn = match self.read_and_execute() {
+                Ok(Some(turn)) => turn,
+                // The other side has closed.
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
+            loop {
+                self.flush().await?;
+                match turn {
+                    Turn::Drained => break,
+                    Turn::Close => return Ok(()),
+                    Turn::Exhausted => tokio::task::yield_now().await,
+                    Turn::Wait(wait) => self.wait(wait).await,
+                    Turn::Deferred(known, args) => self.run_deferred(known, &args).await,
+                }
+                if self.session.client.is_killed() {
+                    return Ok(());
+                }
+                turn = self.execute_pending();
+            }
+        }
+    }
+
+    /// Reads once and executes what came. `None`: the other side has closed.
+    fn read_and_execute(&mut self) -> io::Result<Option<Turn>> {
+        if !self.pending.is_empty() {
+            return self.read_more();
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let read = self.stream.try_read(&mut scratch.input)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.heard(read);
+            std::mem::swap(&mut self.output, &mut scratch.output);
+            let (used, turn) = self.execute(&scratch.input[..read]);
+            self.pending.extend_from_slice(&scratch.input[used..read]);
+            self.send();
+            if self.output.is_empty() {
+                std::mem::swap(&mut self.output, &mut scratch.output);
+            }
+            Ok(Some(turn))
+        })
+    }
+
+    /// Reads the rest of an unfinished command, straight behind its beginning.
+    fn read_more(&mut self) -> io::Result<Option<Turn>> {
+        let limit = self.node.config.get().client_query_buffer_limit;
+        if self.pending.len() >= limit {
+            tracing::warn!(client = self.session.client.id, "closing a client whose command exceeds client-query-buffer-limit");
+            return Ok(None);
+        }
+        if self.pending.capacity() - self.pending.len() < READ {
+            let more = READ.max(self.pending.len().min(8 * READ));
+            self.pending.reserve(more);
+        }
+        let read = self.stream.try_read_buf(&mut self.pending)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.heard(read);
+        Ok(Some(self.execute_pending()))
+    }
+
+    fn execute_pending(&mut self) -> Turn {
+        let pending = std::mem::take(&mut self.pending);
+        let (used, turn) = self.execute(&pending);
+        self.pending = pending;
+        self.pending.drain(..used);
+        if self.pending.is_empty() && self.pending.capacity() > KEEP {
+            self.pending = Vec::new();
+        }
+        self.send();
+        turn
+    }
+
+    /// Executes the commands in `data`; answers how many bytes are done with.
+    fn execute(&mut self, data: &[u8]) -> (usize, Turn) {
+        self.limits.unauthenticated = !self.session.authenticated;
+        let mut used = 0;
+        let mut commands = 0;
+        let turn = loop {
+            let rest = &data[used..];
+            match self.parser.parse(rest, &self.limits) {
+                Ok(Parsed::Incomplete { .. }) => break Turn::Drained,
+                Ok(Parsed::Nothing { length }) => used += length,
+                Ok(Parsed::Command { length }) => {
+                    let args = self.parser.args(rest);
+                    match execute(&self.node, &mut self.session, args, &mut self.output) {
+                        Outcome::Done => used += length,
+                        Outcome::Wait(wait) => break Turn::Wait(wait),
+                        Outcome::Deferred(known) => {
+                            used += length;
+                            break Turn::Deferred(known, args.to_owned());
+                        }
+                    }
+                    if self.session.closing {
+                        break Turn::Close;
+                    }
+                    self.limits.unauthenticated = !self.session.authenticated;
+                    commands += 1;
+                    if commands == TURN_COMMANDS || self.output.len() >= TURN_OUTPUT {
+                        break Turn::Exhausted;
+                    }
+                }
+                Err(error) => {
+                    let text = format!("-ERR Protocol error: {error}\r\n");
+                    self.output.extend_from_slice(text.as_bytes());
+                    break Turn::Close;
+                }
+            }
+        };
+        self.parser.shrink();
+        self.node.store.memory().publish();
+        (used, turn)
+    }
+
+    fn heard(&self, bytes: usize) {
+        self.session.stats.bytes_in.add(bytes as u64);
+        self.session.client.last_heard.store(clock::now(), Relaxed);
+    }
+
+    /// Sends what can be sent at once. An error shows again in [`Connection::flush`], or when reading.
+    fn send(&mut self) {
+        if self.output.is_empty() {
+            return;
+        }
+        if let Ok(sent) = self.stream.try_write(&self.output) {
+            self.session.stats.bytes_out.add(sent as u64);
+            if sent == self.output.len() {
+                self.output.clear();
+            } else {
+                self.output.drain(..sent);
+            }
+        }
+    }
+
+    /// Sends the rest. While the other side does not take it, nothing more is read or executed.
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.output.len() {
+            self.stream.writable().await?;
+            match self.stream.try_write(&self.output[sent..]) {
+                Ok(more) => {
+                    sent += more;
+                    self.session.stats.bytes_out.add(more as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        if self.output.capacity() > KEEP {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, wait: Wait) {
+        let client = &self.session.client;
+        let waiting = async {
+            match wait {
+                Wait::Slot(slot) => self.node.store.available(slot).await,
+                Wait::Pause => self.node.pause.over().await,
+            }
+        };
+        client.blocked.store(true, Relaxed);
+        tokio::select! {
+            () = waiting => {}
+            () = client.interrupt.notified() => {}
+        }
+        client.blocked.store(false, Relaxed);
+    }
+
+    async fn run_deferred(&mut self, known: Known, args: &OwnedArgs) {
+        let client = Arc::clone(&self.session.client);
+        client.blocked.store(true, Relaxed);
+        run_waiting(&self.node, &mut self.session, known, args, &mut self.output).await;
+        client.blocked.store(false, Relaxed);
+    }
+}

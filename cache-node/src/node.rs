@@ -1,0 +1,160 @@
+//! [`Node`]: the process's shared state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::clients::Clients;
+use crate::clock::{self, Millis};
+use crate::cluster::Cluster;
+use crate::command::{Flags, Known, Session};
+use crate::config::Config;
+use crate::log::Log;
+use crate::pause::Pause;
+use crate::resp::Args;
+use crate::shutdown::Shutdown;
+use crate::slot::SlotId;
+use crate::slowlog::{Slow, SlowLog, shortened};
+use crate::stats::Stats;
+use crate::store::Store;
+
+/// The process's shared state, passed round as `Arc<Node>`.
+pub struct Node {
+    /// The settings in force.
+    pub config: Config,
+    /// The data set.
+    pub store: Store,
+    /// The effects of all writes.
+    pub log: Arc<Log>,
+    /// This node's part in the cluster.
+    pub cluster: Cluster,
+    /// The connections.
+    pub clients: Clients,
+    /// Counters.
+    pub stats: Stats,
+    /// The latest slow commands.
+    pub slowlog: SlowLog,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// The end of the process.
+    pub shutdown: Shutdown,
+    /// Whether expired keys are removed in the background (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub active_expiry: AtomicBool,
+    /// Drawn at start, 40 hexadecimal digits.
+    pub run_id: String,
+    /// When the process started.
+    pub started: Instant,
+    /// When the process started, on the wall clock.
+    pub started_at: Millis,
+    /// `slowlog-log-slower-than`, where every command looks.
+    slow_micros: AtomicI64,
+    /// Outside cluster mode: whether this node is a replica (`REPLICAOF`).
+    replica: AtomicBool,
+}
+
+impl Node {
+    /// The state of a process that starts now.
+    pub fn new(config: Config, cluster: Cluster) -> Self {
+        let settings = config.snapshot();
+        Self {
+            store: Store::new(),
+            log: Arc::new(Log::new(settings.repl_backlog_size)),
+            cluster,
+            clients: Clients::default(),
+            stats: Stats::default(),
+            slowlog: SlowLog::default(),
+            pause: Pause::default(),
+            shutdown: Shutdown::default(),
+            active_expiry: AtomicBool::new(true),
+            run_id: format!("{:016x}{:016x}{:08x}", rand::random::<u64>(), rand::random::<u64>(), rand::random::<u32>()),
+            started: Instant::now(),
+            started_at: clock::now(),
+            slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
+            replica: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// Brings what is derived from the settings up to date after they changed.
+    pub fn settings_changed(&self) {
+        let settings = self.config.get();
+        self.slow_micros.store(settings.slowlog_log_slower_than, Relaxed);
+        self.log.set_capacity(settings.repl_backlog_size);
+        crate::telemetry::set_level(settings.loglevel);
+    }
+
+    /// Whether another node is the primary of this one's data.
+    pub fn is_replica(&self) -> bool {
+        if self.cluster.enabled() {
+            self.cluster.peek().my_primary().is_some()
+        } else {
+            self.replica.load(Relaxed)
+        }
+    }
+
+    /// Outside cluster mode: makes this node a replica, which takes no writes, or a primary.
+    pub fn set_replica(&self, replica: bool) {
+        self.replica.store(replica, Relaxed);
+    }
+
+    /// Whether this node decides what becomes of the keys of `slot`: expires and evicts them. Replicas leave that to their primary, and
+    /// a slot that is being imported belongs to its source.
+    pub fn rules(&self, slot: SlotId) -> bool {
+        let view = self.cluster.peek();
+        if !view.enabled {
+            return !self.replica.load(Relaxed);
+        }
+        view.is_serving_primary() && self.shows(slot)
+    }
+
+    /// Whether the keys of `slot` are shown by commands that look at all keys: those of this node's own shard.
+    pub fn shows(&self, slot: SlotId) -> bool {
+        let view = self.cluster.peek();
+        if !view.enabled {
+            return true;
+        }
+        match (view.topology.owner(slot), view.me()) {
+            (Some((shard, _)), Some(me)) => shard == me.shard,
+            _ => false,
+        }
+    }
+
+    /// Number of keys in the slots that are shown.
+    pub fn count_keys(&self) -> usize {
+        self.store.count_keys(|slot| self.shows(slot))
+    }
+
+    /// Whether `CLIENT PAUSE` keeps back a command with these properties.
+    pub fn is_paused(&self, flags: Flags) -> bool {
+        self.pause.holds(flags)
+    }
+
+    /// Makes room if `maxmemory` is reached; false when a command that needs memory must be refused.
+    pub fn make_room(&self) -> bool {
+        true
+    }
+
+    /// A command has run: counts it, and notes it if it was slow.
+    pub fn finished(&self, session: &Session, known: Known, args: Args<'_>, took: Duration) {
+        session.stats.count_call(known.id, took);
+        session.client.last_command.store(known.id, Relaxed);
+        let threshold = self.slow_micros.load(Relaxed);
+        if threshold >= 0 && took.as_micros() >= threshold as u128 {
+            self.note_slow(session, args, took);
+        }
+    }
+
+    #[cold]
+    fn note_slow(&self, session: &Session, args: Args<'_>, took: Duration) {
+        let client = &session.client;
+        let slow = Slow {
+            id: 0,
+            time: clock::now() / 1000,
+            took,
+            args: shortened(args),
+            peer: client.peer.map_or_else(String::new, |peer| peer.to_string()),
+            name: client.labels().name,
+        };
+        self.slowlog.add(slow, self.config.get().slowlog_max_len);
+    }
+}

@@ -1,0 +1,231 @@
+//! Writing replies, in RESP2 or RESP3 as the connection asked.
+
+/// The protocol that a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// RESP2, until `HELLO 3`.
+    #[default]
+    Resp2,
+    /// RESP3.
+    Resp3,
+}
+
+/// Appends replies to a connection's output.
+pub struct Reply<'a> {
+    out: &'a mut Vec<u8>,
+    protocol: Protocol,
+}
+
+impl<'a> Reply<'a> {
+    /// Replies in `protocol`, appended to `out`.
+    pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
+        Self { out, protocol }
+    }
+
+    /// The protocol in use.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Switches protocol from the next reply on.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// Bytes written so far, to come back to with [`Reply::truncate`].
+    pub fn position(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Forgets everything after `position`.
+    pub fn truncate(&mut self, position: usize) {
+        self.out.truncate(position);
+    }
+
+    /// The output, for a caller that writes a prepared reply.
+    pub fn raw(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    fn resp3(&self) -> bool {
+        self.protocol == Protocol::Resp3
+    }
+
+    fn header(&mut self, kind: u8, number: i64) {
+        self.out.push(kind);
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.out.push(kind);
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string; must not contain a line break.
+    pub fn simple(&mut self, text: &str) {
+        self.line(b'+', text.as_bytes());
+    }
+
+    /// An error: `text` begins with its code (`ERR`, `WRONGTYPE`, ...). Line breaks become blanks.
+    pub fn error(&mut self, text: &str) {
+        self.out.push(b'-');
+        self.out.extend(
+            text.bytes()
+                .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }),
+        );
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer.
+    pub fn integer(&mut self, value: i64) {
+        self.header(b':', value);
+    }
+
+    /// A number of things.
+    pub fn count(&mut self, value: usize) {
+        self.integer(value as i64);
+    }
+
+    /// A bulk string.
+    pub fn bulk(&mut self, value: &[u8]) {
+        self.header(b'$', value.len() as i64);
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string that shows an integer.
+    pub fn bulk_integer(&mut self, value: i64) {
+        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Null where a bulk string could have been.
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(if self.resp3() {
+            b"_\r\n"
+        } else {
+            b"$-1\r\n"
+        });
+    }
+
+    /// Null where an array could have been.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(if self.resp3() {
+            b"_\r\n"
+        } else {
+            b"*-1\r\n"
+        });
+    }
+
+    /// A bulk string, or null.
+    pub fn bulk_or_null(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bulk(value),
+            None => self.null(),
+        }
+    }
+
+    /// Begins an array; `len` replies follow.
+    pub fn array(&mut self, len: usize) {
+        self.header(b'*', len as i64);
+    }
+
+    /// Begins a map; `pairs` times two replies follow.
+    pub fn map(&mut self, pairs: usize) {
+        if self.resp3() {
+            self.header(b'%', pairs as i64);
+        } else {
+            self.header(b'*', 2 * pairs as i64);
+        }
+    }
+
+    /// Begins a set; `len` replies follow.
+    pub fn set(&mut self, len: usize) {
+        self.header(if self.resp3() { b'~' } else { b'*' }, len as i64);
+    }
+
+    /// Begins an out-of-band message; `len` replies follow.
+    pub fn push(&mut self, len: usize) {
+        self.header(if self.resp3() { b'>' } else { b'*' }, len as i64);
+    }
+
+    /// A truth value; 1 or 0 in RESP2.
+    pub fn bool(&mut self, value: bool) {
+        match (self.resp3(), value) {
+            (true, true) => self.out.extend_from_slice(b"#t\r\n"),
+            (true, false) => self.out.extend_from_slice(b"#f\r\n"),
+            (false, _) => self.integer(i64::from(value)),
+        }
+    }
+
+    /// A floating point number; a bulk string in RESP2.
+    pub fn double(&mut self, value: f64) {
+        let text = if value.is_infinite() {
+            if value > 0.0 { "inf" } else { "-inf" }.to_owned()
+        } else {
+            super::format_float(value)
+        };
+        if self.resp3() {
+            self.line(b',', text.as_bytes());
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Text for people; a bulk string in RESP2.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.resp3() {
+            self.header(b'=', text.len() as i64 + 4);
+            self.out.extend_from_slice(b"txt:");
+            self.out.extend_from_slice(text.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(protocol: Protocol, write: impl Fn(&mut Reply<'_>)) -> String {
+        let mut out = Vec::new();
+        write(&mut Reply::new(&mut out, protocol));
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_null_map_and_double() {
+        let write = |reply: &mut Reply<'_>| {
+            reply.null();
+            reply.map(1);
+            reply.double(1.5);
+            reply.bool(true);
+            reply.verbatim("a");
+        };
+        assert_eq!(
+            written(Protocol::Resp2, write),
+            "$-1\r\n*2\r\n$3\r\n1.5\r\n:1\r\n$1\r\na\r\n"
+        );
+        assert_eq!(
+            written(Protocol::Resp3, write),
+            "_\r\n%1\r\n,1.5\r\n#t\r\n=5\r\ntxt:a\r\n"
+        );
+    }
+
+    #[test]
+    fn an_error_stays_on_one_line() {
+        assert_eq!(
+            written(Protocol::Resp2, |reply| reply.error("ERR a\r\nb")),
+            "-ERR a  b\r\n"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! The process from start to end.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::cluster::{Cluster, View};
+use crate::config::{self, Config, Invocation, Settings};
+use crate::net::{self, Workers};
+use crate::node::Node;
+use crate::telemetry;
+use crate::topology::{Address, NodeId};
+
+/// Runs cache-node with a command line (`args`, the program's name first) until it is told to end.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (settings, file) = match config::read(args, std::env::vars()) {
+        Ok(Invocation::Run(settings, file)) => (*settings, file),
+        Ok(Invocation::Help) => {
+            println!("{}", config::help());
+            return ExitCode::SUCCESS;
+        }
+        Ok(Invocation::Version) => {
+            println!("cache-node {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("cache-node: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    telemetry::init(&settings);
+    match start_and_serve(Config::new(settings, file)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "cache-node cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_and_serve(config: Config) -> std::io::Result<()> {
+    let control = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let settings = config.snapshot();
+    let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
+    let node = Arc::new(Node::new(config, standalone(&settings)));
+    let (workers, threads) = Workers::start(&node, settings.threads)?;
+    let workers = Arc::new(workers);
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        port = settings.port,
+        threads = settings.threads,
+        cluster = settings.cluster_enabled,
+        "cache-node starts"
+    );
+    control.block_on(async {
+        for listener in listeners {
+            tokio::spawn(net::serve(Arc::clone(&node), listener, Arc::clone(&workers)));
+        }
+        await_end(&node).await?;
+        drain(&node).await;
+        Ok::<_, std::io::Error>(())
+    })?;
+    drop(workers);
+    join(&node, threads);
+    info!("cache-node has ended");
+    Ok(())
+}
+
+/// This node's part in a cluster of its own.
+fn standalone(settings: &Settings) -> Cluster {
+    let address = Address {
+        ip: settings
+            .bind
+            .first()
+            .map_or_else(String::new, ToString::to_string),
+        port: settings.port,
+        bus_port: settings.bus_port(),
+        hostname: String::new(),
+    };
+    Cluster::detached(View::standalone(
+        NodeId::random(),
+        rand::random(),
+        address,
+    ))
+}
+
+/// Resolves when a signal or a command asks for the end.
+async fn await_end(node: &Node) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => info!("SIGINT: shutting down"),
+        () = node.shutdown.requested() => info!("SHUTDOWN: shutting down"),
+    }
+    node.shutdown.request();
+    Ok(())
+}
+
+/// Hands over, then lets connections finish.
+async fn drain(node: &Arc<Node>) {
+    let timeout = Duration::from_secs(node.config.get().shutdown_timeout);
+    let hooks = async {
+        for (name, hook) in node.shutdown.take_hooks() {
+            info!(hook = name, "draining");
+            hook().await;
+        }
+    };
+    if tokio::time::timeout(timeout, hooks).await.is_err() {
+        warn!(seconds = timeout.as_secs(), "draining took too long, going on without");
+    }
+    node.shutdown.close();
+    node.pause.end();
+    for client in node.clients.all() {
+        client.finish();
+    }
+    let closed = async {
+        while node.clients.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(2), closed).await.is_err() {
+        warn!(connections = node.clients.count(), "closing connections that do not end");
+        node.clients.all().iter().for_each(|client| client.kill());
+    }
+}
+
+/// Waits for the workers; they end with their connections.
+fn join(node: &Node, threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            error!(connections = node.clients.count(), "a worker has panicked");
+        }
+    }
+}

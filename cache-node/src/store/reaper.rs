@@ -1,0 +1,46 @@
+//! Frees big values and whole tables on a thread of its own, so that no command pays for it.
+
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
+
+use super::table::Table;
+use super::value::{Entry, Value};
+
+/// A hash with more fields is freed in the background.
+const BIG: usize = 64;
+
+/// What waits to be freed; dropping it is the work.
+enum Garbage {
+    Table { _table: Table<Entry> },
+    Value { _value: Value },
+}
+
+static REAPER: LazyLock<Option<Sender<Garbage>>> = LazyLock::new(|| {
+    let (sender, receiver) = channel::<Garbage>();
+    std::thread::Builder::new()
+        .name("reaper".to_owned())
+        .spawn(move || receiver.into_iter().for_each(drop))
+        .ok()
+        .map(|_| sender)
+});
+
+/// Frees a value, in the background if it is big.
+pub(super) fn discard_value(value: Value) {
+    if matches!(&value, Value::Hash(hash) if hash.len() > BIG) {
+        discard(Garbage::Value { _value: value });
+    }
+}
+
+/// Frees a table, in the background if it is big.
+pub(super) fn discard_table(table: Table<Entry>) {
+    if table.len() > BIG {
+        discard(Garbage::Table { _table: table });
+    }
+}
+
+fn discard(garbage: Garbage) {
+    if let Some(reaper) = REAPER.as_ref() {
+        // A send that fails gives the garbage back, and it is freed here.
+        let _ = reaper.send(garbage);
+    }
+}
