@@ -4,17 +4,21 @@
 //! who asks ([`authentication`]) and for what ([`request`]), whether they may ([`rbac`]), and then dispatches. Everything
 //! below works synchronously on the store under its lock; only watches, logs and lists of a future revision wait.
 
+mod accounts;
 mod admission;
 mod authentication;
 mod body;
 mod call;
 mod create;
+mod definitions;
 mod delete;
 mod discovery;
 mod encode;
 mod error;
 mod events;
+mod eviction;
 mod list;
+mod log;
 mod metadata;
 mod model;
 mod negotiate;
@@ -22,7 +26,8 @@ mod patch;
 mod query;
 mod rbac;
 mod request;
-mod rules;
+mod reviews;
+mod scale;
 mod table;
 mod update;
 mod watch;
@@ -161,11 +166,16 @@ async fn resource(
 async fn dispatch(call: &Call, body: &[u8]) -> Result<Response, ApiError> {
     match (call.about.verb, call.about.subresource.as_str()) {
         ("get", "" | "status") => list::get(call),
+        ("create", "") if !call.resource.stored => reviews::answer(call, body),
         ("create", "") => create::answer(call, body),
         ("update", "" | "status" | "finalize") => update::answer(call, body),
         ("patch", "" | "status") => patch::answer(call, body),
         ("delete", "") => delete::answer(call, body),
         ("deletecollection", "") => delete::collection(call, body),
+        (_, "scale") => scale::answer(call, body),
+        ("create", "eviction") => eviction::answer(call, body),
+        ("create", "token") => accounts::token(call, body),
+        ("get", "log") => log::answer(call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::jsonpath::JsonPath;
+use crate::{
+    jsonpath::JsonPath,
+    schema::{self, Schema},
+    validation::FieldError,
+};
 
 /// One version of an established definition.
 #[derive(Debug)]
@@ -11,6 +15,47 @@ pub struct Custom {
     pub definition: String,
     /// What kubectl prints.
     pub columns: Vec<PrinterColumn>,
+    schema: Schema,
+}
+
+impl Custom {
+    /// Compiles a version; `None` if its schema cannot be read.
+    #[must_use]
+    pub fn compile(definition: &Value, version: &Value) -> Option<Self> {
+        Some(Self {
+            definition: crate::object::name(definition).to_owned(),
+            columns: PrinterColumn::of_version(version),
+            schema: Schema::parse(&version["schema"]["openAPIV3Schema"]).ok()?,
+        })
+    }
+
+    /// The schema of whole objects.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Drops unknown fields and fills in defaults.
+    pub fn settle(&self, object: &mut Value) {
+        schema::apply_defaults(&self.schema, object);
+    }
+
+    /// Paths of unknown fields.
+    #[must_use]
+    pub fn unknown_fields(&self, object: &Value) -> Vec<String> {
+        schema::unknown_fields(&self.schema, object)
+    }
+
+    /// What is wrong with a new or changed object.
+    #[must_use]
+    pub fn validate(
+        &self,
+        object: &Value,
+        _live: Option<&Value>,
+        _subresource: &str,
+    ) -> Vec<FieldError> {
+        schema::validate(&self.schema, object, "", "")
+    }
 }
 
 /// An additional printer column.

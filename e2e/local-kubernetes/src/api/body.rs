@@ -3,8 +3,13 @@
 use axum::body::Body;
 use serde_json::Value;
 
-use super::{call::Call, error::ApiError};
-use crate::registry::Resource;
+use super::{
+    call::Call,
+    error::ApiError,
+    model,
+    query::{FieldValidation, WriteOptions},
+};
+use crate::{registry::Resource, schema};
 
 /// Largest body that is taken, as in Kubernetes (3 MiB).
 const LIMIT: usize = 3 * 1024 * 1024;
@@ -12,7 +17,7 @@ const LIMIT: usize = 3 * 1024 * 1024;
 /// Collects a body.
 ///
 /// # Errors
-/// 413-like refusal as 400 if it is too large or breaks off.
+/// 400 if it is too large or breaks off.
 pub(super) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
     let bytes = axum::body::to_bytes(body, LIMIT).await;
     bytes
@@ -20,15 +25,55 @@ pub(super) async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("cannot read the request body: {error}")))
 }
 
-/// Parses the body of a POST or PUT and checks its kind.
+/// Parses the body of a POST or PUT, checks its kind and its fields; answers it with the warnings about it.
 ///
 /// # Errors
 /// 400 or 415 in Kubernetes's wording.
-pub(super) fn object(call: &Call, body: &[u8]) -> Result<Value, ApiError> {
+pub(super) fn object(
+    call: &Call,
+    body: &[u8],
+    options: &WriteOptions,
+) -> Result<(Value, Vec<String>), ApiError> {
     let resource = &call.resource;
     let value = parse(&call.media_type, body, &resource.kind)?;
     check_kind(resource, &value)?;
-    Ok(value)
+    if let Some(wrong) = model::wrong_type(resource, &value) {
+        return Err(ApiError::bad_request(format!(
+            "{}: {wrong}",
+            cannot_be_handled(resource)
+        )));
+    }
+    let complaints = complaints(resource, body, &value);
+    match options.field_validation {
+        FieldValidation::Ignore => Ok((value, vec![])),
+        FieldValidation::Warn => Ok((value, complaints)),
+        FieldValidation::Strict if complaints.is_empty() => Ok((value, complaints)),
+        FieldValidation::Strict => {
+            let what = complaints.join(", ");
+            Err(ApiError::bad_request(format!(
+                "{}: strict decoding error: {what}",
+                cannot_be_handled(resource)
+            )))
+        }
+    }
+}
+
+/// Fields that appear twice, and fields that the resource does not have.
+pub(super) fn complaints(resource: &Resource, body: &[u8], value: &Value) -> Vec<String> {
+    let twice = schema::duplicate_fields(body)
+        .into_iter()
+        .map(|field| format!("duplicate field \"{field}\""));
+    let unknown = model::unknown_fields(resource, value)
+        .into_iter()
+        .map(|field| format!("unknown field \"{field}\""));
+    twice.chain(unknown).collect()
+}
+
+fn cannot_be_handled(resource: &Resource) -> String {
+    format!(
+        "{0} in version \"{1}\" cannot be handled as a {0}",
+        resource.kind, resource.version
+    )
 }
 
 /// Parses JSON or YAML.
@@ -57,7 +102,7 @@ fn malformed(body: &[u8], kind: &str, why: &str) -> ApiError {
 }
 
 /// The text with which Go's JSON decoder would refuse.
-fn json_error(error: &serde_json::Error) -> String {
+pub(super) fn json_error(error: &serde_json::Error) -> String {
     if error.is_eof() {
         "unexpected end of JSON input".into()
     } else {
@@ -75,9 +120,10 @@ fn check_kind(resource: &Resource, value: &Value) -> Result<(), ApiError> {
     }
     let kind = value["kind"].as_str().unwrap_or_default();
     let api_version = value["apiVersion"].as_str().unwrap_or_default();
+    let expected = resource.api_version();
     if resource.custom.is_none() {
         let kind_matches = kind.is_empty() || kind == resource.kind;
-        if kind_matches && (api_version.is_empty() || api_version == resource.api_version()) {
+        if kind_matches && (api_version.is_empty() || api_version == expected) {
             return Ok(());
         }
         return Err(wrong_kind(resource, api_version, kind));
@@ -87,12 +133,12 @@ fn check_kind(resource: &Resource, value: &Value) -> Result<(), ApiError> {
             "Object 'Kind' is missing in '{value}'"
         )));
     }
-    if kind != resource.kind || api_version != resource.api_version() {
-        let (expected, found) = (resource.api_version(), &resource.kind);
-        let message = format!(
-            "the API version in the data ({api_version}) or the kind ({kind}) does not match the expected {expected}, Kind={found}"
-        );
-        return Err(ApiError::bad_request(message));
+    if kind != resource.kind || api_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{}\" cannot be handled as a {}: the API version in the data ({api_version}) does not match the expected API version ({expected})",
+            api_version.rsplit('/').next().unwrap_or_default(),
+            resource.kind,
+        )));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{http::StatusCode, response::Response};
 use serde_json::{Value, json};
 
-use super::{body, call::Call, create::refused, encode, error::ApiError, list, query};
+use super::{body, call::Call, create::refused, definitions, encode, error::ApiError, list, query};
 use crate::{
     clock,
     object::{self, metadata_mut},
@@ -14,6 +14,9 @@ use crate::{
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+
+/// Holds a definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// What a client asks of a deletion.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +156,13 @@ pub(super) fn delete(
     check_preconditions(call, name, &live, options)?;
     let mut marked = Value::clone(&live);
     object::set_finalizers(&mut marked, &finalizers(&live, options));
+    let is_definition = resource.is("apiextensions.k8s.io", "CustomResourceDefinition");
+    if is_definition && !object::is_deleting(&live) {
+        let mut held = object::finalizers(&marked);
+        held.push(CLEANUP.into());
+        object::set_finalizers(&mut marked, &held);
+        definitions::terminating(&call.state, &mut marked);
+    }
     if !mark(call, &mut marked, options) {
         return Ok(Deleted::Waiting(live));
     }
@@ -241,6 +251,9 @@ fn mark(call: &Call, object: &mut Value, options: &DeleteOptions) -> bool {
     }
     let generation = object::generation(object);
     let is_namespace = call.resource.is("", "Namespace");
+    let is_definition = call
+        .resource
+        .is("apiextensions.k8s.io", "CustomResourceDefinition");
     let end = now
         .checked_add(jiff::SignedDuration::from_secs(grace))
         .unwrap_or(now);
@@ -248,7 +261,7 @@ fn mark(call: &Call, object: &mut Value, options: &DeleteOptions) -> bool {
     metadata.insert("deletionTimestamp".into(), clock::rfc3339(end).into());
     if is_namespace {
         object["status"]["phase"] = "Terminating".into();
-    } else {
+    } else if !is_definition {
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         if generation > 0 {
             metadata.insert("generation".into(), (generation + 1).into());

@@ -251,6 +251,11 @@ impl ApiError {
         Self::new(410, "Expired", message)
     }
 
+    /// 404 of a log that is not there.
+    pub(super) fn no_log(message: impl Into<String>) -> Self {
+        Self::new(404, "NotFound", message)
+    }
+
     /// 429 of an eviction that a disruption budget does not allow.
     #[must_use]
     pub(super) fn eviction_refused(cause: &str) -> Self {
