@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use crate::{
+    crd,
     object::{self, metadata_mut},
     registry::Resource,
     store::{Key, Store},
@@ -41,6 +42,9 @@ pub(super) fn namespace_open(
 
 /// What an object's writer owns although it is filled in: it follows from the object alone.
 pub(super) fn default(resource: &Resource, object: &mut Value) {
+    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        crd::default_definition(object);
+    }
     if resource.is("", "Namespace") {
         let name = object::name(object).to_owned();
         if !name.is_empty() {
@@ -77,12 +81,7 @@ pub(super) fn complete(store: &Store, resource: &Resource, object: &mut Value) {
             object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            let versions = object["spec"]["versions"].as_array().into_iter().flatten();
-            let stored: Vec<Value> = versions
-                .filter(|version| version["storage"] == true)
-                .map(|version| version["name"].clone())
-                .collect();
-            object["status"] = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored});
+            object["status"] = crd::initial_status(object)
         }
         _ => {}
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
+    crd::{self, Definition, Version},
     custom::Custom,
     fields::{self, Part, Write},
     object,
@@ -65,36 +66,33 @@ pub(super) fn terminating(state: &State, definition: &mut Value) {
 
 /// The status of a definition: names are accepted unless another definition of the group has them.
 fn status(state: &State, store: &Store, definition: &Value) -> Value {
-    let mut status = definition["status"].clone();
     let now = clock::rfc3339(state.clock.now());
-    let conflict = taken_name(store, definition);
-    let accepted = conflict.is_none();
-    if accepted {
-        status["acceptedNames"] = definition["spec"]["names"].clone();
+    match (is_established(definition), taken_name(store, definition)) {
+        (false, None) => crd::established_status(definition, &now),
+        (true, None) => {
+            let mut status = definition["status"].clone();
+            status["acceptedNames"] = definition["spec"]["names"].clone();
+            remember_storage_versions(definition, &mut status);
+            status
+        }
+        (_, Some((reason, message))) => {
+            let mut status = definition["status"].clone();
+            set_condition(&mut status, &now, "NamesAccepted", reason, &message);
+            if !is_established(definition) {
+                set_condition(
+                    &mut status,
+                    &now,
+                    "Established",
+                    "NotAccepted",
+                    "not all names are accepted",
+                );
+            }
+            status
+        }
     }
-    let (reason, message) = match &conflict {
-        None => ("NoConflicts", "no conflicts found".to_owned()),
-        Some((reason, message)) => (*reason, message.clone()),
-    };
-    set_condition(
-        &mut status,
-        &now,
-        "NamesAccepted",
-        accepted,
-        reason,
-        &message,
-    );
-    let (reason, message) = match accepted {
-        true => (
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ),
-        false => ("NotAccepted", "not all names are accepted"),
-    };
-    let was_established = is_established(definition);
-    if !was_established {
-        set_condition(&mut status, &now, "Established", accepted, reason, message);
-    }
+}
+
+fn remember_storage_versions(definition: &Value, status: &mut Value) {
     for version in definition["spec"]["versions"]
         .as_array()
         .into_iter()
@@ -107,30 +105,22 @@ fn status(state: &State, store: &Store, definition: &Value) -> Value {
             stored.push(version["name"].clone());
         }
     }
-    status
 }
 
-fn set_condition(
-    status: &mut Value,
-    now: &str,
-    kind: &str,
-    holds: bool,
-    reason: &str,
-    message: &str,
-) {
+/// Sets a condition that does not hold.
+fn set_condition(status: &mut Value, now: &str, kind: &str, reason: &str, message: &str) {
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
     }
-    let value = if holds { "True" } else { "False" };
     let Some(conditions) = status["conditions"].as_array_mut() else {
         return;
     };
-    let condition = json!({"type": kind, "status": value, "lastTransitionTime": now, "reason": reason, "message": message});
+    let condition = json!({"type": kind, "status": "False", "lastTransitionTime": now, "reason": reason, "message": message});
     match conditions
         .iter_mut()
         .find(|condition| condition["type"] == kind)
     {
-        Some(present) if present["status"] == value && present["reason"] == reason => {}
+        Some(present) if present["status"] == "False" && present["reason"] == reason => {}
         Some(present) => *present = condition,
         None => conditions.push(condition),
     }
@@ -207,55 +197,45 @@ fn serve(state: &State, store: &Store) {
 }
 
 fn resources(definition: &Value) -> Vec<Resource> {
-    let versions = definition["spec"]["versions"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    versions
-        .filter(|version| version["served"] == true)
-        .filter_map(|version| resource(definition, version))
-        .collect()
+    match Definition::compile(definition) {
+        Ok(mut compiled) => {
+            let versions = std::mem::take(&mut compiled.versions);
+            versions
+                .into_iter()
+                .filter(|version| version.served)
+                .map(|version| resource(&compiled, version))
+                .collect()
+        }
+        Err(error) => {
+            tracing::warn!(definition = object::name(definition), %error, "an accepted definition cannot be served");
+            vec![]
+        }
+    }
 }
 
-fn resource(definition: &Value, version: &Value) -> Option<Resource> {
-    let spec = &definition["spec"];
-    let names = &spec["names"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts = |value: &Value| {
-        value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(text)
-            .collect::<Vec<_>>()
-    };
-    let (group, plural) = (text(&spec["group"]), text(&names["plural"]));
-    let scale = &version["subresources"]["scale"];
-    let selectable = version["selectableFields"].as_array().into_iter().flatten();
-    Some(Resource {
-        version: text(&version["name"]),
-        kind: text(&names["kind"]),
-        list_kind: text(&names["listKind"]),
-        singular: text(&names["singular"]),
-        short_names: texts(&names["shortNames"]),
-        categories: texts(&names["categories"]),
-        namespaced: spec["scope"] == "Namespaced",
-        storage: qualify(&plural, &group).into(),
-        status: version["subresources"]["status"].is_object(),
-        scale: scale.is_object().then(|| ScalePaths {
-            spec: text(&scale["specReplicasPath"]),
-            status: text(&scale["statusReplicasPath"]),
-            selector: scale["labelSelectorPath"].as_str().map(String::from),
+fn resource(definition: &Definition, version: Version) -> Resource {
+    Resource {
+        group: definition.group.clone(),
+        version: version.name.clone(),
+        kind: definition.kind.clone(),
+        list_kind: definition.list_kind.clone(),
+        plural: definition.plural.clone(),
+        singular: definition.singular.clone(),
+        short_names: definition.short_names.clone(),
+        categories: definition.categories.clone(),
+        namespaced: definition.namespaced,
+        storage: qualify(&definition.plural, &definition.group).into(),
+        status: version.status,
+        scale: version.scale.clone().map(|scale| ScalePaths {
+            spec: scale.spec,
+            status: scale.status,
+            selector: scale.selector,
         }),
         others: vec![],
         generation: true,
         unconditional_update: false,
         stored: true,
-        selectable: selectable
-            .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
-            .collect(),
-        custom: Some(Arc::new(Custom::compile(definition, version)?)),
-        group,
-        plural,
-    })
+        selectable: version.selectable.clone(),
+        custom: Some(Arc::new(Custom::new(version))),
+    }
 }

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::{call::Call, error::ApiError, query::WriteOptions};
 use crate::{
-    clock,
+    clock, crd,
     fields::{self, ApplyError, Part, Write},
+    kinds::{metadata, names::NameRule},
+    object::metadata_mut,
     registry::Resource,
     schema::{self, Schema},
     strategic,
@@ -25,21 +27,25 @@ pub(super) fn schema(resource: &Resource) -> Option<&Schema> {
 
 /// Brings a decoded object to its stored form: unknown fields and empty values go, defaults come.
 pub(super) fn settle(resource: &Resource, object: &mut Value) {
+    let managers = metadata_mut(object).remove("managedFields");
     match (&resource.custom, schema(resource)) {
-        (Some(custom), _) => custom.settle(object),
-        (None, Some(schema)) => {
-            schema::canonical(schema, object);
-        }
+        (Some(custom), _) => custom.version.complete(object),
+        (None, Some(schema)) => schema::canonical(schema, object),
         (None, None) => {}
+    }
+    if let Some(managers) = managers {
+        metadata_mut(object).insert("managedFields".into(), managers);
     }
 }
 
-/// Paths of fields that the resource does not have.
+/// Paths of fields that the resource does not have. Field sets name fields as they like.
 pub(super) fn unknown_fields(resource: &Resource, object: &Value) -> Vec<String> {
+    let mut object = object.clone();
+    metadata_mut(&mut object).remove("managedFields");
     match &resource.custom {
-        Some(custom) => custom.unknown_fields(object),
+        Some(custom) => custom.version.unknown_fields(&object),
         None => schema(resource)
-            .map(|schema| schema::unknown_fields(schema, object))
+            .map(|schema| schema::unknown_fields(schema, &object))
             .unwrap_or_default(),
     }
 }
@@ -74,11 +80,22 @@ pub(super) fn wrong_type(resource: &Resource, object: &Value) -> Option<String> 
 
 /// What is wrong with a new object.
 pub(super) fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     if let Some(custom) = &resource.custom {
-        errors.extend(custom.validate(object, None, ""));
+        return custom.version.validate_create(object);
+    }
+    let mut errors = metadata::validate(&object["metadata"], name_rule(resource));
+    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        errors.extend(crd::validate_definition(object));
     }
     errors
+}
+
+fn name_rule(resource: &Resource) -> NameRule {
+    match resource.kind.as_str() {
+        "Namespace" | "Service" => NameRule::Label,
+        "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => NameRule::PathSegment,
+        _ => NameRule::Subdomain,
+    }
 }
 
 /// What is wrong with a changed object.
@@ -88,9 +105,12 @@ pub(super) fn validate_update(
     live: &Value,
     subresource: &str,
 ) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     if let Some(custom) = &resource.custom {
-        errors.extend(custom.validate(new, Some(live), subresource));
+        return custom.validate_update(new, live, subresource);
+    }
+    let mut errors = metadata::validate_update(&new["metadata"], &live["metadata"]);
+    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        errors.extend(crd::validate_definition_update(new, live));
     }
     errors
 }

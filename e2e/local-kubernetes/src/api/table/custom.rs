@@ -3,22 +3,13 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, Columns, age_column, name_column, since, text};
-use crate::custom::PrinterColumn;
+use super::{Column, Columns, name_column, since, text};
+use crate::{crd, jsonpath::JsonPath};
 
-/// Name and the columns of the definition; name and age if it names none.
-pub(super) fn columns(printer_columns: &[PrinterColumn]) -> Columns {
+/// Name and the columns of the definition.
+pub(super) fn columns(printer_columns: &[(crd::Column, JsonPath)]) -> Columns {
     let mut headings = vec![name_column()];
-    if printer_columns.is_empty() {
-        headings.push(age_column());
-        return Columns {
-            headings,
-            cells: Box::new(|object, now| {
-                vec![text(object, ".metadata.name"), super::age(object, now)]
-            }),
-        };
-    }
-    headings.extend(printer_columns.iter().map(heading));
+    headings.extend(printer_columns.iter().map(|(column, _)| heading(column)));
     let printer_columns = printer_columns.to_vec();
     Columns {
         headings,
@@ -27,32 +18,25 @@ pub(super) fn columns(printer_columns: &[PrinterColumn]) -> Columns {
             row.extend(
                 printer_columns
                     .iter()
-                    .map(|column| cell(column, object, now)),
+                    .map(|(column, path)| cell(column, path, object, now)),
             );
             row
         }),
     }
 }
 
-fn heading(column: &PrinterColumn) -> Column {
-    let description = match column.description.as_str() {
-        "" => format!(
-            "Custom resource definition column (in JSONPath format): {}",
-            column.json_path
-        ),
-        description => description.to_owned(),
-    };
+fn heading(column: &crd::Column) -> Column {
     Column {
         name: column.name.clone(),
         kind: column.kind.clone(),
         format: column.format.clone(),
-        description,
+        description: column.description.clone(),
         priority: column.priority,
     }
 }
 
-fn cell(column: &PrinterColumn, object: &Value, now: Timestamp) -> Value {
-    let found = column.path.find(object);
+fn cell(column: &crd::Column, path: &JsonPath, object: &Value, now: Timestamp) -> Value {
+    let found = path.find(object);
     let Some(first) = found.first().copied().filter(|value| !value.is_null()) else {
         return Value::Null;
     };
@@ -63,10 +47,7 @@ fn cell(column: &PrinterColumn, object: &Value, now: Timestamp) -> Value {
             .collect::<Vec<_>>()
             .join(" ")
             .into(),
-        "integer" => first
-            .as_i64()
-            .or_else(|| first.as_f64().map(|number| number as i64))
-            .into(),
+        "integer" => first.as_i64().into(),
         "number" if first.is_number() => first.clone(),
         "boolean" if first.is_boolean() => first.clone(),
         "date" => since(first, now).into(),
