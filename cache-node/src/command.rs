@@ -13,7 +13,9 @@ mod error;
 mod execute;
 mod expire;
 mod lcs;
+mod migration;
 mod replay;
+mod replication;
 mod session;
 mod set;
 mod spec;
@@ -37,6 +39,7 @@ pub use waiting::run_waiting;
 static FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     expire::COMMANDS,
+    replication::COMMANDS,
     strings::COMMANDS,
     transaction::COMMANDS,
 ];

@@ -21,6 +21,8 @@ use crate::slot::SlotId;
 pub enum Scope {
     /// One slot.
     Slot(SlotId),
+    /// One slot, which was emptied. The effect is for the reader's eye; it is not executed.
+    Emptied(SlotId),
     /// All slots (`FLUSHALL`).
     All,
 }
@@ -197,6 +199,11 @@ impl Log {
         ring.trim();
     }
 
+    /// How many bytes of effects are held at most.
+    pub fn capacity(&self) -> usize {
+        self.ring.lock().capacity
+    }
+
     /// Bytes of effects held, and the offset before the first of them.
     pub fn held(&self) -> (usize, u64) {
         let ring = self.ring.lock();
@@ -237,6 +244,11 @@ impl Ring {
         }
         self.records = VecDeque::new();
         self.bytes = VecDeque::new();
+    }
+
+    /// Whether there is a record at position `next`, or was one.
+    fn has(&self, next: u64) -> bool {
+        next < self.first + self.records.len() as u64
     }
 
     /// Copies records from position `next` on: one at least, more while they fit into `limit` bytes.
@@ -297,6 +309,17 @@ impl Cursor {
             self.offset = record.end;
         }
         Ok(batch)
+    }
+
+    /// Resolves when there is a record to read.
+    pub async fn ready(&self) {
+        loop {
+            let appended = self.log.appended.notified();
+            if self.log.ring.lock().has(self.next) {
+                return;
+            }
+            appended.await;
+        }
     }
 
     /// The next records, about `limit` bytes of them and one at least; waits until there is one.

@@ -2,4 +2,130 @@
 //!
 //! A slot changes owner by a committed topology entry only; this module must never change ownership by itself.
 
+pub mod driver;
+mod export;
+pub mod import;
 pub mod job;
+pub mod metrics;
+pub mod request;
+pub mod tracker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::slot::{SlotId, SlotSet};
+use crate::topology::MigrationId;
+
+use metrics::Metrics;
+use tracker::{Tracker, Trackers};
+
+/// This node's part in slot migrations.
+#[derive(Default)]
+pub struct Migrations {
+    /// What `CLUSTER GETSLOTMIGRATIONS` shows.
+    pub trackers: Trackers,
+    /// Counters for `/metrics`.
+    pub metrics: Metrics,
+    /// Migrations that this node has announced or is about to; one that the topology lists without being here is nobody's.
+    announced: Mutex<BTreeSet<MigrationId>>,
+    exports: Mutex<BTreeMap<MigrationId, watch::Sender<bool>>>,
+    staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
+    flushes: AtomicU64,
+    /// Wakes the driver when there may be stray data.
+    sweep: Notify,
+}
+
+impl Migrations {
+    /// How often this node was flushed. An import ends when this changes, since its staged keys are gone.
+    pub fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
+    /// `FLUSHALL` was executed here; to be called under the locks of all slots.
+    pub fn flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A migration is about to be proposed by this node.
+    pub fn announce(&self, id: MigrationId) {
+        self.announced.lock().insert(id);
+    }
+
+    /// The migration will not begin.
+    pub fn withdraw(&self, id: MigrationId) {
+        self.announced.lock().remove(&id);
+    }
+
+    /// Asks every export of this node to stop; answers how many there were.
+    pub fn cancel_all(&self) -> usize {
+        let exports = self.exports.lock();
+        exports.values().for_each(|cancel| {
+            cancel.send_replace(true);
+        });
+        exports.len()
+    }
+
+    /// Whether `slot` is being received, so that its keys are not to be seen, expired or evicted here.
+    pub fn is_staged(&self, slot: SlotId) -> bool {
+        self.staging
+            .lock()
+            .values()
+            .any(|slots| slots.contains(slot))
+    }
+
+    /// Begins to receive a migration's slots; ends when the answer is dropped.
+    fn stage(self: &Arc<Self>, id: MigrationId, slots: SlotSet) -> Staging {
+        self.staging.lock().insert(id, slots);
+        Staging {
+            migrations: self.clone(),
+            id,
+        }
+    }
+
+    fn begin_export(self: &Arc<Self>, id: MigrationId, tracker: Arc<Tracker>) -> Exporting {
+        let (cancel, cancelled) = watch::channel(false);
+        self.exports.lock().insert(id, cancel);
+        Exporting {
+            migrations: self.clone(),
+            id,
+            cancelled,
+            tracker,
+        }
+    }
+
+    fn is_exporting(&self, id: MigrationId) -> bool {
+        self.exports.lock().contains_key(&id)
+    }
+}
+
+/// Slots that are being received.
+struct Staging {
+    migrations: Arc<Migrations>,
+    id: MigrationId,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.migrations.staging.lock().remove(&self.id);
+        self.migrations.sweep.notify_one();
+    }
+}
+
+/// An export that runs.
+struct Exporting {
+    migrations: Arc<Migrations>,
+    id: MigrationId,
+    cancelled: watch::Receiver<bool>,
+    tracker: Arc<Tracker>,
+}
+
+impl Drop for Exporting {
+    fn drop(&mut self) {
+        self.migrations.exports.lock().remove(&self.id);
+        self.migrations.sweep.notify_one();
+    }
+}

@@ -10,7 +10,9 @@ use crate::cluster::Cluster;
 use crate::command::{Flags, Known, Session};
 use crate::config::Config;
 use crate::log::Log;
+use crate::migration::Migrations;
 use crate::pause::Pause;
+use crate::replication::Replication;
 use crate::resp::Args;
 use crate::shutdown::Shutdown;
 use crate::slot::SlotId;
@@ -48,8 +50,10 @@ pub struct Node {
     pub started_at: Millis,
     /// `slowlog-log-slower-than`, where every command looks.
     slow_micros: AtomicI64,
-    /// Outside cluster mode: whether this node is a replica (`REPLICAOF`).
-    replica: AtomicBool,
+    /// Copies of this node's data, and the primary that it copies.
+    pub replication: Replication,
+    /// Slots that come and go.
+    pub migrations: Arc<Migrations>,
 }
 
 impl Node {
@@ -70,7 +74,8 @@ impl Node {
             started: Instant::now(),
             started_at: clock::now(),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
-            replica: AtomicBool::new(false),
+            replication: Replication::default(),
+            migrations: Arc::default(),
             config,
         }
     }
@@ -88,13 +93,19 @@ impl Node {
         if self.cluster.enabled() {
             self.cluster.peek().my_primary().is_some()
         } else {
-            self.replica.load(Relaxed)
+            self.replication.is_configured()
         }
     }
 
-    /// Outside cluster mode: makes this node a replica, which takes no writes, or a primary.
-    pub fn set_replica(&self, replica: bool) {
-        self.replica.store(replica, Relaxed);
+    /// Whether the data are a replica's and a mixture of old and new, which nobody must see.
+    pub fn is_loading(&self) -> bool {
+        self.replication.is_incomplete() && self.is_replica()
+    }
+
+    /// The password by which nodes of one cluster know each other: all have the same `requirepass`.
+    pub fn peer_password(&self) -> Option<String> {
+        let settings = self.config.get();
+        (!settings.requirepass.is_empty()).then(|| settings.requirepass.clone())
     }
 
     /// Whether this node decides what becomes of the keys of `slot`: expires and evicts them. Replicas leave that to their primary, and
@@ -102,7 +113,7 @@ impl Node {
     pub fn rules(&self, slot: SlotId) -> bool {
         let view = self.cluster.peek();
         if !view.enabled {
-            return !self.replica.load(Relaxed);
+            return !self.replication.is_configured();
         }
         view.is_serving_primary() && self.shows(slot)
     }

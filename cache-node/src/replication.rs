@@ -2,6 +2,255 @@
 //!
 //! Who is primary is decided by the topology alone; this module must never decide it.
 
+mod apply;
+pub mod follow;
 pub mod frame;
+pub mod handover;
+mod inflow;
+pub mod link;
+pub mod metrics;
+mod outflow;
+mod paused;
 pub mod receive;
+pub mod replicas;
+pub mod report;
+pub mod runtime;
+pub mod serve;
+mod source;
 pub mod walk;
+pub mod wire;
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Duration;
+
+use crate::clock;
+use crate::command::ReplayError;
+use crate::migration::driver;
+use crate::node::Node;
+
+pub(crate) use apply::{Target, empty_if};
+pub(crate) use inflow::{Inflow, Told};
+pub(crate) use outflow::{Heard, Outflow};
+pub(crate) use paused::PausedSlots;
+pub(crate) use source::StoreSource;
+
+use link::{HandOverRequest, LinkState, Upstream};
+use metrics::Metrics;
+use receive::ReceiveError;
+use replicas::Replicas;
+use runtime::FlowRuntime;
+use walk::Overrun;
+use wire::WireError;
+
+/// A transfer of data has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The connection.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The reader of the log was too slow.
+    #[error("full sync abandoned: {0}; repl-backlog-size may be too small")]
+    Overrun(#[from] Overrun),
+    /// What arrived makes no sense.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// What arrived cannot be executed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// One of the two nodes is no longer what it was.
+    #[error("{0}")]
+    Role(String),
+}
+
+/// This node's part in replication.
+pub struct Replication {
+    /// Who copies this node.
+    pub replicas: Arc<Replicas>,
+    /// Counters for `/metrics`.
+    pub metrics: Metrics,
+    /// `REPLICAOF host port`, outside cluster mode.
+    configured: watch::Sender<Option<(String, u16)>>,
+    /// Whether `configured` names a node, where every command looks.
+    is_configured: AtomicBool,
+    link: Mutex<Link>,
+    /// The primary's log offset that is applied here.
+    applied: AtomicU64,
+    /// A full sync has begun and not ended: the data are neither the old nor the new.
+    incomplete: AtomicBool,
+    handing_over: AtomicBool,
+    runtime: OnceLock<FlowRuntime>,
+}
+
+#[derive(Default)]
+struct Link {
+    state: LinkState,
+    /// Milliseconds since the epoch.
+    heard: u64,
+    /// Milliseconds since the epoch.
+    down_since: u64,
+    requests: Option<mpsc::UnboundedSender<HandOverRequest>>,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self {
+            replicas: Arc::default(),
+            metrics: Metrics::default(),
+            configured: watch::Sender::new(None),
+            is_configured: AtomicBool::new(false),
+            link: Mutex::default(),
+            applied: AtomicU64::new(0),
+            incomplete: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
+            runtime: OnceLock::new(),
+        }
+    }
+}
+
+impl Replication {
+    /// Starts the thread on which data sets travel, and what keeps roles and migrations as they should be.
+    ///
+    /// # Errors
+    ///
+    /// The system grants no thread.
+    pub fn start(node: &Arc<Node>) -> io::Result<()> {
+        let runtime = FlowRuntime::start()?;
+        runtime.handle().spawn(follow::follow(node.clone()));
+        runtime.handle().spawn(driver::drive(node.clone()));
+        let drained = node.clone();
+        node.shutdown.on_drain(
+            "hand-over",
+            Box::new(move || Box::pin(async move { handover::drain(&drained).await })),
+        );
+        // Started once a process.
+        let _ = node.replication.runtime.set(runtime);
+        Ok(())
+    }
+
+    /// Runs a task where data sets travel. Before [`Replication::start`] nothing is run.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.runtime.get() {
+            runtime.handle().spawn(task);
+        }
+    }
+
+    /// Whom this node is to copy at present.
+    pub fn upstream(&self, node: &Node) -> Option<Upstream> {
+        let view = node.cluster.peek();
+        if !view.enabled {
+            let (host, port) = self.configured.borrow().clone()?;
+            return Some(Upstream {
+                primary: None,
+                host,
+                port,
+            });
+        }
+        let primary = view.my_primary()?;
+        let (_, shard) = view.topology.shard_of(view.myself)?;
+        Some(Upstream {
+            primary: Some((primary.id, shard.primary_incarnation)),
+            host: primary.address.ip.clone(),
+            port: primary.address.port,
+        })
+    }
+
+    /// Outside cluster mode: whether there is a node to copy.
+    pub fn is_configured(&self) -> bool {
+        self.is_configured.load(Ordering::Acquire)
+    }
+
+    /// `REPLICAOF`, outside cluster mode.
+    pub fn configure(&self, upstream: Option<(String, u16)>) {
+        self.is_configured
+            .store(upstream.is_some(), Ordering::Release);
+        self.configured.send_replace(upstream);
+    }
+
+    /// State of the link to the primary.
+    pub fn link_state(&self) -> LinkState {
+        self.link.lock().state
+    }
+
+    /// Whether the link to the primary is up and the data are the primary's.
+    pub fn is_link_up(&self) -> bool {
+        self.link_state() == LinkState::Connected
+    }
+
+    /// Whether the data are a mixture, because a full sync has begun and not ended. A replica must not show them.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Acquire)
+    }
+
+    /// The primary's log offset that is applied here.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Seconds since something was heard from the primary, and since the link went down.
+    pub fn link_ages(&self) -> (u64, u64) {
+        let link = self.link.lock();
+        let now = clock::now();
+        let seconds = |since: u64| now.saturating_sub(since) / 1000;
+        (seconds(link.heard), seconds(link.down_since))
+    }
+
+    /// Asks the primary for a planned hand-over to this replica, and waits until it is over.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not come about, in words fit for a client.
+    pub async fn hand_over(&self, within: Duration) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let request = HandOverRequest { within, answer };
+        let sent = self.link.lock().requests.as_ref().map(|requests| requests.send(request));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err("this node has no link to a primary".to_owned());
+        }
+        match tokio::time::timeout(within, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err("the link to the primary was lost".to_owned()),
+            Err(_) => Err("the hand-over was not completed in time".to_owned()),
+        }
+    }
+
+    fn set_link_state(&self, state: LinkState) {
+        let mut link = self.link.lock();
+        if link.state == LinkState::Connected || link.down_since == 0 {
+            link.down_since = clock::now();
+        }
+        link.state = state;
+    }
+
+    fn set_requests(&self, requests: Option<mpsc::UnboundedSender<HandOverRequest>>) {
+        self.link.lock().requests = requests;
+    }
+
+    fn begin_full_sync(&self) {
+        self.metrics.full_syncs.inc();
+        self.incomplete.store(true, Ordering::Release);
+        self.set_link_state(LinkState::Sync);
+    }
+
+    fn end_full_sync(&self) {
+        self.incomplete.store(false, Ordering::Release);
+        self.set_link_state(LinkState::Connected);
+    }
+
+    fn set_applied(&self, inflow: &Inflow) {
+        self.applied.store(inflow.applied(), Ordering::Release);
+        self.link.lock().heard = clock::now();
+    }
+
+    fn begin_hand_over(&self) -> bool {
+        !self.handing_over.swap(true, Ordering::AcqRel)
+    }
+
+    fn end_hand_over(&self) {
+        self.handing_over.store(false, Ordering::Release);
+    }
+}

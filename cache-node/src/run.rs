@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, View};
 use crate::config::{self, Config, Invocation, Settings};
 use crate::net::{self, Workers};
 use crate::node::Node;
+use crate::replication::Replication;
 use crate::telemetry;
 use crate::topology::{Address, NodeId};
 
@@ -53,6 +54,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     let settings = config.snapshot();
     let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
     let node = Arc::new(Node::new(config, standalone(&settings)));
+    Replication::start(&node)?;
     let (workers, threads) = Workers::start(&node, settings.threads)?;
     let workers = Arc::new(workers);
     info!(

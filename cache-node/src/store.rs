@@ -22,6 +22,7 @@ use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
 
 pub use data::{Deadline, SlotData};
+pub use encode::encode_entry;
 pub use hash::{Hash, PackLimits};
 pub use memory::{Memory, allocation};
 pub use slot_lock::SlotGuard;
@@ -97,15 +98,21 @@ impl Store {
         self.slots[slot.index()].lock_blocking(slot, &self.counts)
     }
 
-    /// Parks every command on these slots, reads too. When this returns, none is running on them.
+    /// Parks every command on these slots, reads too. When this returns, none is running on them. Pauses are counted: a slot goes on when
+    /// everybody who paused it has resumed it.
     pub async fn pause(&self, slots: &SlotSet) {
         for slot in slots.iter() {
-            let guard = self.lock(slot).await;
-            guard.set_paused(true);
+            self.pause_slot(slot).await;
         }
     }
 
-    /// Lets the commands parked by [`Store::pause`] go on; they are routed again.
+    /// [`Store::pause`] for one slot.
+    pub async fn pause_slot(&self, slot: SlotId) {
+        let guard = self.lock(slot).await;
+        guard.pause();
+    }
+
+    /// Takes one [`Store::pause`] of each of these slots back. Commands parked by it are routed again.
     pub fn resume(&self, slots: &SlotSet) {
         for slot in slots.iter() {
             self.slots[slot.index()].resume();

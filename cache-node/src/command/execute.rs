@@ -13,7 +13,7 @@ use crate::store::SlotGuard;
 use super::context::Context;
 use super::db::{Db, Locks};
 use super::error::{
-    CROSS_SLOT, Failure, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
+    CROSS_SLOT, Failure, LOADING, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
 };
 use super::session::{Replies, Session};
 use super::spec::{Command, Flags, Handler};
@@ -212,6 +212,9 @@ fn route(
     db: &mut Db<'_>,
 ) -> Result {
     let view = node.cluster.peek();
+    if node.is_loading() {
+        return Err(loading(&view, slot));
+    }
     if !view.enabled {
         return if command.flags.has(Flags::WRITE) {
             check_writable(node)
@@ -239,6 +242,17 @@ fn route(
             }
         }
         other => redirect(&other, slot),
+    }
+}
+
+/// A replica in the middle of a full sync shows nothing: its data are partly old and partly new.
+fn loading(view: &View, slot: SlotId) -> Failure {
+    match view.my_primary() {
+        Some(primary) => Failure::new(format!(
+            "MOVED {slot} {}:{}",
+            primary.address.ip, primary.address.port
+        )),
+        None => LOADING,
     }
 }
 

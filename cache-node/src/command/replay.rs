@@ -54,14 +54,27 @@ impl Replayer {
 
     /// Executes effects on `slot`, as one step, and appends them to this node's log. Blocks the thread while another holds the slot.
     pub fn replay(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), ReplayError> {
+        self.replay_if(slot, effects, || true).map(|_| ())
+    }
+
+    /// [`Replayer::replay`] if `allowed`, which is asked under the slot's lock. Answers what it said.
+    pub fn replay_if(
+        &mut self,
+        slot: SlotId,
+        effects: &[u8],
+        allowed: impl FnOnce() -> bool,
+    ) -> Result<bool, ReplayError> {
         let node = Arc::clone(&self.node);
         let locks = Locks::One(node.store.lock_blocking(slot));
+        if !allowed() {
+            return Ok(false);
+        }
         let stats = Arc::clone(&self.session.stats);
         let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();
         let result = self.execute(slot, effects, &mut db);
         db.commit_replayed(Scope::Slot(slot), effects);
         node.store.memory().publish();
-        result
+        result.map(|()| true)
     }
 
     fn execute(

@@ -29,6 +29,8 @@ pub struct Session {
     pub replies: Replies,
     /// It is to be closed when the replies are sent.
     pub closing: bool,
+    /// It is no client's connection any more: who gets it.
+    pub takeover: Option<Takeover>,
 }
 
 /// Commands gathered by `MULTI`.
@@ -50,6 +52,9 @@ pub struct Watching {
     /// The keys, and whether they had expired already.
     pub keys: Vec<(Box<[u8]>, bool)>,
 }
+
+/// What takes a connection over: called with the socket and the bytes that were read beyond the command.
+pub struct Takeover(pub Box<dyn FnOnce(std::net::TcpStream, &[u8]) + Send + Sync>);
 
 /// What becomes of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +84,7 @@ impl Session {
             watching: None,
             replies: Replies::On,
             closing: false,
+            takeover: None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::worker::Share;
@@ -105,7 +106,7 @@ impl Connection {
                 self.flush().await?;
                 match turn {
                     Turn::Drained => break,
-                    Turn::Close => return Ok(()),
+                    Turn::Close => return self.give_away(),
                     Turn::Exhausted => tokio::task::yield_now().await,
                     Turn::Wait(wait) => self.wait(wait).await,
                     Turn::Deferred(known, args) => self.run_deferred(known, &args).await,
@@ -113,9 +114,23 @@ impl Connection {
                 if self.session.client.is_killed() {
                     return Ok(());
                 }
+                if self.session.takeover.is_some() {
+                    turn = Turn::Close;
+                    continue;
+                }
                 turn = self.execute_pending();
             }
         }
+    }
+
+    /// The end of the loop: the socket is closed, unless somebody takes it over.
+    fn give_away(&mut self) -> io::Result<()> {
+        if let Some(takeover) = self.session.takeover.take() {
+            // The socket is known by several names in this process; this one stays when the others are closed.
+            let socket = SockRef::from(self.stream.as_ref()).try_clone()?;
+            (takeover.0)(socket.into(), &self.pending);
+        }
+        Ok(())
     }
 
     /// Reads once and executes what came. `None`: the other side has closed.
@@ -191,7 +206,7 @@ impl Connection {
                             break Turn::Deferred(known, args.to_owned());
                         }
                     }
-                    if self.session.closing {
+                    if self.session.closing || self.session.takeover.is_some() {
                         break Turn::Close;
                     }
                     self.limits.unauthenticated = !self.session.authenticated;

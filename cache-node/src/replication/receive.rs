@@ -1,18 +1,11 @@
-//! The receiving side of walk and stream: checks the order of frames and applies them to a [`Sink`].
+//! The receiving side of walk and stream: checks the order of frames and says what each asks for.
 //!
-//! Pure apart from the sink. It must never answer or wait: what is to be answered is returned as [`Outcome`].
+//! Pure: it touches no data and answers nothing itself.
+
+use bytes::Bytes;
 
 use super::frame::{Frame, FrameError, Kind};
 use crate::slot::{SlotId, SlotSet};
-
-/// Where received data goes.
-pub trait Sink {
-    /// Empties a slot.
-    fn clear(&mut self, slot: SlotId);
-
-    /// Executes effects (one or several commands in RESP) on a slot.
-    fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), ReceiveError>;
-}
 
 /// The stream cannot be applied; the connection is of no more use and the data must be fetched anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,11 +29,13 @@ pub enum ReceiveError {
     },
 }
 
-/// What the connection has to do after a frame.
+/// What a frame asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing.
-    Applied,
+pub enum Todo {
+    /// Empty these slots.
+    Clear(SlotSet),
+    /// Execute these effects (one or several commands) on the slot.
+    Execute(SlotId, Bytes),
     /// The whole content has arrived.
     Synced,
     /// The sender wants an acknowledgement now.
@@ -65,7 +60,7 @@ pub struct Receiver {
     begun: SlotSet,
     applied: u64,
     synced: bool,
-    keys_bytes: u64,
+    bytes: u64,
 }
 
 impl Receiver {
@@ -76,11 +71,11 @@ impl Receiver {
             begun: SlotSet::new(),
             applied: 0,
             synced: false,
-            keys_bytes: 0,
+            bytes: 0,
         }
     }
 
-    /// The sender's log offset that is applied here.
+    /// The sender's log offset that is applied here once everything asked for is done.
     pub fn applied(&self) -> u64 {
         self.applied
     }
@@ -92,65 +87,55 @@ impl Receiver {
 
     /// Bytes of entries and effects applied.
     pub fn bytes(&self) -> u64 {
-        self.keys_bytes
+        self.bytes
     }
 
-    /// Applies one frame.
-    pub fn receive(
-        &mut self,
-        frame: &Frame,
-        sink: &mut impl Sink,
-    ) -> Result<Outcome, ReceiveError> {
+    /// Takes note of one frame. What it asks for is to be done before the next one, and before anything is acknowledged.
+    pub fn receive(&mut self, frame: &Frame) -> Result<Todo, ReceiveError> {
         match frame.kind {
             Kind::Slot => {
                 self.check_content(frame)?;
                 self.begun.insert(frame.slot);
-                sink.clear(frame.slot);
+                Ok(Todo::Clear(SlotSet::from_iter([frame.slot])))
             }
             Kind::Entries => {
                 self.check_content(frame)?;
-                self.execute(frame, sink)?;
+                self.execute(frame)
             }
             Kind::Record => {
-                self.execute(frame, sink)?;
                 self.applied = frame.offset;
+                self.execute(frame)
             }
             Kind::Clear => {
                 let slots = frame.cleared()?;
                 if let Some(foreign) = slots.iter().find(|slot| !self.begun.contains(*slot)) {
                     return Err(ReceiveError::Foreign(foreign));
                 }
-                slots.iter().for_each(|slot| sink.clear(slot));
                 self.applied = frame.offset;
+                Ok(Todo::Clear(slots))
             }
             Kind::Synced => {
                 self.synced = true;
                 self.applied = frame.offset;
-                return Ok(Outcome::Synced);
+                Ok(Todo::Synced)
             }
             Kind::Position => {
                 if self.synced {
                     self.applied = frame.offset;
                 }
-                return Ok(Outcome::AckNow);
+                Ok(Todo::AckNow)
             }
-            Kind::HandOver => {
-                return Ok(Outcome::Offered {
-                    within_ms: frame.offset,
-                });
-            }
-            Kind::Final => {
-                if !self.synced {
-                    return Err(ReceiveError::Unexpected(frame.kind));
-                }
+            Kind::HandOver => Ok(Todo::Offered {
+                within_ms: frame.offset,
+            }),
+            Kind::Final if self.synced => {
                 self.applied = frame.offset;
-                return Ok(Outcome::Final(frame.offset));
+                Ok(Todo::Final(frame.offset))
             }
-            Kind::Resume => return Ok(Outcome::Resumed),
-            Kind::Goodbye => return Ok(Outcome::Goodbye(frame.text())),
-            Kind::Ack | Kind::Owned => return Err(ReceiveError::Unexpected(frame.kind)),
+            Kind::Resume => Ok(Todo::Resumed),
+            Kind::Goodbye => Ok(Todo::Goodbye(frame.text())),
+            Kind::Final | Kind::Ack | Kind::Owned => Err(ReceiveError::Unexpected(frame.kind)),
         }
-        Ok(Outcome::Applied)
     }
 
     fn check_content(&self, frame: &Frame) -> Result<(), ReceiveError> {
@@ -163,11 +148,11 @@ impl Receiver {
         Ok(())
     }
 
-    fn execute(&mut self, frame: &Frame, sink: &mut impl Sink) -> Result<(), ReceiveError> {
+    fn execute(&mut self, frame: &Frame) -> Result<Todo, ReceiveError> {
         if !self.begun.contains(frame.slot) {
             return Err(ReceiveError::Foreign(frame.slot));
         }
-        self.keys_bytes += frame.payload.len() as u64;
-        sink.execute(frame.slot, &frame.payload)
+        self.bytes += frame.payload.len() as u64;
+        Ok(Todo::Execute(frame.slot, frame.payload.clone()))
     }
 }

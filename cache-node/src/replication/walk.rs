@@ -7,9 +7,12 @@
 //!
 //! The walk is pure: data and log come through [`Source`], frames leave in a buffer. It must never do I/O or wait.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
 
 use super::frame::{self, Kind};
+use crate::log::Scope;
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
 
 /// A slot with this cut has not been sent.
@@ -17,17 +20,6 @@ const NOT_SENT: u64 = u64::MAX;
 
 /// Entries of one slot are split into frames of about this many bytes.
 const ENTRIES_PER_FRAME: usize = 64 * 1024;
-
-/// What a log record concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// One slot; the payload is an effect to execute.
-    Slot(SlotId),
-    /// This slot, which was emptied.
-    Emptied(SlotId),
-    /// All slots, which were emptied.
-    AllEmptied,
-}
 
 /// One record of the log.
 #[derive(Clone, Copy, Debug)]
@@ -50,21 +42,24 @@ pub struct Overrun {
     pub behind: u64,
 }
 
-/// Data and log that are walked.
+/// Data and log that are walked. It owns a cursor on the log, born before the walk.
 pub trait Source {
     /// The log's end.
     fn end(&self) -> u64;
 
-    /// Under the slot's lock: hands every entry of `slot`, as effects, to `entry`, and returns the log's end and the number of keys.
-    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> (u64, u64);
+    /// Everything before this log offset has been read.
+    fn cursor(&self) -> u64;
 
-    /// Hands records from `cursor` on to `visit`, in log order, until about `limit` bytes are read; returns the new cursor.
+    /// Under the slot's lock: hands every entry of `slot`, as effects, to `entry`; answers the log's end and the number of keys.
+    /// `None`, and nothing handed over, when the slot is busy.
+    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)>;
+
+    /// Hands the next records to `visit`, in log order, about `limit` bytes of them; the cursor moves behind them.
     fn read(
-        &self,
-        cursor: u64,
+        &mut self,
         limit: usize,
         visit: &mut dyn FnMut(Record<'_>),
-    ) -> Result<u64, Overrun>;
+    ) -> Result<(), Overrun>;
 }
 
 /// How much one [`Walk::step`] does.
@@ -105,34 +100,29 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Walk {
     slots: SlotSet,
-    next: usize,
+    unsent: VecDeque<SlotId>,
     cuts: Box<[u64]>,
-    cursor: u64,
+    newest_cut: u64,
     announced: u64,
     synced: bool,
     progress: Progress,
 }
 
 impl Walk {
-    /// A walk over `slots` that reads the log from `cursor`, which is a log end not newer than the first step.
-    pub fn new(slots: SlotSet, cursor: u64) -> Self {
+    /// A walk over `slots`.
+    pub fn new(slots: SlotSet) -> Self {
         Self {
             progress: Progress {
                 slots_total: slots.len(),
                 ..Progress::default()
             },
+            unsent: slots.iter().collect(),
             slots,
-            next: 0,
             cuts: vec![NOT_SENT; SLOT_COUNT].into_boxed_slice(),
-            cursor,
-            announced: cursor,
+            newest_cut: 0,
+            announced: 0,
             synced: false,
         }
-    }
-
-    /// Everything before this log offset has been passed on or was of no concern.
-    pub fn cursor(&self) -> u64 {
-        self.cursor
     }
 
     /// Whether every slot has been sent and [`Kind::Synced`] with it.
@@ -147,122 +137,120 @@ impl Walk {
 
     /// Whether a step would send something.
     pub fn has_work(&self, source: &impl Source) -> bool {
-        !self.synced || self.cursor < source.end()
+        !self.synced || source.cursor() < source.end()
     }
 
-    /// Appends the next frames to `out`.
+    /// Appends the next frames to `out`. Answers whether there were any slots or records to look at.
     pub fn step(
         &mut self,
-        source: &impl Source,
+        source: &mut impl Source,
         budget: Budget,
         out: &mut BytesMut,
-    ) -> Result<(), Overrun> {
-        if !self.synced {
-            self.send_slots(source, budget, out);
-        }
+    ) -> Result<bool, Overrun> {
+        let before = (self.progress.slots_sent, source.cursor(), self.synced);
+        self.send_slots(source, budget, out);
         self.drain(source, budget.log_bytes, out)?;
-        self.announce(out);
-        Ok(())
+        self.announce(source.cursor(), out);
+        Ok(before != (self.progress.slots_sent, source.cursor(), self.synced))
     }
 
     fn send_slots(&mut self, source: &impl Source, budget: Budget, out: &mut BytesMut) {
         let before = out.len();
-        for _ in 0..budget.walk_slots {
-            let Some(slot) = self.take_next() else {
+        for _ in 0..budget.walk_slots.min(self.unsent.len()) {
+            let Some(slot) = self.unsent.pop_front() else {
                 return;
             };
-            self.send_slot(source, slot, out);
+            if !self.send_slot(source, slot, out) {
+                self.unsent.push_back(slot);
+            }
             if out.len() - before >= budget.walk_bytes {
                 return;
             }
         }
     }
 
-    fn take_next(&mut self) -> Option<SlotId> {
-        while self.next < SLOT_COUNT {
-            let slot = SlotId::new(self.next as u16)?;
-            self.next += 1;
-            if self.slots.contains(slot) {
-                return Some(slot);
-            }
-        }
-        None
-    }
-
-    fn send_slot(&mut self, source: &impl Source, slot: SlotId, out: &mut BytesMut) {
+    fn send_slot(&mut self, source: &impl Source, slot: SlotId, out: &mut BytesMut) -> bool {
         let mut entries = Vec::new();
-        frame::encode(out, Kind::Slot, slot, self.cursor, &[]);
-        let cursor = self.cursor;
         let mut bytes = 0;
-        let (cut, keys) = source.dump(slot, &mut |entry| {
+        let before = out.len();
+        frame::encode(out, Kind::Slot, slot, source.cursor(), &[]);
+        let dumped = source.dump(slot, &mut |entry| {
             if !entries.is_empty() && entries.len() + entry.len() > ENTRIES_PER_FRAME {
-                frame::encode(out, Kind::Entries, slot, cursor, &entries);
+                frame::encode(out, Kind::Entries, slot, 0, &entries);
                 entries.clear();
             }
             bytes += entry.len() as u64;
             entries.extend_from_slice(entry);
         });
+        let Some((cut, keys)) = dumped else {
+            out.truncate(before);
+            return false;
+        };
         if !entries.is_empty() {
-            frame::encode(out, Kind::Entries, slot, cursor, &entries);
+            frame::encode(out, Kind::Entries, slot, 0, &entries);
         }
         self.cuts[slot.index()] = cut;
+        self.newest_cut = self.newest_cut.max(cut);
         self.progress.slots_sent += 1;
         self.progress.keys += keys;
         self.progress.bytes += bytes;
+        true
     }
 
     fn drain(
         &mut self,
-        source: &impl Source,
+        source: &mut impl Source,
         limit: usize,
         out: &mut BytesMut,
     ) -> Result<(), Overrun> {
-        let cuts = &self.cuts;
-        let sent = &mut self.progress.bytes;
-        let announced = &mut self.announced;
+        let Self {
+            slots,
+            cuts,
+            announced,
+            progress,
+            ..
+        } = self;
         let wanted = |slot: SlotId, start: u64| {
-            start >= cuts[slot.index()] && cuts[slot.index()] != NOT_SENT
+            let cut = cuts[slot.index()];
+            cut != NOT_SENT && start >= cut
         };
-        self.cursor = source.read(self.cursor, limit, &mut |record| {
+        source.read(limit, &mut |record| {
             match record.scope {
                 Scope::Slot(slot) if wanted(slot, record.start) => {
                     frame::encode(out, Kind::Record, slot, record.end, record.payload);
-                    *sent += record.payload.len() as u64;
+                    progress.bytes += record.payload.len() as u64;
                 }
                 Scope::Emptied(slot) if wanted(slot, record.start) => {
                     frame::encode_clear(out, &SlotSet::from_iter([slot]), record.end);
                 }
-                Scope::AllEmptied => {
-                    let slots: SlotSet = self
-                        .slots
+                Scope::All => {
+                    let emptied: SlotSet = slots
                         .iter()
                         .filter(|slot| wanted(*slot, record.start))
                         .collect();
-                    if slots.is_empty() {
+                    if emptied.is_empty() {
                         return;
                     }
-                    frame::encode_clear(out, &slots, record.end);
+                    frame::encode_clear(out, &emptied, record.end);
                 }
                 Scope::Slot(_) | Scope::Emptied(_) => return,
             }
             *announced = record.end;
-        })?;
-        Ok(())
+        })
     }
 
     /// Tells the receiver where the stream stands when the last frame does not say so, and that the walk is over when it is.
-    fn announce(&mut self, out: &mut BytesMut) {
-        let all_sent = self.progress.slots_sent == self.progress.slots_total;
-        // Every cut must lie behind the cursor: only then does the receiver hold one state, that of the cursor.
-        let newest_cut = self.slots.iter().map(|slot| self.cuts[slot.index()]).max();
-        if !self.synced && all_sent && newest_cut.is_none_or(|cut| cut <= self.cursor) {
+    fn announce(&mut self, cursor: u64, out: &mut BytesMut) {
+        // Every cut must lie before the cursor: only then does the receiver hold one state, that of the cursor.
+        if !self.synced && self.unsent.is_empty() && self.newest_cut <= cursor {
             self.synced = true;
-            self.announced = self.cursor;
-            frame::encode_signal(out, Kind::Synced, self.cursor);
-        } else if self.synced && self.announced < self.cursor {
-            self.announced = self.cursor;
-            frame::encode_signal(out, Kind::Position, self.cursor);
+            frame::encode_signal(out, Kind::Synced, cursor);
+        } else if self.synced && self.announced < cursor {
+            frame::encode_signal(out, Kind::Position, cursor);
+        } else {
+            return;
         }
+        self.announced = cursor;
     }
 }
 

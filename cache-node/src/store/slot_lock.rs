@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::task::{Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -18,8 +18,8 @@ const SPINS: usize = 40;
 #[derive(Default)]
 pub(super) struct Slot {
     data: Mutex<SlotData>,
-    /// Set and cleared under the lock.
-    paused: AtomicBool,
+    /// How many have paused the slot and not resumed it. Raised under the lock.
+    paused: AtomicU32,
     /// Whether `wakers` has anything, to be seen without its lock.
     parked: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
@@ -89,11 +89,11 @@ impl Slot {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.paused.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn resume(&self) {
-        self.paused.store(false, Ordering::Release);
+        self.paused.fetch_sub(1, Ordering::AcqRel);
         self.wake();
     }
 
@@ -133,8 +133,8 @@ impl SlotGuard<'_> {
         self.id
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
-        self._wake.0.paused.store(paused, Ordering::Release);
+    pub(super) fn pause(&self) {
+        self._wake.0.paused.fetch_add(1, Ordering::AcqRel);
     }
 }
 

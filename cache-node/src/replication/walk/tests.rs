@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use super::{Budget, Overrun, Record, Scope, Source, Walk};
+use super::{Budget, Overrun, Record, Source, Walk};
+use crate::log::Scope;
 use crate::replication::frame::decode;
-use crate::replication::receive::{Outcome, ReceiveError, Receiver, Sink};
+use crate::replication::receive::{ReceiveError, Receiver, Todo};
 use crate::slot::{SlotId, SlotSet};
 
 /// Slots of the model; key `k` lives in slot `k mod SLOTS`.
@@ -44,11 +45,17 @@ fn execute(data: &mut Data, effect: &[u8]) {
     }
 }
 
-struct ModelSource(RefCell<Model>);
+#[derive(Default)]
+struct ModelSource {
+    model: RefCell<Model>,
+    cursor: u64,
+    /// The slot that is busy at present.
+    busy: Option<SlotId>,
+}
 
 impl ModelSource {
     fn write(&self, operation: &Operation) {
-        let mut model = self.0.borrow_mut();
+        let mut model = self.model.borrow_mut();
         let (scope, effect) = match *operation {
             Operation::Set(key, value) => (Scope::Slot(slot_of(key)), vec![0, key, value]),
             Operation::Append(key, byte) => (Scope::Slot(slot_of(key)), vec![1, key, byte]),
@@ -61,9 +68,9 @@ impl ModelSource {
             }
             Operation::FlushAll => {
                 model.data.clear();
-                (Scope::AllEmptied, Vec::new())
+                (Scope::All, Vec::new())
             }
-            Operation::Step => return,
+            Operation::Step | Operation::Busy(_) => return,
         };
         if !effect.is_empty() {
             execute(&mut model.data, &effect);
@@ -74,12 +81,19 @@ impl ModelSource {
 
 impl Source for ModelSource {
     fn end(&self) -> u64 {
-        self.0.borrow().log.len() as u64 * RECORD_LEN
+        self.model.borrow().log.len() as u64 * RECORD_LEN
     }
 
-    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> (u64, u64) {
+    fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)> {
+        if self.busy == Some(slot) {
+            return None;
+        }
         let mut keys = 0;
-        for (key, value) in &self.0.borrow().data {
+        for (key, value) in &self.model.borrow().data {
             if slot_of(*key) == slot {
                 let mut effect = vec![0, *key];
                 effect.extend_from_slice(value);
@@ -87,19 +101,18 @@ impl Source for ModelSource {
                 keys += 1;
             }
         }
-        (self.end(), keys)
+        Some((self.end(), keys))
     }
 
     fn read(
-        &self,
-        cursor: u64,
+        &mut self,
         limit: usize,
         visit: &mut dyn FnMut(Record<'_>),
-    ) -> Result<u64, Overrun> {
-        let model = self.0.borrow();
-        let first = (cursor / RECORD_LEN) as usize;
+    ) -> Result<(), Overrun> {
+        let model = self.model.borrow();
+        let first = (self.cursor / RECORD_LEN) as usize;
         if first < model.dropped {
-            let behind = self.end() - cursor;
+            let behind = model.log.len() as u64 * RECORD_LEN - self.cursor;
             return Err(Overrun { behind });
         }
         let last = (first + limit / RECORD_LEN as usize).min(model.log.len());
@@ -112,7 +125,8 @@ impl Source for ModelSource {
                 payload: &payload,
             });
         }
-        Ok(last as u64 * RECORD_LEN)
+        self.cursor = last as u64 * RECORD_LEN;
+        Ok(())
     }
 }
 
@@ -125,19 +139,14 @@ fn framed(effect: &[u8]) -> Vec<u8> {
 
 struct ModelSink(Data);
 
-impl Sink for ModelSink {
-    fn clear(&mut self, slot: SlotId) {
-        self.0.retain(|key, _| slot_of(*key) != slot);
-    }
-
-    fn execute(&mut self, slot: SlotId, mut effects: &[u8]) -> Result<(), ReceiveError> {
+impl ModelSink {
+    fn execute(&mut self, slot: SlotId, mut effects: &[u8]) {
         while let Some((length, rest)) = effects.split_first() {
             let (effect, rest) = rest.split_at(usize::from(*length));
             assert_eq!(slot_of(effect[1]), slot);
             execute(&mut self.0, effect);
             effects = rest;
         }
-        Ok(())
     }
 }
 
@@ -149,6 +158,7 @@ enum Operation {
     FlushSlot(u8),
     FlushAll,
     Step,
+    Busy(Option<u8>),
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
@@ -160,15 +170,18 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         1 => key.prop_map(Operation::FlushSlot),
         1 => Just(Operation::FlushAll),
         6 => Just(Operation::Step),
+        1 => proptest::option::of(0u8..24).prop_map(Operation::Busy),
     ]
 }
 
-fn deliver(wire: &mut BytesMut, receiver: &mut Receiver, sink: &mut ModelSink) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
+fn deliver(wire: &mut BytesMut, receiver: &mut Receiver, sink: &mut ModelSink) {
     while let Some(frame) = decode(wire).expect("our own frames") {
-        outcomes.push(receiver.receive(&frame, sink).expect("our own stream"));
+        match receiver.receive(&frame).expect("our own stream") {
+            Todo::Clear(slots) => sink.0.retain(|key, _| !slots.contains(slot_of(*key))),
+            Todo::Execute(slot, effects) => sink.execute(slot, &effects),
+            _ => {}
+        }
     }
-    outcomes
 }
 
 fn slots_of(numbers: impl IntoIterator<Item = u16>) -> SlotSet {
@@ -192,34 +205,37 @@ proptest! {
         stale in proptest::collection::btree_map(0u8..24, proptest::collection::vec(any::<u8>(), 0..3), 0..10),
     ) {
         let slots = slots_of(moving);
-        let source = ModelSource(RefCell::default());
+        let mut source = ModelSource::default();
         before.iter().for_each(|operation| source.write(operation));
-        let mut walk = Walk::new(slots.clone(), source.end());
+        source.cursor = source.end();
+        let mut walk = Walk::new(slots.clone());
         let mut receiver = Receiver::new(slots.clone());
         let mut sink = ModelSink(stale.into_iter().filter(|(key, _)| slots.contains(slot_of(*key))).collect());
         let mut wire = BytesMut::new();
         let mut states: BTreeMap<u64, Data> = BTreeMap::new();
         let moved = |source: &ModelSource| -> Data {
-            source.0.borrow().data.iter().filter(|(key, _)| slots.contains(slot_of(**key))).map(|(k, v)| (*k, v.clone())).collect()
+            source.model.borrow().data.iter().filter(|(key, _)| slots.contains(slot_of(**key))).map(|(k, v)| (*k, v.clone())).collect()
         };
         for operation in &during {
             states.insert(source.end(), moved(&source));
             match operation {
                 Operation::Step => {
-                    walk.step(&source, SMALL, &mut wire).expect("log is kept");
+                    walk.step(&mut source, SMALL, &mut wire).expect("log is kept");
                     deliver(&mut wire, &mut receiver, &mut sink);
                     if receiver.is_synced() {
                         // The state of every acknowledged offset is exact, not only the last one.
-                        prop_assert_eq!(receiver.applied(), walk.cursor());
+                        prop_assert_eq!(receiver.applied(), source.cursor());
                         let now = moved(&source);
                         prop_assert_eq!(states.get(&receiver.applied()).unwrap_or(&now), &sink.0);
                     }
                 }
+                Operation::Busy(key) => source.busy = key.map(slot_of),
                 write => source.write(write),
             }
         }
+        source.busy = None;
         while walk.has_work(&source) {
-            walk.step(&source, SMALL, &mut wire).expect("log is kept");
+            walk.step(&mut source, SMALL, &mut wire).expect("log is kept");
         }
         deliver(&mut wire, &mut receiver, &mut sink);
         prop_assert!(receiver.is_synced());
@@ -230,21 +246,21 @@ proptest! {
 
 #[test]
 fn a_reader_that_is_too_slow_is_told_how_far_it_is_behind() {
-    let source = ModelSource(RefCell::default());
-    let mut walk = Walk::new(slots_of(0..SLOTS), source.end());
+    let mut source = ModelSource::default();
+    let mut walk = Walk::new(slots_of(0..SLOTS));
     (0..20).for_each(|key| source.write(&Operation::Set(key, 1)));
-    source.0.borrow_mut().dropped = 5;
+    source.model.borrow_mut().dropped = 5;
     let mut wire = BytesMut::new();
-    let result = walk.step(&source, SMALL, &mut wire);
+    let result = walk.step(&mut source, SMALL, &mut wire);
     assert_eq!(result, Err(Overrun { behind: 200 }));
 }
 
 #[test]
 fn an_empty_set_of_slots_is_synced_at_once() {
-    let source = ModelSource(RefCell::default());
-    let mut walk = Walk::new(SlotSet::new(), 0);
+    let mut source = ModelSource::default();
+    let mut walk = Walk::new(SlotSet::new());
     let mut wire = BytesMut::new();
-    walk.step(&source, SMALL, &mut wire).expect("empty log");
+    walk.step(&mut source, SMALL, &mut wire).expect("empty log");
     assert!(walk.is_synced());
     assert!(!walk.has_work(&source));
 }
@@ -252,13 +268,9 @@ fn an_empty_set_of_slots_is_synced_at_once() {
 #[test]
 fn data_for_a_slot_that_was_not_announced_is_refused() {
     let mut receiver = Receiver::new(slots_of([1]));
-    let mut sink = ModelSink(Data::new());
     let mut wire = BytesMut::new();
     let foreign = SlotId::new(2).expect("small");
-    super::frame::encode(&mut wire, super::Kind::Slot, foreign, 0, &[]);
+    crate::replication::frame::encode(&mut wire, crate::replication::frame::Kind::Slot, foreign, 0, &[]);
     let frame = decode(&mut wire).expect("valid").expect("whole");
-    assert_eq!(
-        receiver.receive(&frame, &mut sink),
-        Err(ReceiveError::Foreign(foreign))
-    );
+    assert_eq!(receiver.receive(&frame), Err(ReceiveError::Foreign(foreign)));
 }

@@ -1,0 +1,57 @@
+//! Following the role that the topology (or `REPLICAOF`) gives this node: one link to the right primary, or none.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::link::{self, LinkState, Upstream};
+use crate::node::Node;
+
+/// Keeps the link to the primary as it should be, for ever.
+pub async fn follow(node: Arc<Node>) {
+    let mut views = node.cluster.changes();
+    let mut configured = node.replication.configured.subscribe();
+    let mut link: Option<(Upstream, JoinHandle<()>)> = None;
+    loop {
+        let wanted = node.replication.upstream(&node);
+        if link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
+            if let Some((_, task)) = link.take() {
+                stop(&node, task).await;
+            }
+            link = wanted.map(|upstream| start(&node, upstream));
+        }
+        let alive = tokio::select! {
+            changed = views.changed() => changed.is_ok(),
+            changed = configured.changed() => changed.is_ok(),
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+fn start(node: &Arc<Node>, upstream: Upstream) -> (Upstream, JoinHandle<()>) {
+    tracing::info!(primary = %upstream.host, port = upstream.port, "copying another node from now on");
+    let (requests, inbox) = mpsc::unbounded_channel();
+    node.replication.set_requests(Some(requests));
+    let task = tokio::spawn(link::run(node.clone(), upstream.clone(), inbox));
+    (upstream, task)
+}
+
+async fn stop(node: &Arc<Node>, task: JoinHandle<()>) {
+    task.abort();
+    // Aborted between two steps, never within one.
+    let _ = task.await;
+    let replication = &node.replication;
+    replication.set_requests(None);
+    replication.set_link_state(LinkState::Connect);
+    // Offsets never go back: those of the new primary continue those of the old one.
+    let applied = replication.applied();
+    if node.log.end() < applied {
+        node.log.restart_at(applied);
+    }
+    if replication.is_incomplete() {
+        tracing::warn!("the last full sync did not end; the data are a mixture of old and new");
+    }
+}

@@ -1,0 +1,183 @@
+//! Receiving a data set over a [`Wire`] and applying it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::FlowError;
+use super::apply::Target;
+use super::frame::{Kind, encode_goodbye, encode_signal};
+use super::receive::{Receiver, Todo};
+use super::wire::Wire;
+use crate::slot::SlotSet;
+
+/// An acknowledgement is sent at least so often while something arrives.
+const ACK: Duration = Duration::from_millis(100);
+
+/// Something is said at least so often even when nothing arrives.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// After so many frames other tasks get their turn.
+const FRAMES_PER_TURN: usize = 64;
+
+/// What a turn brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told<T> {
+    /// Nothing but data.
+    Applied,
+    /// Something on this side happened.
+    Interrupted(T),
+    /// The whole content is here.
+    Synced,
+    /// It asks this side to take over.
+    Offered {
+        /// How long it may take, in milliseconds.
+        within_ms: u64,
+    },
+    /// It has paused; this offset is its last and is applied and acknowledged.
+    Final(u64),
+    /// It goes on without a hand-over.
+    Resumed,
+    /// It closes, with its reason.
+    Goodbye(String),
+}
+
+/// A transfer that arrives, and the connection that carries it.
+pub struct Inflow {
+    wire: Wire,
+    target: Target,
+    receiver: Receiver,
+    acknowledged: u64,
+    next_ack: Instant,
+    last_ack: Instant,
+}
+
+impl Inflow {
+    /// Receives `slots` over `wire` into `target`.
+    pub fn new(wire: Wire, target: Target, slots: SlotSet) -> Self {
+        let now = Instant::now();
+        Self {
+            wire,
+            target,
+            receiver: Receiver::new(slots),
+            acknowledged: 0,
+            next_ack: now + ACK,
+            last_ack: now,
+        }
+    }
+
+    /// The sender's log offset that is applied here.
+    pub fn applied(&self) -> u64 {
+        self.receiver.applied()
+    }
+
+    /// Bytes of content and effects that arrived.
+    pub fn bytes(&self) -> u64 {
+        self.receiver.bytes()
+    }
+
+    /// When something was last heard from the sender.
+    pub fn heard(&self) -> Instant {
+        self.wire.heard()
+    }
+
+    /// Applies what has arrived, or waits for more, or until `interrupted` resolves. Must be run to its end: a frame may be half applied.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, the sender silent, or what it sends cannot be applied.
+    pub async fn next<T>(
+        &mut self,
+        interrupted: impl Future<Output = T>,
+    ) -> Result<Told<T>, FlowError> {
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(frame) = self.wire.try_frame()? else {
+                self.ack_if_due();
+                self.wire.poll_both()?;
+                return self.wait(interrupted).await;
+            };
+            match self.receiver.receive(&frame)? {
+                Todo::Clear(slots) => self.target.clear(&slots).await?,
+                Todo::Execute(slot, effects) => self.target.execute(slot, &effects)?,
+                Todo::AckNow => self.ack(),
+                Todo::Synced => {
+                    self.ack();
+                    return Ok(Told::Synced);
+                }
+                Todo::Final(offset) => {
+                    self.ack();
+                    return Ok(Told::Final(offset));
+                }
+                Todo::Offered { within_ms } => return Ok(Told::Offered { within_ms }),
+                Todo::Resumed => return Ok(Told::Resumed),
+                Todo::Goodbye(why) => return Ok(Told::Goodbye(why)),
+            }
+        }
+        self.ack_if_due();
+        self.wire.poll_both()?;
+        tokio::task::yield_now().await;
+        Ok(Told::Applied)
+    }
+
+    async fn wait<T>(
+        &mut self,
+        interrupted: impl Future<Output = T>,
+    ) -> Result<Told<T>, FlowError> {
+        let due = if self.acknowledged < self.receiver.applied() {
+            self.next_ack
+        } else {
+            self.last_ack + KEEPALIVE
+        };
+        tokio::select! {
+            progress = self.wire.progress() => progress?,
+            () = tokio::time::sleep_until(due) => {}
+            happened = interrupted => return Ok(Told::Interrupted(happened)),
+        }
+        Ok(Told::Applied)
+    }
+
+    fn ack_if_due(&mut self) {
+        let now = Instant::now();
+        let news = self.acknowledged < self.receiver.applied();
+        if (news && now >= self.next_ack) || now >= self.last_ack + KEEPALIVE {
+            self.ack();
+        }
+    }
+
+    /// Says everything that waits to be said.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub async fn flush(&mut self) -> Result<(), FlowError> {
+        Ok(self.wire.flush().await?)
+    }
+
+    /// Whether the whole content has arrived.
+    pub fn is_synced(&self) -> bool {
+        self.receiver.is_synced()
+    }
+
+    /// Acknowledges what is applied. Before the whole content is here that is nothing.
+    fn ack(&mut self) {
+        let now = Instant::now();
+        if self.receiver.is_synced() {
+            self.acknowledged = self.receiver.applied();
+        }
+        self.last_ack = now;
+        self.next_ack = now + ACK;
+        encode_signal(&mut self.wire.out, Kind::Ack, self.acknowledged);
+    }
+
+    /// Sends a frame without content.
+    pub fn signal(&mut self, kind: Kind, offset: u64) {
+        encode_signal(&mut self.wire.out, kind, offset);
+    }
+
+    /// Says why the connection ends, as far as the socket takes it.
+    pub fn goodbye(mut self, why: &str) {
+        encode_goodbye(&mut self.wire.out, why);
+        // The connection is given up in any case.
+        let _ = self.wire.write_some();
+    }
+}

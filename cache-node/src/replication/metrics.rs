@@ -1,0 +1,49 @@
+//! Counters of replication.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, Opts, Registry};
+
+/// Counters of replication; read by `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Full syncs that this node began to receive.
+    pub full_syncs: IntCounter,
+    /// Transfers that ended because their reader of the log was too slow.
+    pub overruns: IntCounter,
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::with_opts(Opts::new(name, help)).expect("a constant, valid name")
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            full_syncs: counter(
+                "evenkeel_replication_full_syncs_total",
+                "Full syncs that this node began to receive.",
+            ),
+            overruns: counter(
+                "evenkeel_replication_overruns_total",
+                "Transfers that ended because their reader fell behind by more than repl-backlog-size.",
+            ),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds the counters to `registry`.
+    ///
+    /// # Errors
+    ///
+    /// One of them is there already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let collectors: [Box<dyn Collector>; 2] = [
+            Box::new(self.full_syncs.clone()),
+            Box::new(self.overruns.clone()),
+        ];
+        collectors
+            .into_iter()
+            .try_for_each(|collector| registry.register(collector))
+    }
+}

@@ -1,0 +1,226 @@
+//! The primary's side of replication: one task a connected replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::FlowError;
+use super::frame::{Frame, Kind};
+use super::handover::Paused;
+use super::outflow::{Heard, Outflow};
+use super::replicas::{Connected, Order};
+use super::source::StoreSource;
+use super::wire::Wire;
+use crate::cluster::View;
+use crate::node::Node;
+use crate::slot::SlotSet;
+use crate::topology::NodeId;
+
+/// What a replica says when it connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The replica.
+    pub node: NodeId,
+    /// Its client port.
+    pub port: u16,
+    /// Whom it wants to copy: a primary and its incarnation, or nobody in particular when cluster mode is off.
+    pub primary: Option<(NodeId, u64)>,
+}
+
+/// Why this node does not serve a replica.
+///
+/// # Errors
+///
+/// A text for the replica.
+pub fn admit(view: &View, copies_another: bool, hello: &Hello) -> Result<(), String> {
+    let Some((primary, incarnation)) = hello.primary else {
+        return match (view.enabled, copies_another) {
+            (true, _) => Err("cluster mode is on here; use CLUSTER REPLICATE".to_owned()),
+            (false, true) => Err("I copy another node myself".to_owned()),
+            (false, false) => Ok(()),
+        };
+    };
+    if !view.enabled {
+        return Err("cluster mode is off here".to_owned());
+    }
+    if primary != view.myself {
+        return Err(format!("I am {}, not {primary}", view.myself));
+    }
+    if incarnation != view.incarnation || !view.is_serving_primary() {
+        return Err("I am not the serving primary of my shard".to_owned());
+    }
+    let mine = view.me().map(|me| me.shard);
+    let theirs = view.topology.members.get(&hello.node).map(|them| them.shard);
+    if theirs.is_none() || mine != theirs {
+        return Err("you are not a replica in my shard".to_owned());
+    }
+    Ok(())
+}
+
+/// Serves the replica that `hello` names until the connection ends.
+pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
+    wire.welcome();
+    let ip = wire
+        .peer()
+        .map_or_else(String::new, |peer| peer.ip().to_string());
+    let connected = node.replication.replicas.add(hello.node, ip, hello.port);
+    tracing::info!(replica = %hello.node, "full sync begins");
+    let source = StoreSource::new(node.clone());
+    let mut serving = Serving {
+        outflow: Outflow::new(wire, SlotSet::full(), source),
+        views: node.cluster.changes(),
+        connected,
+        hand_over: HandOver::None,
+        node: &node,
+        hello: &hello,
+    };
+    let error = serving.run().await.err();
+    let hand_over = std::mem::replace(&mut serving.hand_over, HandOver::None);
+    match error {
+        Some(FlowError::Role(why)) => {
+            tracing::info!(replica = %hello.node, "replica disconnected: {why}");
+            serving.outflow.goodbye(&why);
+        }
+        Some(error) => {
+            if matches!(error, FlowError::Overrun(_)) {
+                node.replication.metrics.overruns.inc();
+            }
+            tracing::warn!(replica = %hello.node, "replica disconnected: {error}");
+            serving.outflow.goodbye(&error.to_string());
+        }
+        None => {}
+    }
+    if let HandOver::Final(paused, _) = hand_over {
+        // The replica may have proposed its promotion already.
+        tokio::spawn(paused.settle(node));
+    }
+}
+
+/// A hand-over to this replica.
+enum HandOver {
+    None,
+    /// Paused; the replica is to get everything up to the pause.
+    Catching(Paused, Instant),
+    /// The replica may have everything, and may propose.
+    Final(Paused, Instant),
+}
+
+struct Serving<'a> {
+    node: &'a Arc<Node>,
+    hello: &'a Hello,
+    outflow: Outflow,
+    connected: Connected,
+    views: watch::Receiver<Arc<View>>,
+    hand_over: HandOver,
+}
+
+impl Serving<'_> {
+    async fn run(&mut self) -> Result<(), FlowError> {
+        loop {
+            let deadline = match &self.hand_over {
+                HandOver::None => None,
+                HandOver::Catching(_, deadline) | HandOver::Final(_, deadline) => Some(*deadline),
+            };
+            tokio::select! {
+                heard = self.outflow.next() => self.heard(heard?).await,
+                Some(order) = self.connected.inbox.recv() => self.obey(order),
+                _ = self.views.changed() => self.check_role()?,
+                () = until(deadline), if deadline.is_some() => self.give_up(),
+            }
+            self.announce_final();
+        }
+    }
+
+    async fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Synced => {
+                self.connected.set_online();
+                let progress = self.outflow.progress();
+                tracing::info!(replica = %self.hello.node, keys = progress.keys, bytes = progress.bytes, "full sync done");
+            }
+            Heard::Frame(frame) => self.frame(&frame).await,
+        }
+    }
+
+    async fn frame(&mut self, frame: &Frame) {
+        match frame.kind {
+            Kind::Ack => self.connected.acknowledge(frame.offset),
+            Kind::HandOver => self.pause(Duration::from_millis(frame.offset)).await,
+            Kind::Resume => {
+                if let HandOver::Catching(paused, _) | HandOver::Final(paused, _) = self.take() {
+                    tracing::info!(replica = %self.hello.node, "the replica abandoned the hand-over");
+                    paused.resume();
+                }
+            }
+            _ => tracing::warn!(replica = %self.hello.node, kind = ?frame.kind, "unexpected frame"),
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::AskAck => self.outflow.ask_ack(),
+            Order::Offer(within_ms) => self.outflow.signal(Kind::HandOver, within_ms),
+        }
+    }
+
+    async fn pause(&mut self, within: Duration) {
+        if !matches!(self.hand_over, HandOver::None) || !self.connected.replica.is_online() {
+            return;
+        }
+        let deadline = Instant::now() + within;
+        match Paused::new(self.node, within).await {
+            Some(paused) => {
+                tracing::info!(replica = %self.hello.node, offset = paused.offset(), "paused for a hand-over");
+                self.outflow.finish_at(paused.offset());
+                self.hand_over = HandOver::Catching(paused, deadline);
+            }
+            None => self.outflow.signal(Kind::Resume, 0),
+        }
+    }
+
+    /// From the moment that [`Kind::Final`] is on its way, only the topology can say how the hand-over ends.
+    fn announce_final(&mut self) {
+        if matches!(self.hand_over, HandOver::Catching(..)) && self.outflow.is_finished() {
+            if let HandOver::Catching(paused, deadline) = self.take() {
+                self.hand_over = HandOver::Final(paused, deadline);
+            }
+        }
+    }
+
+    fn take(&mut self) -> HandOver {
+        std::mem::replace(&mut self.hand_over, HandOver::None)
+    }
+
+    fn give_up(&mut self) {
+        tracing::warn!(replica = %self.hello.node, "the hand-over took too long");
+        self.outflow.signal(Kind::Resume, 0);
+        match self.take() {
+            HandOver::None => {}
+            HandOver::Catching(paused, _) => paused.resume(),
+            HandOver::Final(paused, _) => {
+                tokio::spawn(paused.settle(self.node.clone()));
+            }
+        }
+    }
+
+    /// The connection ends with the role.
+    fn check_role(&mut self) -> Result<(), FlowError> {
+        let view = self.node.cluster.view();
+        let result = admit(&view, self.node.replication.is_configured(), self.hello);
+        if result.is_err()
+            && let HandOver::Catching(paused, _) | HandOver::Final(paused, _) = self.take()
+        {
+            paused.resume();
+        }
+        result.map_err(FlowError::Role)
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
