@@ -407,7 +407,10 @@ mod tests {
         for text in ["aaaa", "bbbb", "cc"] {
             log.append(slot(1), text.as_bytes());
         }
-        assert_eq!(texts(&log.cursor_at(4).unwrap().try_next(99).unwrap()), ["bbbb", "cc"]);
+        assert_eq!(
+            texts(&log.cursor_at(4).unwrap().try_next(99).unwrap()),
+            ["bbbb", "cc"]
+        );
         assert!(log.cursor_at(5).is_none());
         assert!(log.cursor_at(11).is_none());
         log.append(slot(1), b"d");

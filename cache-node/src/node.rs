@@ -70,7 +70,12 @@ impl Node {
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             active_expiry: AtomicBool::new(true),
-            run_id: format!("{:016x}{:016x}{:08x}", rand::random::<u64>(), rand::random::<u64>(), rand::random::<u32>()),
+            run_id: format!(
+                "{:016x}{:016x}{:08x}",
+                rand::random::<u64>(),
+                rand::random::<u64>(),
+                rand::random::<u32>()
+            ),
             started: Instant::now(),
             started_at: clock::now(),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
@@ -83,7 +88,8 @@ impl Node {
     /// Brings what is derived from the settings up to date after they changed.
     pub fn settings_changed(&self) {
         let settings = self.config.get();
-        self.slow_micros.store(settings.slowlog_log_slower_than, Relaxed);
+        self.slow_micros
+            .store(settings.slowlog_log_slower_than, Relaxed);
         self.log.set_capacity(settings.repl_backlog_size);
         crate::telemetry::set_level(settings.loglevel);
     }
@@ -163,7 +169,9 @@ impl Node {
             time: clock::now() / 1000,
             took,
             args: shortened(args),
-            peer: client.peer.map_or_else(String::new, |peer| peer.to_string()),
+            peer: client
+                .peer
+                .map_or_else(String::new, |peer| peer.to_string()),
             name: client.labels().name,
         };
         self.slowlog.add(slow, self.config.get().slowlog_max_len);

@@ -21,8 +21,8 @@ pub mod walk;
 pub mod wire;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -207,7 +207,12 @@ impl Replication {
     pub async fn hand_over(&self, within: Duration) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         let request = HandOverRequest { within, answer };
-        let sent = self.link.lock().requests.as_ref().map(|requests| requests.send(request));
+        let sent = self
+            .link
+            .lock()
+            .requests
+            .as_ref()
+            .map(|requests| requests.send(request));
         if !matches!(sent, Some(Ok(()))) {
             return Err("this node has no link to a primary".to_owned());
         }

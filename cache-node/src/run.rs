@@ -66,7 +66,11 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     );
     control.block_on(async {
         for listener in listeners {
-            tokio::spawn(net::serve(Arc::clone(&node), listener, Arc::clone(&workers)));
+            tokio::spawn(net::serve(
+                Arc::clone(&node),
+                listener,
+                Arc::clone(&workers),
+            ));
         }
         await_end(&node).await?;
         drain(&node).await;
@@ -89,11 +93,7 @@ fn standalone(settings: &Settings) -> Cluster {
         bus_port: settings.bus_port(),
         hostname: String::new(),
     };
-    Cluster::detached(View::standalone(
-        NodeId::random(),
-        rand::random(),
-        address,
-    ))
+    Cluster::detached(View::standalone(NodeId::random(), rand::random(), address))
 }
 
 /// Resolves when a signal or a command asks for the end.
@@ -119,7 +119,10 @@ async fn drain(node: &Arc<Node>) {
         }
     };
     if tokio::time::timeout(timeout, hooks).await.is_err() {
-        warn!(seconds = timeout.as_secs(), "draining took too long, going on without");
+        warn!(
+            seconds = timeout.as_secs(),
+            "draining took too long, going on without"
+        );
     }
     node.shutdown.close();
     node.pause.end();
@@ -131,8 +134,14 @@ async fn drain(node: &Arc<Node>) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(2), closed).await.is_err() {
-        warn!(connections = node.clients.count(), "closing connections that do not end");
+    if tokio::time::timeout(Duration::from_secs(2), closed)
+        .await
+        .is_err()
+    {
+        warn!(
+            connections = node.clients.count(),
+            "closing connections that do not end"
+        );
         node.clients.all().iter().for_each(|client| client.kill());
     }
 }

@@ -26,7 +26,6 @@ pub use encode::encode_entry;
 pub use hash::{Hash, PackLimits};
 pub use memory::{Memory, allocation};
 pub use slot_lock::SlotGuard;
-pub use encode::encode_entry;
 pub use table::{KeyHash, Keyed, Table};
 pub use value::{Entry, Value};
 pub use watch::Touched;

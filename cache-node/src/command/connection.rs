@@ -18,15 +18,32 @@ const fn connection(command: Command) -> Command {
 }
 
 pub(super) static COMMANDS: &[Command] = &[
-    connection(Command::new("ping", -1, ping, "Answers PONG, or the given text.")),
+    connection(Command::new(
+        "ping",
+        -1,
+        ping,
+        "Answers PONG, or the given text.",
+    )),
     connection(Command::new("echo", 2, echo, "Answers the given text.")),
     connection(
-        Command::new("hello", -1, hello, "Agrees on the protocol, and authenticates.")
-            .flag(Flags::NO_AUTH)
-            .flag(Flags::NO_MULTI),
+        Command::new(
+            "hello",
+            -1,
+            hello,
+            "Agrees on the protocol, and authenticates.",
+        )
+        .flag(Flags::NO_AUTH)
+        .flag(Flags::NO_MULTI),
     ),
-    connection(Command::new("auth", -2, auth, "Authenticates the connection.").flag(Flags::NO_AUTH)),
-    connection(Command::new("select", 2, select, "Changes the database; there is only database 0.")),
+    connection(
+        Command::new("auth", -2, auth, "Authenticates the connection.").flag(Flags::NO_AUTH),
+    ),
+    connection(Command::new(
+        "select",
+        2,
+        select,
+        "Changes the database; there is only database 0.",
+    )),
     connection(
         Command::new("quit", -1, quit, "Closes the connection.")
             .flag(Flags::NO_AUTH)
@@ -37,9 +54,21 @@ pub(super) static COMMANDS: &[Command] = &[
             .flag(Flags::NO_AUTH)
             .flag(Flags::NOT_QUEUED),
     ),
-    connection(Command::new("readonly", 1, readonly, "Lets a replica serve reads on this connection.")).group("cluster"),
+    connection(Command::new(
+        "readonly",
+        1,
+        readonly,
+        "Lets a replica serve reads on this connection.",
+    ))
+    .group("cluster"),
     connection(Command::new("readwrite", 1, readwrite, "Ends READONLY.")).group("cluster"),
-    connection(Command::new("asking", 1, asking, "Lets the next command follow an ASK redirection.")).group("cluster"),
+    connection(Command::new(
+        "asking",
+        1,
+        asking,
+        "Lets the next command follow an ASK redirection.",
+    ))
+    .group("cluster"),
 ];
 
 const WRONG_PASSWORD: super::Failure =
@@ -124,7 +153,11 @@ fn greet(context: &mut Context<'_, '_>) {
     reply.bulk(b"version");
     reply.bulk(REDIS_VERSION.as_bytes());
     reply.bulk(b"proto");
-    reply.integer(if reply.protocol() == Protocol::Resp3 { 3 } else { 2 });
+    reply.integer(if reply.protocol() == Protocol::Resp3 {
+        3
+    } else {
+        2
+    });
     reply.bulk(b"id");
     reply.integer(context.session.client.id as i64);
     reply.bulk(b"mode");
@@ -144,7 +177,11 @@ fn is_right(node: &Node, user: &[u8], password: &[u8]) -> bool {
 
 /// Compares without telling by its time where the difference is.
 fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
 }
 
 fn auth(context: &mut Context<'_, '_>) -> Result {

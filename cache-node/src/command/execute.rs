@@ -257,12 +257,7 @@ fn loading(view: &View, slot: SlotId) -> Failure {
 }
 
 /// Checks before its slot is locked whether a command may run here, as far as that can be said then.
-pub(super) fn pre_route(
-    view: &View,
-    session: &Session,
-    command: &Command,
-    slot: SlotId,
-) -> Result {
+pub(super) fn pre_route(view: &View, session: &Session, command: &Command, slot: SlotId) -> Result {
     match view.route(slot, access(session, command)) {
         Route::Serve | Route::ServeOrAsk(_) => Ok(()),
         other => redirect(&other, slot),

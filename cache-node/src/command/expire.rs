@@ -10,15 +10,63 @@ use super::error::{Failure, Result, error};
 use super::spec::{Command, Keys};
 
 pub(super) static COMMANDS: &[Command] = &[
-    Command::new("expire", -3, expire, "Sets the expiry of a key in seconds.").writes(Keys::ONE).fast(),
-    Command::new("pexpire", -3, pexpire, "Sets the expiry of a key in milliseconds.").writes(Keys::ONE).fast(),
-    Command::new("expireat", -3, expireat, "Sets the expiry of a key as a Unix time.").writes(Keys::ONE).fast(),
-    Command::new("pexpireat", -3, pexpireat, "Sets the expiry of a key as a Unix time in milliseconds.").writes(Keys::ONE).fast(),
-    Command::new("ttl", 2, ttl, "Returns the seconds until a key expires.").reads(Keys::ONE).fast(),
-    Command::new("pttl", 2, pttl, "Returns the milliseconds until a key expires.").reads(Keys::ONE).fast(),
-    Command::new("expiretime", 2, expiretime, "Returns the Unix time at which a key expires.").reads(Keys::ONE).fast(),
-    Command::new("pexpiretime", 2, pexpiretime, "Returns the Unix time in milliseconds at which a key expires.").reads(Keys::ONE).fast(),
-    Command::new("persist", 2, persist, "Takes the expiry of a key away.").writes(Keys::ONE).fast(),
+    Command::new("expire", -3, expire, "Sets the expiry of a key in seconds.")
+        .writes(Keys::ONE)
+        .fast(),
+    Command::new(
+        "pexpire",
+        -3,
+        pexpire,
+        "Sets the expiry of a key in milliseconds.",
+    )
+    .writes(Keys::ONE)
+    .fast(),
+    Command::new(
+        "expireat",
+        -3,
+        expireat,
+        "Sets the expiry of a key as a Unix time.",
+    )
+    .writes(Keys::ONE)
+    .fast(),
+    Command::new(
+        "pexpireat",
+        -3,
+        pexpireat,
+        "Sets the expiry of a key as a Unix time in milliseconds.",
+    )
+    .writes(Keys::ONE)
+    .fast(),
+    Command::new("ttl", 2, ttl, "Returns the seconds until a key expires.")
+        .reads(Keys::ONE)
+        .fast(),
+    Command::new(
+        "pttl",
+        2,
+        pttl,
+        "Returns the milliseconds until a key expires.",
+    )
+    .reads(Keys::ONE)
+    .fast(),
+    Command::new(
+        "expiretime",
+        2,
+        expiretime,
+        "Returns the Unix time at which a key expires.",
+    )
+    .reads(Keys::ONE)
+    .fast(),
+    Command::new(
+        "pexpiretime",
+        2,
+        pexpiretime,
+        "Returns the Unix time in milliseconds at which a key expires.",
+    )
+    .reads(Keys::ONE)
+    .fast(),
+    Command::new("persist", 2, persist, "Takes the expiry of a key away.")
+        .writes(Keys::ONE)
+        .fast(),
 ];
 
 /// When an expiry is set.

@@ -149,10 +149,7 @@ mod tests {
     #[test]
     fn the_documented_example_comes_out() {
         let matches = common(b"ohmytext", b"mynewtext");
-        let expected = [
-            Match { a: 2, b: 0, len: 2 },
-            Match { a: 4, b: 5, len: 4 },
-        ];
+        let expected = [Match { a: 2, b: 0, len: 2 }, Match { a: 4, b: 5, len: 4 }];
         assert_eq!(matches, expected);
         assert!(common(b"", b"abc").is_empty());
     }

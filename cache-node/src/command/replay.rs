@@ -100,7 +100,8 @@ impl Replayer {
                 return Err(no_effect());
             };
             let elsewhere = command.keys.of(args).any(|key| SlotId::of(key) != slot);
-            if elsewhere || !command.flags.has(Flags::WRITE) || command.flags.has(Flags::ALL_SLOTS) {
+            if elsewhere || !command.flags.has(Flags::WRITE) || command.flags.has(Flags::ALL_SLOTS)
+            {
                 return Err(no_effect());
             }
             self.replies.clear();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::migration::import::{self, Offer};
 use crate::node::Node;
 use crate::replication::frame::PROTOCOL_VERSION;
+use crate::replication::report;
 use crate::replication::serve::{Hello, admit, serve};
 use crate::replication::wire::Wire;
-use crate::replication::report;
 use crate::resp::{Args, parse_integer};
 use crate::topology::NodeId;
 
@@ -26,31 +26,61 @@ pub(super) static COMMANDS: &[Command] = &[
     )
     .group("generic")
     .flag(Flags::BLOCKING),
-    Command::new("waitaof", 4, waitaof, "Refused: there is no append-only file."),
+    Command::new(
+        "waitaof",
+        4,
+        waitaof,
+        "Refused: there is no append-only file.",
+    ),
     Command::new("role", 1, role, "Returns the replication role.")
         .group("server")
         .fast()
         .anytime(),
-    Command::new("replconf", -1, replconf, "Part of Redis's replication protocol; accepted without effect.")
-        .group("server")
-        .flag(Flags::ADMIN)
-        .anytime(),
-    Command::new("replicaof", 3, replicaof, "Makes this node a replica of another, or of none.")
-        .group("server")
-        .flag(Flags::ADMIN)
-        .anytime(),
-    Command::new("slaveof", 3, replicaof, "Makes this node a replica of another, or of none.")
-        .group("server")
-        .flag(Flags::ADMIN)
-        .anytime(),
-    Command::new("evenkeel.sync", 6, sync, "Internal: hands the connection over to a full sync and its stream.")
-        .group("server")
-        .flag(Flags::ADMIN)
-        .flag(Flags::NO_MULTI),
-    Command::waiting("evenkeel.import", 5, receive, "Internal: hands the connection over to a slot migration.")
-        .group("server")
-        .flag(Flags::ADMIN)
-        .flag(Flags::NO_MULTI),
+    Command::new(
+        "replconf",
+        -1,
+        replconf,
+        "Part of Redis's replication protocol; accepted without effect.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .anytime(),
+    Command::new(
+        "replicaof",
+        3,
+        replicaof,
+        "Makes this node a replica of another, or of none.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .anytime(),
+    Command::new(
+        "slaveof",
+        3,
+        replicaof,
+        "Makes this node a replica of another, or of none.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .anytime(),
+    Command::new(
+        "evenkeel.sync",
+        6,
+        sync,
+        "Internal: hands the connection over to a full sync and its stream.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .flag(Flags::NO_MULTI),
+    Command::waiting(
+        "evenkeel.import",
+        5,
+        receive,
+        "Internal: hands the connection over to a slot migration.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .flag(Flags::NO_MULTI),
 ];
 
 fn wait(context: AsyncContext<'_>) -> Waiting<'_> {

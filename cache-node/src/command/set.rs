@@ -139,9 +139,7 @@ pub(super) fn log_set(
         Some(time) => {
             let mut number = itoa::Buffer::new();
             let time = number.format(time).as_bytes();
-            context
-                .db
-                .effect(key, &[b"SET", key, value, b"PXAT", time]);
+            context.db.effect(key, &[b"SET", key, value, b"PXAT", time]);
         }
     }
 }

@@ -14,28 +14,160 @@ const fn string(command: Command) -> Command {
 }
 
 pub(super) static COMMANDS: &[Command] = &[
-    string(Command::new("get", 2, get, "Returns the string value of a key.").reads(Keys::ONE).fast()),
+    string(
+        Command::new("get", 2, get, "Returns the string value of a key.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
     string(Command::new("set", -3, set::set, "Sets the string value of a key.").grows(Keys::ONE)),
-    string(Command::new("setnx", 3, set::setnx, "Sets the string value of a key that does not exist.").grows(Keys::ONE).fast()),
-    string(Command::new("setex", 4, set::setex, "Sets the value of a key and its expiry in seconds.").grows(Keys::ONE)),
-    string(Command::new("psetex", 4, set::psetex, "Sets the value of a key and its expiry in milliseconds.").grows(Keys::ONE)),
-    string(Command::new("getset", 3, set::getset, "Returns the value of a key and sets a new one.").grows(Keys::ONE).fast()),
-    string(Command::new("getdel", 2, getdel, "Returns the value of a key and deletes it.").writes(Keys::ONE).fast()),
-    string(Command::new("getex", -2, set::getex, "Returns the value of a key and sets its expiry.").writes(Keys::ONE).fast()),
-    string(Command::new("mget", -2, mget, "Returns the values of several keys.").reads(Keys::ALL).fast()),
-    string(Command::new("mset", -3, mset, "Sets the values of several keys.").grows(Keys::new(1, -1, 2))),
-    string(Command::new("msetnx", -3, msetnx, "Sets the values of several keys if none of them exists.").grows(Keys::new(1, -1, 2))),
-    string(Command::new("append", 3, append, "Appends to the value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("strlen", 2, strlen, "Returns the length of a value.").reads(Keys::ONE).fast()),
+    string(
+        Command::new(
+            "setnx",
+            3,
+            set::setnx,
+            "Sets the string value of a key that does not exist.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "setex",
+            4,
+            set::setex,
+            "Sets the value of a key and its expiry in seconds.",
+        )
+        .grows(Keys::ONE),
+    ),
+    string(
+        Command::new(
+            "psetex",
+            4,
+            set::psetex,
+            "Sets the value of a key and its expiry in milliseconds.",
+        )
+        .grows(Keys::ONE),
+    ),
+    string(
+        Command::new(
+            "getset",
+            3,
+            set::getset,
+            "Returns the value of a key and sets a new one.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "getdel",
+            2,
+            getdel,
+            "Returns the value of a key and deletes it.",
+        )
+        .writes(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "getex",
+            -2,
+            set::getex,
+            "Returns the value of a key and sets its expiry.",
+        )
+        .writes(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new("mget", -2, mget, "Returns the values of several keys.")
+            .reads(Keys::ALL)
+            .fast(),
+    ),
+    string(
+        Command::new("mset", -3, mset, "Sets the values of several keys.")
+            .grows(Keys::new(1, -1, 2)),
+    ),
+    string(
+        Command::new(
+            "msetnx",
+            -3,
+            msetnx,
+            "Sets the values of several keys if none of them exists.",
+        )
+        .grows(Keys::new(1, -1, 2)),
+    ),
+    string(
+        Command::new("append", 3, append, "Appends to the value of a key.")
+            .grows(Keys::ONE)
+            .fast(),
+    ),
+    string(
+        Command::new("strlen", 2, strlen, "Returns the length of a value.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
     string(Command::new("getrange", 4, getrange, "Returns a part of a value.").reads(Keys::ONE)),
     string(Command::new("substr", 4, getrange, "Returns a part of a value.").reads(Keys::ONE)),
     string(Command::new("setrange", 4, setrange, "Overwrites a part of a value.").grows(Keys::ONE)),
-    string(Command::new("incr", 2, counters::incr, "Adds one to the integer value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("decr", 2, counters::decr, "Subtracts one from the integer value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("incrby", 3, counters::incrby, "Adds to the integer value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("decrby", 3, counters::decrby, "Subtracts from the integer value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("incrbyfloat", 3, counters::incrbyfloat, "Adds to the floating point value of a key.").grows(Keys::ONE).fast()),
-    string(Command::new("lcs", -3, super::lcs::lcs, "Finds the longest common subsequence.").reads(Keys::TWO)),
+    string(
+        Command::new(
+            "incr",
+            2,
+            counters::incr,
+            "Adds one to the integer value of a key.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "decr",
+            2,
+            counters::decr,
+            "Subtracts one from the integer value of a key.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "incrby",
+            3,
+            counters::incrby,
+            "Adds to the integer value of a key.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "decrby",
+            3,
+            counters::decrby,
+            "Subtracts from the integer value of a key.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "incrbyfloat",
+            3,
+            counters::incrbyfloat,
+            "Adds to the floating point value of a key.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    string(
+        Command::new(
+            "lcs",
+            -3,
+            super::lcs::lcs,
+            "Finds the longest common subsequence.",
+        )
+        .reads(Keys::TWO),
+    ),
 ];
 
 fn get(context: &mut Context<'_, '_>) -> Result {

@@ -125,7 +125,10 @@ fn check_arity(known: Known, args: Args<'_>) -> Result<Known> {
 }
 
 fn unknown_command(args: Args<'_>) -> Failure {
-    let mut text = format!("ERR unknown command '{}', with args beginning with: ", shown(&args[0]));
+    let mut text = format!(
+        "ERR unknown command '{}', with args beginning with: ",
+        shown(&args[0])
+    );
     for arg in args.from(1).iter() {
         if text.len() > 200 {
             break;
@@ -155,7 +158,9 @@ mod tests {
 
     fn resolve(words: &[&str]) -> Result<String> {
         let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
-        commands().resolve(args.as_args()).map(|known| known.full_name())
+        commands()
+            .resolve(args.as_args())
+            .map(|known| known.full_name())
     }
 
     #[test]
@@ -170,7 +175,10 @@ mod tests {
             Err(Failure::Error(text)) => text.into_owned(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(text(&["get"]), "ERR wrong number of arguments for 'get' command");
+        assert_eq!(
+            text(&["get"]),
+            "ERR wrong number of arguments for 'get' command"
+        );
         assert_eq!(
             text(&["client", "setname"]),
             "ERR wrong number of arguments for 'client|setname' command"

@@ -125,7 +125,10 @@ mod tests {
             ("a*b*c", "aXbXbXc"),
             ("[a", "a"),
         ] {
-            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+            assert!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
         }
         for (pattern, text) in [
             ("", "a"),
@@ -135,7 +138,10 @@ mod tests {
             ("a*b", "ac"),
             ("a", ""),
         ] {
-            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+            assert!(
+                !matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
         }
     }
 

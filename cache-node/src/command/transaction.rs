@@ -26,11 +26,16 @@ pub(super) static COMMANDS: &[Command] = &[
         .fast()
         .anytime()
         .flag(Flags::NOT_QUEUED),
-    Command::new("exec", 1, |_| Ok(()), "Executes all commands of a transaction.")
-        .handled_by(Handler::Exec)
-        .group("transactions")
-        .anytime()
-        .flag(Flags::NOT_QUEUED),
+    Command::new(
+        "exec",
+        1,
+        |_| Ok(()),
+        "Executes all commands of a transaction.",
+    )
+    .handled_by(Handler::Exec)
+    .group("transactions")
+    .anytime()
+    .flag(Flags::NOT_QUEUED),
     Command::new("discard", 1, discard, "Discards a transaction.")
         .group("transactions")
         .fast()
@@ -97,12 +102,7 @@ fn unwatch(context: &mut Context<'_, '_>) -> Result {
 }
 
 /// Puts a command into the queue, unless it is clear already that it cannot run here.
-pub(super) fn queue(
-    node: &Node,
-    session: &mut Session,
-    known: Known,
-    args: Args<'_>,
-) -> Result {
+pub(super) fn queue(node: &Node, session: &mut Session, known: Known, args: Args<'_>) -> Result {
     let command = known.command;
     if command.flags.has(Flags::NO_MULTI) || matches!(command.handler, Handler::Async(_)) {
         return Err(error("ERR Command not allowed inside a transaction"));

@@ -39,11 +39,7 @@ mod tests {
     fn each_group_stands_together_once() {
         let text = help();
         for group in ["Network", "Cluster", "Memory", "Persistence"] {
-            assert_eq!(
-                text.matches(&format!("\n{group}:\n")).count(),
-                1,
-                "{group}"
-            );
+            assert_eq!(text.matches(&format!("\n{group}:\n")).count(), 1, "{group}");
         }
     }
 }

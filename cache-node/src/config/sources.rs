@@ -210,7 +210,14 @@ mod tests {
 
     #[test]
     fn what_redis_server_is_called_with_is_understood() {
-        let mut args = vec!["--save", "", "--appendonly", "no", "--cluster-enabled", "yes"];
+        let mut args = vec![
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--cluster-enabled",
+            "yes",
+        ];
         args.extend(["--slowlog-log-slower-than", "-1", "--maxmemory=1gb"]);
         let settings = run(&args, &[]).unwrap();
         assert!(settings.cluster_enabled);

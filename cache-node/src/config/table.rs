@@ -83,7 +83,8 @@ macro_rules! size {
             $help,
             |settings| settings.$field.to_string(),
             |settings, value| {
-                let (bytes, allowed): (usize, std::ops::RangeInclusive<usize>) = (size(value)?, $range);
+                let (bytes, allowed): (usize, std::ops::RangeInclusive<usize>) =
+                    (size(value)?, $range);
                 if !allowed.contains(&bytes) {
                     let (least, most) = (allowed.start(), allowed.end());
                     return Err(format!("must be a size from {least} to {most}"));
@@ -137,11 +138,42 @@ pub static OPTIONS: &[Setting] = &[
         },
     )
     .fixed(),
-    number!("Network", "timeout", SECONDS, timeout, "Seconds after which an idle client is disconnected; 0: never."),
-    number!("Network", "tcp-keepalive", SECONDS, tcp_keepalive, "Seconds between keep-alive probes; 0: none."),
-    number!("Network", "tcp-backlog", PORT, tcp_backlog, "Length of the queue of connections to be accepted.").fixed(),
-    number!("Network", "maxclients", 1..=1_000_000, maxclients, "Most connections at a time."),
-    text!("Network", "requirepass", "PASSWORD", requirepass, "Password that clients must give; empty: none."),
+    number!(
+        "Network",
+        "timeout",
+        SECONDS,
+        timeout,
+        "Seconds after which an idle client is disconnected; 0: never."
+    ),
+    number!(
+        "Network",
+        "tcp-keepalive",
+        SECONDS,
+        tcp_keepalive,
+        "Seconds between keep-alive probes; 0: none."
+    ),
+    number!(
+        "Network",
+        "tcp-backlog",
+        PORT,
+        tcp_backlog,
+        "Length of the queue of connections to be accepted."
+    )
+    .fixed(),
+    number!(
+        "Network",
+        "maxclients",
+        1..=1_000_000,
+        maxclients,
+        "Most connections at a time."
+    ),
+    text!(
+        "Network",
+        "requirepass",
+        "PASSWORD",
+        requirepass,
+        "Password that clients must give; empty: none."
+    ),
     size!(
         "Network",
         "client-query-buffer-limit",
@@ -168,21 +200,33 @@ pub static OPTIONS: &[Setting] = &[
         },
     )
     .fixed(),
-    number!("Process", "threads", 1..=1024, threads, "Worker threads; unless given, one for each processor that may be used.")
-        .fixed()
-        .alias("io-threads"),
+    number!(
+        "Process",
+        "threads",
+        1..=1024,
+        threads,
+        "Worker threads; unless given, one for each processor that may be used."
+    )
+    .fixed()
+    .alias("io-threads"),
     option(
         "Process",
         "loglevel",
         "debug|verbose|notice|warning",
         "How much is logged.",
         |settings| {
-            let level = LogLevel::ALL.iter().find(|(level, _)| *level == settings.loglevel);
+            let level = LogLevel::ALL
+                .iter()
+                .find(|(level, _)| *level == settings.loglevel);
             level.map_or("", |(_, name)| *name).to_owned()
         },
         |settings, value| {
-            let level = LogLevel::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(value));
-            settings.loglevel = level.ok_or("must be one of debug, verbose, notice, warning")?.0;
+            let level = LogLevel::ALL
+                .iter()
+                .find(|(_, name)| name.eq_ignore_ascii_case(value));
+            settings.loglevel = level
+                .ok_or("must be one of debug, verbose, notice, warning")?
+                .0;
             Ok(())
         },
     ),
@@ -191,7 +235,14 @@ pub static OPTIONS: &[Setting] = &[
         "log-format",
         "text|json",
         "Form of log lines.",
-        |settings| if settings.logformat_json { "json" } else { "text" }.to_owned(),
+        |settings| {
+            if settings.logformat_json {
+                "json"
+            } else {
+                "text"
+            }
+            .to_owned()
+        },
         |settings, value| {
             settings.logformat_json = match value {
                 "json" => true,
@@ -202,8 +253,21 @@ pub static OPTIONS: &[Setting] = &[
         },
     )
     .fixed(),
-    number!("Process", "shutdown-timeout", 0..=86_400, shutdown_timeout, "Seconds that a shutdown may take to hand over and finish."),
-    number!("Process", "metrics-port", PORT, metrics_port, "Port of /metrics, /livez and /readyz; 0: none.").fixed(),
+    number!(
+        "Process",
+        "shutdown-timeout",
+        0..=86_400,
+        shutdown_timeout,
+        "Seconds that a shutdown may take to hand over and finish."
+    ),
+    number!(
+        "Process",
+        "metrics-port",
+        PORT,
+        metrics_port,
+        "Port of /metrics, /livez and /readyz; 0: none."
+    )
+    .fixed(),
     option(
         "Process",
         "metrics-bind",
@@ -228,14 +292,67 @@ pub static OPTIONS: &[Setting] = &[
         },
     )
     .fixed(),
-    number!("Cluster", "cluster-port", PORT, cluster_port, "Port of the cluster bus; 0: the client port + 10000.").fixed(),
-    text!("Cluster", "cluster-announce-ip", "ADDRESS", cluster_announce_ip, "Address told to clients and nodes; empty: the first of 'bind'.").fixed(),
-    text!("Cluster", "cluster-announce-hostname", "NAME", cluster_announce_hostname, "Host name told to clients and nodes.").fixed(),
-    number!("Cluster", "cluster-announce-port", PORT, cluster_announce_port, "Client port told to others; 0: 'port'.").fixed(),
-    number!("Cluster", "cluster-announce-bus-port", PORT, cluster_announce_bus_port, "Bus port told to others; 0: 'cluster-port'.").fixed(),
-    number!("Cluster", "cluster-node-timeout", 50..=3_600_000, cluster_node_timeout, "Milliseconds of silence after which a node is suspected.").fixed(),
-    constant!("Cluster", "cluster-require-full-coverage", "no", "slots that are served stay served"),
-    size!("Memory", "maxmemory", ANY, maxmemory, "Most memory of the data set; 0: no limit."),
+    number!(
+        "Cluster",
+        "cluster-port",
+        PORT,
+        cluster_port,
+        "Port of the cluster bus; 0: the client port + 10000."
+    )
+    .fixed(),
+    text!(
+        "Cluster",
+        "cluster-announce-ip",
+        "ADDRESS",
+        cluster_announce_ip,
+        "Address told to clients and nodes; empty: the first of 'bind'."
+    )
+    .fixed(),
+    text!(
+        "Cluster",
+        "cluster-announce-hostname",
+        "NAME",
+        cluster_announce_hostname,
+        "Host name told to clients and nodes."
+    )
+    .fixed(),
+    number!(
+        "Cluster",
+        "cluster-announce-port",
+        PORT,
+        cluster_announce_port,
+        "Client port told to others; 0: 'port'."
+    )
+    .fixed(),
+    number!(
+        "Cluster",
+        "cluster-announce-bus-port",
+        PORT,
+        cluster_announce_bus_port,
+        "Bus port told to others; 0: 'cluster-port'."
+    )
+    .fixed(),
+    number!(
+        "Cluster",
+        "cluster-node-timeout",
+        50..=3_600_000,
+        cluster_node_timeout,
+        "Milliseconds of silence after which a node is suspected."
+    )
+    .fixed(),
+    constant!(
+        "Cluster",
+        "cluster-require-full-coverage",
+        "no",
+        "slots that are served stay served"
+    ),
+    size!(
+        "Memory",
+        "maxmemory",
+        ANY,
+        maxmemory,
+        "Most memory of the data set; 0: no limit."
+    ),
     option(
         "Memory",
         "maxmemory-policy",
@@ -250,13 +367,43 @@ pub static OPTIONS: &[Setting] = &[
             Ok(())
         },
     ),
-    number!("Memory", "maxmemory-samples", 1..=64, maxmemory_samples, "Keys looked at to find one to evict."),
-    number!("Memory", "hash-max-listpack-entries", 0..=1_000_000, hash_max_listpack_entries, "Most fields of a packed hash.")
-        .alias("hash-max-ziplist-entries"),
-    number!("Memory", "hash-max-listpack-value", 0..=1_000_000, hash_max_listpack_value, "Longest field name or value of a packed hash.")
-        .alias("hash-max-ziplist-value"),
-    size!("Replication", "repl-backlog-size", (16 << 10..=1 << 40), repl_backlog_size, "Bytes of the log that are held for replicas and migrations."),
-    number!("Replication", "repl-timeout", 1..=86_400, repl_timeout, "Seconds of silence after which a replication link is given up."),
+    number!(
+        "Memory",
+        "maxmemory-samples",
+        1..=64,
+        maxmemory_samples,
+        "Keys looked at to find one to evict."
+    ),
+    number!(
+        "Memory",
+        "hash-max-listpack-entries",
+        0..=1_000_000,
+        hash_max_listpack_entries,
+        "Most fields of a packed hash."
+    )
+    .alias("hash-max-ziplist-entries"),
+    number!(
+        "Memory",
+        "hash-max-listpack-value",
+        0..=1_000_000,
+        hash_max_listpack_value,
+        "Longest field name or value of a packed hash."
+    )
+    .alias("hash-max-ziplist-value"),
+    size!(
+        "Replication",
+        "repl-backlog-size",
+        (16 << 10..=1 << 40),
+        repl_backlog_size,
+        "Bytes of the log that are held for replicas and migrations."
+    ),
+    number!(
+        "Replication",
+        "repl-timeout",
+        1..=86_400,
+        repl_timeout,
+        "Seconds of silence after which a replication link is given up."
+    ),
     number!(
         "Diagnosis",
         "slowlog-log-slower-than",
@@ -264,16 +411,77 @@ pub static OPTIONS: &[Setting] = &[
         slowlog_log_slower_than,
         "Microseconds from which a command is slow; negative: never."
     ),
-    number!("Diagnosis", "slowlog-max-len", 0..=1_000_000, slowlog_max_len, "Most entries of the slow log."),
-    constant!("Diagnosis", "latency-monitor-threshold", "0", "latency events are not sampled, see /metrics and SLOWLOG"),
-    constant!("Persistence", "save", "", "there is no persistence yet, so no save points"),
-    constant!("Persistence", "appendonly", "no", "there is no persistence yet"),
-    constant!("Compatibility", "databases", "1", "there is one database, as in a cluster"),
-    constant!("Compatibility", "notify-keyspace-events", "", "there are no keyspace events yet"),
-    constant!("Compatibility", "protected-mode", "no", "use 'bind' and 'requirepass'"),
-    constant!("Compatibility", "daemonize", "no", "the process stays in the foreground"),
-    constant!("Compatibility", "activedefrag", "no", "there is no active defragmentation"),
-    constant!("Compatibility", "lazyfree-lazy-eviction", "yes", "big values are always freed in the background"),
-    constant!("Compatibility", "lazyfree-lazy-expire", "yes", "big values are always freed in the background"),
-    constant!("Compatibility", "lazyfree-lazy-user-del", "yes", "big values are always freed in the background"),
+    number!(
+        "Diagnosis",
+        "slowlog-max-len",
+        0..=1_000_000,
+        slowlog_max_len,
+        "Most entries of the slow log."
+    ),
+    constant!(
+        "Diagnosis",
+        "latency-monitor-threshold",
+        "0",
+        "latency events are not sampled, see /metrics and SLOWLOG"
+    ),
+    constant!(
+        "Persistence",
+        "save",
+        "",
+        "there is no persistence yet, so no save points"
+    ),
+    constant!(
+        "Persistence",
+        "appendonly",
+        "no",
+        "there is no persistence yet"
+    ),
+    constant!(
+        "Compatibility",
+        "databases",
+        "1",
+        "there is one database, as in a cluster"
+    ),
+    constant!(
+        "Compatibility",
+        "notify-keyspace-events",
+        "",
+        "there are no keyspace events yet"
+    ),
+    constant!(
+        "Compatibility",
+        "protected-mode",
+        "no",
+        "use 'bind' and 'requirepass'"
+    ),
+    constant!(
+        "Compatibility",
+        "daemonize",
+        "no",
+        "the process stays in the foreground"
+    ),
+    constant!(
+        "Compatibility",
+        "activedefrag",
+        "no",
+        "there is no active defragmentation"
+    ),
+    constant!(
+        "Compatibility",
+        "lazyfree-lazy-eviction",
+        "yes",
+        "big values are always freed in the background"
+    ),
+    constant!(
+        "Compatibility",
+        "lazyfree-lazy-expire",
+        "yes",
+        "big values are always freed in the background"
+    ),
+    constant!(
+        "Compatibility",
+        "lazyfree-lazy-user-del",
+        "yes",
+        "big values are always freed in the background"
+    ),
 ];

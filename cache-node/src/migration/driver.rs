@@ -129,6 +129,10 @@ async fn sweep(node: &Arc<Node>, view: &View) {
         tokio::task::yield_now().await;
     }
     if slots > 0 {
-        tracing::info!(slots, keys, "dropped data of slots that belong to other shards");
+        tracing::info!(
+            slots,
+            keys,
+            "dropped data of slots that belong to other shards"
+        );
     }
 }

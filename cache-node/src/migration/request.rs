@@ -37,7 +37,10 @@ pub fn parse<'a>(
             return Err("syntax error".to_owned());
         }
         let node = args.next().ok_or("syntax error")?;
-        if migrations.iter().any(|other| other.slots.intersects(&slots)) {
+        if migrations
+            .iter()
+            .any(|other| other.slots.intersects(&slots))
+        {
             return Err("Slot ranges in migrations overlap".to_owned());
         }
         migrations.push(migration(view, slots, node)?);
@@ -143,13 +146,7 @@ mod tests {
         };
         topology.apply(3, &add).unwrap();
         let address = member(1).address;
-        View::new(
-            member(1).id,
-            5,
-            address,
-            Arc::new(topology),
-            Arc::default(),
-        )
+        View::new(member(1).id, 5, address, Arc::new(topology), Arc::default())
     }
 
     fn parsed(text: &str) -> Result<Vec<Migration>, String> {
@@ -174,14 +171,29 @@ mod tests {
         for (text, error) in [
             ("NODE OTHER", "syntax error"),
             ("SLOTSRANGE NODE OTHER", "No slot ranges specified"),
-            ("SLOTSRANGE 0 NODE OTHER", "No end slot for final slot range"),
+            (
+                "SLOTSRANGE 0 NODE OTHER",
+                "No end slot for final slot range",
+            ),
             ("SLOTSRANGE 0 1", "syntax error"),
             ("SLOTSRANGE 0 1 NODE", "syntax error"),
-            ("SLOTSRANGE 5 1 NODE OTHER", "Start slot number 5 is greater than end slot number 1."),
-            ("SLOTSRANGE 0 5 3 6 NODE OTHER", "Slot range 3-6 overlaps with previous range 0-5."),
-            ("SLOTSRANGE 0 16384 NODE OTHER", "Invalid or out of range slot"),
+            (
+                "SLOTSRANGE 5 1 NODE OTHER",
+                "Start slot number 5 is greater than end slot number 1.",
+            ),
+            (
+                "SLOTSRANGE 0 5 3 6 NODE OTHER",
+                "Slot range 3-6 overlaps with previous range 0-5.",
+            ),
+            (
+                "SLOTSRANGE 0 16384 NODE OTHER",
+                "Invalid or out of range slot",
+            ),
             ("SLOTSRANGE 0 1 NODE ME", "Target node can not be this node"),
-            ("SLOTSRANGE 90 100 NODE OTHER", "Slot 100 has no node served."),
+            (
+                "SLOTSRANGE 90 100 NODE OTHER",
+                "Slot 100 has no node served.",
+            ),
             ("SLOTSRANGE 0 1 NODE xyz", "Invalid node name: xyz"),
             (
                 "SLOTSRANGE 0 1 NODE OTHER SLOTSRANGE 1 2 NODE OTHER",

@@ -102,10 +102,7 @@ impl Tracker {
 
     /// Whether it is over.
     pub fn has_ended(&self) -> bool {
-        matches!(
-            self.status.lock().state,
-            "success" | "failed" | "cancelled"
-        )
+        matches!(self.status.lock().state, "success" | "failed" | "cancelled")
     }
 
     /// Average speed in bytes a second, up to now or up to its end.

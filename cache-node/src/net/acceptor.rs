@@ -61,7 +61,11 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// Accepts on `listener` until the process is to end.
-pub async fn serve(node: Arc<Node>, listener: TcpListener, workers: Arc<Workers>) -> io::Result<()> {
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    workers: Arc<Workers>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "accepting connections");

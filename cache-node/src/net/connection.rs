@@ -159,7 +159,10 @@ impl Connection {
     fn read_more(&mut self) -> io::Result<Option<Turn>> {
         let limit = self.node.config.get().client_query_buffer_limit;
         if self.pending.len() >= limit {
-            tracing::warn!(client = self.session.client.id, "closing a client whose command exceeds client-query-buffer-limit");
+            tracing::warn!(
+                client = self.session.client.id,
+                "closing a client whose command exceeds client-query-buffer-limit"
+            );
             return Ok(None);
         }
         if self.pending.capacity() - self.pending.len() < READ {

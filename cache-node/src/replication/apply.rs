@@ -91,9 +91,7 @@ impl Right {
     fn lost(&self) -> FlowError {
         FlowError::Role(match self {
             Self::Copies(_) => "this node copies another node now, or none".to_owned(),
-            Self::Imports { .. } => {
-                "the migration has ended, or this node was flushed".to_owned()
-            }
+            Self::Imports { .. } => "the migration has ended, or this node was flushed".to_owned(),
         })
     }
 }

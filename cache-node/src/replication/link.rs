@@ -240,7 +240,10 @@ impl Link<'_> {
             incarnation: view.incarnation,
             epoch: pending.epoch,
         };
-        tracing::info!(offset, "in sync with the paused primary, asking to take over");
+        tracing::info!(
+            offset,
+            "in sync with the paused primary, asking to take over"
+        );
         // On a task of its own: when it succeeds, this link ends with the role that it served.
         self.proposal = Some(tokio::spawn(propose(self.node.clone(), command, pending)));
         Ok(())

@@ -96,7 +96,10 @@ impl Outflow {
         let moved = self
             .walk
             .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
-        if let Some(offset) = self.final_offset.take_if(|end| self.source.cursor() >= *end) {
+        if let Some(offset) = self
+            .final_offset
+            .take_if(|end| self.source.cursor() >= *end)
+        {
             encode_signal(&mut self.wire.out, Kind::Final, offset);
             self.finished = true;
         }

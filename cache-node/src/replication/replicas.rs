@@ -117,7 +117,9 @@ impl Replicas {
     pub async fn wait(&self, wanted: usize, offset: u64, limit: Option<Duration>) -> usize {
         let deadline = limit.map(|limit| Instant::now() + limit);
         let mut acks = self.acks.subscribe();
-        self.list().iter().for_each(|replica| replica.order(Order::AskAck));
+        self.list()
+            .iter()
+            .for_each(|replica| replica.order(Order::AskAck));
         loop {
             acks.mark_unchanged();
             let count = self.count_at(offset);
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(most.node, second.replica.node);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn wait_answers_what_there_is_when_the_time_is_up() {
         let replicas = replicas();
         let first = replicas.add(NodeId::new([1; 20]), "127.0.0.1".into(), 1);

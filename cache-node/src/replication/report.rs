@@ -48,7 +48,11 @@ pub fn info(node: &Node) -> String {
     line(
         &mut text,
         "role",
-        if upstream.is_some() { &"slave" } else { &"master" },
+        if upstream.is_some() {
+            &"slave"
+        } else {
+            &"master"
+        },
     );
     if let Some((host, port)) = upstream {
         let state = replication.link_state();
@@ -56,8 +60,16 @@ pub fn info(node: &Node) -> String {
         let up = state == LinkState::Connected;
         line(&mut text, "master_host", &host);
         line(&mut text, "master_port", &port);
-        line(&mut text, "master_link_status", if up { &"up" } else { &"down" });
-        line(&mut text, "master_last_io_seconds_ago", if up { &heard } else { &-1 });
+        line(
+            &mut text,
+            "master_link_status",
+            if up { &"up" } else { &"down" },
+        );
+        line(
+            &mut text,
+            "master_last_io_seconds_ago",
+            if up { &heard } else { &-1 },
+        );
         let syncing = u8::from(state == LinkState::Sync);
         line(&mut text, "master_sync_in_progress", &syncing);
         line(&mut text, "slave_read_repl_offset", &replication.applied());
@@ -72,7 +84,11 @@ pub fn info(node: &Node) -> String {
     let replicas = replication.replicas.list();
     line(&mut text, "connected_slaves", &replicas.len());
     for (number, replica) in replicas.iter().enumerate() {
-        let state = if replica.is_online() { "online" } else { "wait_bgsave" };
+        let state = if replica.is_online() {
+            "online"
+        } else {
+            "wait_bgsave"
+        };
         let value = format!(
             "ip={},port={},state={state},offset={},lag={}",
             replica.ip,
@@ -88,7 +104,11 @@ pub fn info(node: &Node) -> String {
     line(&mut text, "master_repl_offset", &offset(node));
     line(&mut text, "second_repl_offset", &-1);
     let (held, first) = node.log.held();
-    line(&mut text, "repl_backlog_active", &u8::from(node.log.is_recording()));
+    line(
+        &mut text,
+        "repl_backlog_active",
+        &u8::from(node.log.is_recording()),
+    );
     line(&mut text, "repl_backlog_size", &node.log.capacity());
     line(&mut text, "repl_backlog_first_byte_offset", &first);
     line(&mut text, "repl_backlog_histlen", &held);

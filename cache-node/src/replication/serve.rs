@@ -52,7 +52,11 @@ pub fn admit(view: &View, copies_another: bool, hello: &Hello) -> Result<(), Str
         return Err("I am not the serving primary of my shard".to_owned());
     }
     let mine = view.me().map(|me| me.shard);
-    let theirs = view.topology.members.get(&hello.node).map(|them| them.shard);
+    let theirs = view
+        .topology
+        .members
+        .get(&hello.node)
+        .map(|them| them.shard);
     if theirs.is_none() || mine != theirs {
         return Err("you are not a replica in my shard".to_owned());
     }

@@ -55,11 +55,7 @@ pub trait Source {
     fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)>;
 
     /// Hands the next records to `visit`, in log order, about `limit` bytes of them; the cursor moves behind them.
-    fn read(
-        &mut self,
-        limit: usize,
-        visit: &mut dyn FnMut(Record<'_>),
-    ) -> Result<(), Overrun>;
+    fn read(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), Overrun>;
 }
 
 /// How much one [`Walk::step`] does.

@@ -77,10 +77,13 @@ impl<'a> Reply<'a> {
     /// An error: `text` begins with its code (`ERR`, `WRONGTYPE`, ...). Line breaks become blanks.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');
-        self.out.extend(
-            text.bytes()
-                .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }),
-        );
+        self.out.extend(text.bytes().map(|byte| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                byte
+            }
+        }));
         self.out.extend_from_slice(b"\r\n");
     }
 
@@ -108,20 +111,14 @@ impl<'a> Reply<'a> {
 
     /// Null where a bulk string could have been.
     pub fn null(&mut self) {
-        self.out.extend_from_slice(if self.resp3() {
-            b"_\r\n"
-        } else {
-            b"$-1\r\n"
-        });
+        self.out
+            .extend_from_slice(if self.resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// Null where an array could have been.
     pub fn null_array(&mut self) {
-        self.out.extend_from_slice(if self.resp3() {
-            b"_\r\n"
-        } else {
-            b"*-1\r\n"
-        });
+        self.out
+            .extend_from_slice(if self.resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// A bulk string, or null.

@@ -36,8 +36,14 @@ pub struct Hash(Form);
 
 enum Form {
     /// Length-prefixed names and values, one after the other, in the order in which they came.
-    Packed { bytes: Vec<u8>, len: usize },
-    Table { fields: Table<Field>, bytes: usize },
+    Packed {
+        bytes: Vec<u8>,
+        len: usize,
+    },
+    Table {
+        fields: Table<Field>,
+        bytes: usize,
+    },
 }
 
 impl std::fmt::Debug for Hash {
@@ -167,7 +173,9 @@ impl Hash {
                 None
             }
             Form::Table { fields, .. } => fields
-                .scan(KeyHash(cursor), count, |field| visit(&field.name, &field.value))
+                .scan(KeyHash(cursor), count, |field| {
+                    visit(&field.name, &field.value)
+                })
                 .map(|next| next.0),
         }
     }

@@ -328,7 +328,13 @@ mod tests {
         for number in 0..20_000 {
             let (item, hash) = item(number, number);
             assert_eq!(table.get(&item.0, hash), Some(&item));
-            assert_eq!(table.with_hash(hash).filter(|found| **found == item).count(), 1);
+            assert_eq!(
+                table
+                    .with_hash(hash)
+                    .filter(|found| **found == item)
+                    .count(),
+                1
+            );
         }
         let mut seen = scan_all(&table, 10);
         seen.sort();

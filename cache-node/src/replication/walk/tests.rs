@@ -104,11 +104,7 @@ impl Source for ModelSource {
         Some((self.end(), keys))
     }
 
-    fn read(
-        &mut self,
-        limit: usize,
-        visit: &mut dyn FnMut(Record<'_>),
-    ) -> Result<(), Overrun> {
+    fn read(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), Overrun> {
         let model = self.model.borrow();
         let first = (self.cursor / RECORD_LEN) as usize;
         if first < model.dropped {
@@ -270,7 +266,16 @@ fn data_for_a_slot_that_was_not_announced_is_refused() {
     let mut receiver = Receiver::new(slots_of([1]));
     let mut wire = BytesMut::new();
     let foreign = SlotId::new(2).expect("small");
-    crate::replication::frame::encode(&mut wire, crate::replication::frame::Kind::Slot, foreign, 0, &[]);
+    crate::replication::frame::encode(
+        &mut wire,
+        crate::replication::frame::Kind::Slot,
+        foreign,
+        0,
+        &[],
+    );
     let frame = decode(&mut wire).expect("valid").expect("whole");
-    assert_eq!(receiver.receive(&frame), Err(ReceiveError::Foreign(foreign)));
+    assert_eq!(
+        receiver.receive(&frame),
+        Err(ReceiveError::Foreign(foreign))
+    );
 }

@@ -1,0 +1,275 @@
+//! Replication between real processes.
+
+#[path = "support/processes.rs"]
+mod processes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use processes::{Process, eventually};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+
+/// Every key with its value, seen through `SCAN`.
+async fn dump(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
+    let mut cursor = 0u64;
+    let mut all = BTreeMap::new();
+    loop {
+        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(1000)
+            .query_async(connection)
+            .await
+            .expect("SCAN");
+        for key in keys {
+            if let Ok(Some(value)) = connection.get::<_, Option<String>>(&key).await {
+                all.insert(key, value);
+            }
+        }
+        if next == 0 {
+            return all;
+        }
+        cursor = next;
+    }
+}
+
+async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
+    let text: String = redis::cmd("INFO")
+        .arg("replication")
+        .query_async(connection)
+        .await
+        .expect("INFO");
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+async fn follow(replica: &mut MultiplexedConnection, primary: &Process) {
+    let _: () = redis::cmd("REPLICAOF")
+        .arg(primary.host())
+        .arg(primary.port())
+        .query_async(replica)
+        .await
+        .expect("REPLICAOF");
+    wait_for_link(replica).await;
+}
+
+async fn wait_for_link(replica: &mut MultiplexedConnection) {
+    let up = async || {
+        let role = redis::cmd("ROLE").query_async(replica).await;
+        role.is_ok_and(|role: (String, String, u16, String, u64)| role.3 == "connected")
+    };
+    eventually("the link is up", up).await;
+}
+
+#[tokio::test]
+async fn a_replica_has_everything_after_full_sync_and_continuous_writes() {
+    let primary = Process::start(&[]).await;
+    let replica = Process::start(&[]).await;
+    let mut writer = primary.connect().await;
+    for number in 0..5000 {
+        let _: () = writer
+            .set(format!("key:{number}"), format!("before:{number}"))
+            .await
+            .expect("SET");
+    }
+    let mut on_replica = replica.connect().await;
+    let _: () = on_replica.set("stale", "must go").await.expect("SET");
+    let mut background = primary.connect().await;
+    let writing = tokio::spawn(async move {
+        for round in 0..20_000u32 {
+            let key = format!("key:{}", round % 7000);
+            let _: () = if round % 11 == 0 {
+                background.del(&key).await.expect("DEL")
+            } else {
+                background
+                    .append(&key, format!(":{round}"))
+                    .await
+                    .expect("APPEND")
+            };
+        }
+    });
+    follow(&mut on_replica, &primary).await;
+    writing.await.expect("no panic");
+    let acknowledged: u32 = redis::cmd("WAIT")
+        .arg(1)
+        .arg(5000)
+        .query_async(&mut writer)
+        .await
+        .expect("WAIT");
+    assert_eq!(acknowledged, 1);
+    let (here, there) = (dump(&mut writer).await, dump(&mut on_replica).await);
+    assert!(here.len() > 5000);
+    assert_eq!(here, there);
+    let written: redis::RedisResult<()> = on_replica.set("k", "v").await;
+    assert_eq!(written.expect_err("read only").code(), Some("READONLY"));
+}
+
+#[tokio::test]
+async fn wait_counts_replicas_and_gives_up_in_time() {
+    let primary = Process::start(&[]).await;
+    let replica = Process::start(&[]).await;
+    let mut writer = primary.connect().await;
+    let mut on_replica = replica.connect().await;
+    follow(&mut on_replica, &primary).await;
+    for number in 0..50 {
+        let _: () = writer.set("k", number).await.expect("SET");
+        let count: u32 = redis::cmd("WAIT")
+            .arg(1)
+            .arg(5000)
+            .query_async(&mut writer)
+            .await
+            .expect("WAIT");
+        assert_eq!(count, 1);
+        let value: u32 = on_replica.get("k").await.expect("GET");
+        assert_eq!(value, number);
+    }
+    let count: u32 = redis::cmd("WAIT")
+        .arg(2)
+        .arg(100)
+        .query_async(&mut writer)
+        .await
+        .expect("WAIT");
+    assert_eq!(count, 1);
+    let refused: redis::RedisResult<u32> = redis::cmd("WAIT")
+        .arg(1)
+        .arg(1)
+        .query_async(&mut on_replica)
+        .await;
+    assert!(refused.is_err());
+    let refused: redis::RedisResult<u32> = redis::cmd("WAITAOF")
+        .arg(0)
+        .arg(1)
+        .arg(1)
+        .query_async(&mut writer)
+        .await;
+    assert!(
+        refused
+            .expect_err("no append-only file")
+            .to_string()
+            .contains("appendonly")
+    );
+}
+
+#[tokio::test]
+async fn flushall_during_a_sync_empties_the_replica_too() {
+    let primary = Process::start(&[]).await;
+    let replica = Process::start(&[]).await;
+    let mut writer = primary.connect().await;
+    for round in 0..5u32 {
+        for number in 0..2000 {
+            let _: () = writer
+                .set(format!("{round}:{number}"), "x".repeat(200))
+                .await
+                .expect("SET");
+        }
+        let mut on_replica = replica.connect().await;
+        let _: () = redis::cmd("REPLICAOF")
+            .arg("NO")
+            .arg("ONE")
+            .query_async(&mut on_replica)
+            .await
+            .expect("NO ONE");
+        let _: () = redis::cmd("REPLICAOF")
+            .arg(primary.host())
+            .arg(primary.port())
+            .query_async(&mut on_replica)
+            .await
+            .expect("REPLICAOF");
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 3)).await;
+        let _: () = redis::cmd("FLUSHALL")
+            .query_async(&mut writer)
+            .await
+            .expect("FLUSHALL");
+        let _: () = writer.set("after", round).await.expect("SET");
+        wait_for_link(&mut on_replica).await;
+        let count: u32 = redis::cmd("WAIT")
+            .arg(1)
+            .arg(5000)
+            .query_async(&mut writer)
+            .await
+            .expect("WAIT");
+        assert_eq!(count, 1);
+        assert_eq!(dump(&mut writer).await, dump(&mut on_replica).await);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_resyncs_when_its_primary_comes_back_or_changes() {
+    let mut primary = Process::start(&[]).await;
+    let other = Process::start(&[]).await;
+    let replica = Process::start(&[]).await;
+    let mut on_replica = replica.connect().await;
+    let _: () = other.connect().await.set("of", "other").await.expect("SET");
+    let _: () = primary
+        .connect()
+        .await
+        .set("of", "first")
+        .await
+        .expect("SET");
+    follow(&mut on_replica, &primary).await;
+    primary.restart().await;
+    let _: () = primary
+        .connect()
+        .await
+        .set("of", "second life")
+        .await
+        .expect("SET");
+    wait_for_link(&mut on_replica).await;
+    let value = async || {
+        on_replica
+            .get::<_, Option<String>>("of")
+            .await
+            .ok()
+            .flatten()
+            == Some("second life".to_owned())
+    };
+    eventually("the replica copies the restarted primary", value).await;
+    follow(&mut on_replica, &other).await;
+    let value: String = on_replica.get("of").await.expect("GET");
+    assert_eq!(value, "other");
+    let _: () = redis::cmd("REPLICAOF")
+        .arg("NO")
+        .arg("ONE")
+        .query_async(&mut on_replica)
+        .await
+        .expect("NO ONE");
+    let _: () = on_replica
+        .set("of", "myself")
+        .await
+        .expect("writable again");
+    assert_eq!(info(&mut on_replica).await["role"], "master");
+}
+
+#[tokio::test]
+async fn info_and_role_show_both_sides() {
+    let primary = Process::start(&["--requirepass", "secret"]).await;
+    let replica = Process::start(&["--requirepass", "secret"]).await;
+    let mut writer = primary.connect().await;
+    let mut on_replica = replica.connect().await;
+    follow(&mut on_replica, &primary).await;
+    let _: () = writer.set("k", "v").await.expect("SET");
+    let _: u32 = redis::cmd("WAIT")
+        .arg(1)
+        .arg(5000)
+        .query_async(&mut writer)
+        .await
+        .expect("WAIT");
+    let (here, there) = (info(&mut writer).await, info(&mut on_replica).await);
+    assert_eq!(here["role"], "master");
+    assert_eq!(here["connected_slaves"], "1");
+    assert!(
+        here["slave0"].contains(&format!("port={},state=online", replica.port())),
+        "{here:?}"
+    );
+    assert_eq!(there["role"], "slave");
+    assert_eq!(there["master_port"], primary.port().to_string());
+    assert_eq!(there["slave_repl_offset"], here["master_repl_offset"]);
+    let role: (String, String, u16, String, u64) = redis::cmd("ROLE")
+        .query_async(&mut on_replica)
+        .await
+        .expect("ROLE");
+    assert_eq!((role.0.as_str(), role.3.as_str()), ("slave", "connected"));
+}
