@@ -3,6 +3,7 @@
 //! Three layers: the pure [`store`], the `api` on top of it, and clients of that API (built-in controllers and a node
 //! agent). [`Server`] is the handle: it gives in-process clients and serves kubectl over TLS.
 
+pub mod agent;
 mod api;
 pub mod audit;
 mod bootstrap;
