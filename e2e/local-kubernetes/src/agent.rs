@@ -82,7 +82,7 @@ impl NodeSpec {
 }
 
 /// How an agent is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AgentOptions {
     /// Speaks to the API server as somebody who may do what kubelets do.
     pub client: Client,
@@ -176,7 +176,12 @@ pub fn start_on(mut options: AgentOptions, network: Network) -> std::io::Result<
             options: options.clone(),
             network: network.clone(),
             clock: clock.clone(),
-            recorder: Recorder::new(client.clone(), clock.clone(), "kubelet", Some(spec.name.clone())),
+            recorder: Recorder::new(
+                client.clone(),
+                clock.clone(),
+                "kubelet",
+                Some(spec.name.clone()),
+            ),
             spawner: spawner.clone(),
             logs: logs.clone(),
             sources: sources.clone(),
@@ -188,7 +193,15 @@ pub fn start_on(mut options: AgentOptions, network: Network) -> std::io::Result<
     if options.proxy {
         helpers.push(tokio::spawn(proxy::run(client.clone(), stop.clone())));
     }
-    let handle = AgentHandle { contexts, running: Mutex::default(), logs, network, stop, helpers, client };
+    let handle = AgentHandle {
+        contexts,
+        running: Mutex::default(),
+        logs,
+        network,
+        stop,
+        helpers,
+        client,
+    };
     for name in handle.contexts.keys() {
         handle.launch(name);
     }
@@ -208,8 +221,15 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> std::io:
 
 /// Tells workers about ConfigMaps and Secrets that have changed.
 async fn announce_sources(client: Client, sources: broadcast::Sender<String>) {
-    let maps = watcher(Api::<ConfigMap>::all(client.clone()), watcher::Config::default()).default_backoff().applied_objects();
-    let secrets = watcher(Api::<Secret>::all(client), watcher::Config::default()).default_backoff().applied_objects();
+    let maps = watcher(
+        Api::<ConfigMap>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .applied_objects();
+    let secrets = watcher(Api::<Secret>::all(client), watcher::Config::default())
+        .default_backoff()
+        .applied_objects();
     let maps = maps.filter_map(|map| async move { map.ok()?.namespace() });
     let secrets = secrets.filter_map(|secret| async move { secret.ok()?.namespace() });
     let mut changed = select(maps.boxed(), secrets.boxed());
@@ -221,10 +241,14 @@ async fn announce_sources(client: Client, sources: broadcast::Sender<String>) {
 
 impl AgentHandle {
     fn launch(&self, name: &str) {
-        let Some(context) = self.contexts.get(name) else { return };
+        let Some(context) = self.contexts.get(name) else {
+            return;
+        };
         let killed = CancellationToken::new();
         let task = tokio::spawn(node::run(context.clone(), killed.clone()));
-        self.running.lock().insert(name.to_string(), Running { killed, task });
+        self.running
+            .lock()
+            .insert(name.to_string(), Running { killed, task });
     }
 
     /// Cuts a node's power: its processes are killed and it falls silent. Returns when they are gone.
@@ -262,7 +286,11 @@ impl AgentHandle {
     /// There is no such node, or the API server refused.
     pub async fn cordon(&self, name: &str, unschedulable: bool) -> Result<(), AgentError> {
         let nodes = Api::<k8s_openapi::api::core::v1::Node>::all(self.client.clone());
-        if unschedulable { nodes.cordon(name).await? } else { nodes.uncordon(name).await? };
+        if unschedulable {
+            nodes.cordon(name).await?
+        } else {
+            nodes.uncordon(name).await?
+        };
         Ok(())
     }
 
@@ -281,7 +309,9 @@ impl AgentHandle {
     /// Kills all processes and stops all nodes, within a bounded time.
     pub async fn shutdown(self) {
         self.stop.cancel();
-        let running: Vec<_> = std::mem::take(&mut *self.running.lock()).into_values().collect();
+        let running: Vec<_> = std::mem::take(&mut *self.running.lock())
+            .into_values()
+            .collect();
         for node in &running {
             node.killed.cancel();
         }
@@ -296,7 +326,10 @@ impl AgentHandle {
 
 async fn end(mut node: Running) {
     node.killed.cancel();
-    if tokio::time::timeout(Duration::from_secs(5), &mut node.task).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(5), &mut node.task)
+        .await
+        .is_err()
+    {
         node.task.abort();
     }
 }

@@ -57,9 +57,14 @@ pub enum EnvironmentError {
 ///
 /// # Errors
 /// An object, key or field that is needed is not there.
-pub fn resolve(pod: &Pod, container: &Container, place: &Place, sources: &Sources) -> Result<Vec<(String, String)>, EnvironmentError> {
+pub fn resolve(
+    pod: &Pod,
+    container: &Container,
+    place: &Place,
+    sources: &Sources,
+) -> Result<Vec<(String, String)>, EnvironmentError> {
     let mut variables: Vec<(String, String)> = Vec::new();
-    let mut set = |variables: &mut Vec<(String, String)>, name: String, value: String| {
+    let set = |variables: &mut Vec<(String, String)>, name: String, value: String| {
         variables.retain(|(known, _)| *known != name);
         variables.push((name, value));
     };
@@ -80,7 +85,10 @@ pub fn resolve(pod: &Pod, container: &Container, place: &Place, sources: &Source
 }
 
 /// `envFrom`: every key of an object, with a prefix.
-fn whole_objects(container: &Container, sources: &Sources) -> Result<Vec<(String, String)>, EnvironmentError> {
+fn whole_objects(
+    container: &Container,
+    sources: &Sources,
+) -> Result<Vec<(String, String)>, EnvironmentError> {
     let mut variables = Vec::new();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
@@ -88,18 +96,32 @@ fn whole_objects(container: &Container, sources: &Sources) -> Result<Vec<(String
             match sources.config_maps.get(&reference.name) {
                 Some(map) => config_map_texts(map),
                 None if reference.optional == Some(true) => continue,
-                None => return Err(EnvironmentError::NoObject { kind: "configmap", name: reference.name.clone() }),
+                None => {
+                    return Err(EnvironmentError::NoObject {
+                        kind: "configmap",
+                        name: reference.name.clone(),
+                    });
+                }
             }
         } else if let Some(reference) = &from.secret_ref {
             match sources.secrets.get(&reference.name) {
                 Some(secret) => secret_texts(secret),
                 None if reference.optional == Some(true) => continue,
-                None => return Err(EnvironmentError::NoObject { kind: "secret", name: reference.name.clone() }),
+                None => {
+                    return Err(EnvironmentError::NoObject {
+                        kind: "secret",
+                        name: reference.name.clone(),
+                    });
+                }
             }
         } else {
             continue;
         };
-        variables.extend(values.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
+        variables.extend(
+            values
+                .into_iter()
+                .map(|(key, value)| (format!("{prefix}{key}"), value)),
+        );
     }
     Ok(variables)
 }
@@ -109,37 +131,77 @@ fn config_map_texts(map: &ConfigMap) -> BTreeMap<String, String> {
 }
 
 fn secret_texts(secret: &Secret) -> BTreeMap<String, String> {
-    secret.data.iter().flatten().map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned())).collect()
+    secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned()))
+        .collect()
 }
 
 /// A reference's value; `None` when it is optional and not there.
-fn referenced(pod: &Pod, container: &Container, place: &Place, sources: &Sources, source: &EnvVarSource) -> Result<Option<String>, EnvironmentError> {
+fn referenced(
+    pod: &Pod,
+    container: &Container,
+    place: &Place,
+    sources: &Sources,
+    source: &EnvVarSource,
+) -> Result<Option<String>, EnvironmentError> {
     if let Some(field) = &source.field_ref {
         return field_value(pod, place, &field.field_path).map(Some);
     }
     if let Some(resource) = &source.resource_field_ref {
         let of = container.resources.as_ref();
-        let (kind, name) = resource.resource.split_once('.').unwrap_or(("limits", &resource.resource));
-        let (limits, requests) = (of.and_then(|of| of.limits.as_ref()), of.and_then(|of| of.requests.as_ref()));
+        let (kind, name) = resource
+            .resource
+            .split_once('.')
+            .unwrap_or(("limits", &resource.resource));
+        let (limits, requests) = (
+            of.and_then(|of| of.limits.as_ref()),
+            of.and_then(|of| of.requests.as_ref()),
+        );
         let stated = if kind == "limits" { limits } else { requests }.and_then(|all| all.get(name));
         let quantity = stated.or_else(|| place.allocatable.get(name).filter(|_| kind == "limits"));
-        let value = quantity.and_then(|quantity| quantity::whole(quantity, resource.divisor.as_ref()));
+        let value =
+            quantity.and_then(|quantity| quantity::whole(quantity, resource.divisor.as_ref()));
         return Ok(Some(value.unwrap_or(0).to_string()));
     }
     let (kind, found, name, key, optional) = if let Some(reference) = &source.config_map_key_ref {
-        (("configmap", "ConfigMap"), sources.config_maps.get(&reference.name).map(config_map_texts), &reference.name, &reference.key, reference.optional)
+        (
+            ("configmap", "ConfigMap"),
+            sources
+                .config_maps
+                .get(&reference.name)
+                .map(config_map_texts),
+            &reference.name,
+            &reference.key,
+            reference.optional,
+        )
     } else if let Some(reference) = &source.secret_key_ref {
-        (("secret", "Secret"), sources.secrets.get(&reference.name).map(secret_texts), &reference.name, &reference.key, reference.optional)
+        (
+            ("secret", "Secret"),
+            sources.secrets.get(&reference.name).map(secret_texts),
+            &reference.name,
+            &reference.key,
+            reference.optional,
+        )
     } else {
         return Err(EnvironmentError::Unsupported("an empty valueFrom".into()));
     };
     match found {
         Some(mut values) => match values.remove(key) {
-            None if optional != Some(true) => Err(EnvironmentError::NoKey { kind: kind.1, name: name.clone(), key: key.clone() }),
+            None if optional != Some(true) => Err(EnvironmentError::NoKey {
+                kind: kind.1,
+                name: name.clone(),
+                key: key.clone(),
+            }),
             value => Ok(value),
         },
         None if optional == Some(true) => Ok(None),
-        None => Err(EnvironmentError::NoObject { kind: kind.0, name: name.clone() }),
+        None => Err(EnvironmentError::NoObject {
+            kind: kind.0,
+            name: name.clone(),
+        }),
     }
 }
 
@@ -149,22 +211,34 @@ fn referenced(pod: &Pod, container: &Container, place: &Place, sources: &Sources
 /// The path is not one of those that Kubernetes has.
 pub fn field_value(pod: &Pod, place: &Place, path: &str) -> Result<String, EnvironmentError> {
     let spec = pod.spec.as_ref();
-    if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
+    if let Some((map, key)) = path
+        .strip_suffix("']")
+        .and_then(|path| path.split_once("['"))
+    {
         return match map {
             "metadata.labels" => Ok(pod.labels().get(key).cloned().unwrap_or_default()),
             "metadata.annotations" => Ok(pod.annotations().get(key).cloned().unwrap_or_default()),
             _ => Err(EnvironmentError::Unsupported(path.into())),
         };
     }
-    let lines = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n");
+    let lines = |map: &BTreeMap<String, String>| {
+        map.iter()
+            .map(|(key, value)| format!("{key}={value:?}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     Ok(match path {
         "metadata.name" => pod.name_any(),
         "metadata.namespace" => pod.namespace().unwrap_or_default(),
         "metadata.uid" => pod.uid().unwrap_or_default(),
         "metadata.labels" => lines(pod.labels()),
         "metadata.annotations" => lines(pod.annotations()),
-        "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default(),
+        "spec.nodeName" => spec
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default(),
+        "spec.serviceAccountName" => spec
+            .and_then(|spec| spec.service_account_name.clone())
+            .unwrap_or_default(),
         "status.podIP" | "status.podIPs" => place.pod_ip.clone(),
         "status.hostIP" | "status.hostIPs" => place.host_ip.clone(),
         other => return Err(EnvironmentError::Unsupported(other.into())),
@@ -181,7 +255,10 @@ pub fn expand(text: &str, variables: &[(String, String)]) -> String {
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+        } else if let Some((name, after)) = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
+        {
             match variables.iter().find(|(known, _)| known == name) {
                 Some((_, value)) => out.push_str(value),
                 None => out.push_str(&format!("$({name})")),
@@ -204,11 +281,17 @@ mod tests {
     }
 
     fn container(env: serde_json::Value) -> Container {
-        serde_json::from_value(json!({"name": "c", "resources": {"limits": {"memory": "64Mi"}}, "env": env})).expect("a Container")
+        serde_json::from_value(
+            json!({"name": "c", "resources": {"limits": {"memory": "64Mi"}}, "env": env}),
+        )
+        .expect("a Container")
     }
 
     fn place() -> Place {
-        Place { pod_ip: "127.1.1.1".into(), ..Place::default() }
+        Place {
+            pod_ip: "127.1.1.1".into(),
+            ..Place::default()
+        }
     }
 
     #[test]
@@ -220,32 +303,66 @@ mod tests {
             {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
             {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
         ]);
-        let values: BTreeMap<_, _> = resolve(&pod(), &container(env), &place(), &Sources::default()).expect("resolved").into_iter().collect();
+        let values: BTreeMap<_, _> =
+            resolve(&pod(), &container(env), &place(), &Sources::default())
+                .expect("resolved")
+                .into_iter()
+                .collect();
         assert_eq!(values["B"], "1-$(LATER)-$(A)");
-        assert_eq!((values["NAME"].as_str(), values["IP"].as_str(), values["APP"].as_str()), ("db-0", "127.1.1.1", "db"));
+        assert_eq!(
+            (
+                values["NAME"].as_str(),
+                values["IP"].as_str(),
+                values["APP"].as_str()
+            ),
+            ("db-0", "127.1.1.1", "db")
+        );
         assert_eq!(values["MEMORY"], "67108864");
     }
 
     #[test]
     fn missing_objects_and_keys_are_named_unless_optional() {
-        let map: ConfigMap = serde_json::from_value(json!({"data": {"k": "v"}})).expect("a ConfigMap");
-        let sources = Sources { config_maps: [("m".to_string(), map)].into(), ..Sources::default() };
+        let map: ConfigMap =
+            serde_json::from_value(json!({"data": {"k": "v"}})).expect("a ConfigMap");
+        let sources = Sources {
+            config_maps: [("m".to_string(), map)].into(),
+            ..Sources::default()
+        };
         let get = |name: &str, key: &str, optional: bool| {
             let env = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": name, "key": key, "optional": optional}}}]);
             resolve(&pod(), &container(env), &place(), &sources)
         };
-        assert_eq!(get("m", "k", false).expect("resolved"), [("A".to_string(), "v".to_string())]);
+        assert_eq!(
+            get("m", "k", false).expect("resolved"),
+            [("A".to_string(), "v".to_string())]
+        );
         assert_eq!(get("m", "x", true).expect("resolved"), []);
-        assert_eq!(get("m", "x", false).expect_err("no key").to_string(), "couldn't find key x in ConfigMap m");
-        assert_eq!(get("n", "k", false).expect_err("no map").to_string(), "configmap \"n\" not found");
+        assert_eq!(
+            get("m", "x", false).expect_err("no key").to_string(),
+            "couldn't find key x in ConfigMap m"
+        );
+        assert_eq!(
+            get("n", "k", false).expect_err("no map").to_string(),
+            "configmap \"n\" not found"
+        );
     }
 
     #[test]
     fn whole_objects_come_first_and_may_have_a_prefix() {
-        let secret: Secret = serde_json::from_value(json!({"data": {"K": "dg=="}})).expect("a Secret");
-        let sources = Sources { secrets: [("s".to_string(), secret)].into(), ..Sources::default() };
+        let secret: Secret =
+            serde_json::from_value(json!({"data": {"K": "dg=="}})).expect("a Secret");
+        let sources = Sources {
+            secrets: [("s".to_string(), secret)].into(),
+            ..Sources::default()
+        };
         let container: Container = serde_json::from_value(json!({"name": "c", "envFrom": [{"prefix": "P_", "secretRef": {"name": "s"}}], "env": [{"name": "X", "value": "$(P_K)"}]})).expect("a Container");
         let values = resolve(&pod(), &container, &place(), &sources).expect("resolved");
-        assert_eq!(values, [("P_K".to_string(), "v".to_string()), ("X".to_string(), "v".to_string())]);
+        assert_eq!(
+            values,
+            [
+                ("P_K".to_string(), "v".to_string()),
+                ("X".to_string(), "v".to_string())
+            ]
+        );
     }
 }

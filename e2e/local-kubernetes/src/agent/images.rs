@@ -16,7 +16,10 @@ pub enum Program {
 
 #[derive(Clone, Debug)]
 enum Image {
-    Directory { directory: PathBuf, entrypoint: Option<String> },
+    Directory {
+        directory: PathBuf,
+        entrypoint: Option<String>,
+    },
     Hollow,
 }
 
@@ -42,14 +45,25 @@ impl ImageTable {
     /// A table in which every image stands for no process at all: pods become ready at once.
     #[must_use]
     pub fn hollow() -> Self {
-        Self { images: BTreeMap::new(), others_are_hollow: true }
+        Self {
+            images: BTreeMap::new(),
+            others_are_hollow: true,
+        }
     }
 
     /// Adds an image: its programs are the files of `directory` (symbolic links are fine); `entrypoint` is the one that runs
     /// when the container names no command.
     #[must_use]
-    pub fn with(mut self, repository: &str, directory: impl Into<PathBuf>, entrypoint: Option<&str>) -> Self {
-        let image = Image::Directory { directory: directory.into(), entrypoint: entrypoint.map(str::to_string) };
+    pub fn with(
+        mut self,
+        repository: &str,
+        directory: impl Into<PathBuf>,
+        entrypoint: Option<&str>,
+    ) -> Self {
+        let image = Image::Directory {
+            directory: directory.into(),
+            entrypoint: entrypoint.map(str::to_string),
+        };
         self.images.insert(repository.into(), image);
         self
     }
@@ -68,10 +82,15 @@ impl ImageTable {
     pub fn program(&self, image: &str, command: Option<&str>) -> Result<Program, ImageError> {
         match self.images.get(repository(image)) {
             Some(Image::Hollow) => Ok(Program::Hollow),
-            Some(Image::Directory { directory, entrypoint }) => {
+            Some(Image::Directory {
+                directory,
+                entrypoint,
+            }) => {
                 let name = command.or(entrypoint.as_deref()).unwrap_or_default();
                 let file = Path::new(name).file_name().map(|file| directory.join(file));
-                file.filter(|path| path.is_file()).map(Program::Path).ok_or_else(|| ImageError::NoProgram(name.into()))
+                file.filter(|path| path.is_file())
+                    .map(Program::Path)
+                    .ok_or_else(|| ImageError::NoProgram(name.into()))
             }
             None if self.others_are_hollow => Ok(Program::Hollow),
             None => Err(ImageError::NoImage(image.into())),
@@ -95,7 +114,12 @@ pub fn image_id(image: &str) -> String {
 
 /// The id of a container's run.
 pub fn container_id(pod_uid: &str, container: &str, run: u64) -> String {
-    format!("local://{}", hex(&Sha256::digest(format!("{pod_uid}/{container}/{run}").as_bytes())))
+    format!(
+        "local://{}",
+        hex(&Sha256::digest(
+            format!("{pod_uid}/{container}/{run}").as_bytes()
+        ))
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -108,7 +132,12 @@ mod tests {
 
     #[test]
     fn an_image_is_found_without_tag_and_digest() {
-        for image in ["ghcr.io/x/y", "ghcr.io/x/y:1.2", "ghcr.io/x/y@sha256:ab", "ghcr.io/x/y:1@sha256:ab"] {
+        for image in [
+            "ghcr.io/x/y",
+            "ghcr.io/x/y:1.2",
+            "ghcr.io/x/y@sha256:ab",
+            "ghcr.io/x/y:1@sha256:ab",
+        ] {
             assert_eq!(repository(image), "ghcr.io/x/y");
         }
         assert_eq!(repository("localhost:5000/y"), "localhost:5000/y");
@@ -117,12 +146,29 @@ mod tests {
 
     #[test]
     fn a_command_is_looked_up_by_its_last_component() {
-        let table = ImageTable::default().with("tools", "/bin", Some("true")).with_hollow("pause");
-        assert_eq!(table.program("tools:1", Some("/usr/local/bin/sh")), Ok(Program::Path("/bin/sh".into())));
-        assert_eq!(table.program("tools", None), Ok(Program::Path("/bin/true".into())));
+        let table = ImageTable::default()
+            .with("tools", "/bin", Some("true"))
+            .with_hollow("pause");
+        assert_eq!(
+            table.program("tools:1", Some("/usr/local/bin/sh")),
+            Ok(Program::Path("/bin/sh".into()))
+        );
+        assert_eq!(
+            table.program("tools", None),
+            Ok(Program::Path("/bin/true".into()))
+        );
         assert_eq!(table.program("pause", None), Ok(Program::Hollow));
-        assert!(matches!(table.program("tools", Some("no-such-program")), Err(ImageError::NoProgram(_))));
-        assert!(matches!(table.program("other", Some("sh")), Err(ImageError::NoImage(_))));
-        assert_eq!(ImageTable::hollow().program("other", None), Ok(Program::Hollow));
+        assert!(matches!(
+            table.program("tools", Some("no-such-program")),
+            Err(ImageError::NoProgram(_))
+        ));
+        assert!(matches!(
+            table.program("other", Some("sh")),
+            Err(ImageError::NoImage(_))
+        ));
+        assert_eq!(
+            ImageTable::hollow().program("other", None),
+            Ok(Program::Hollow)
+        );
     }
 }

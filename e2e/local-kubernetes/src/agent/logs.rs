@@ -71,7 +71,11 @@ impl LogStore {
     /// Logs below a directory.
     #[must_use]
     pub fn new(directory: PathBuf, clock: Clock) -> Self {
-        Self { directory, clock, runs: Arc::default() }
+        Self {
+            directory,
+            clock,
+            runs: Arc::default(),
+        }
     }
 
     /// Begins the log of a run.
@@ -82,19 +86,34 @@ impl LogStore {
         let directory = self.directory.join(pod_uid).join(container);
         std::fs::create_dir_all(&directory)?;
         let path = directory.join(format!("{run}.log"));
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&path)?;
         let (sender, progress) = watch::channel(Progress::default());
         let mut runs = self.runs.lock();
         let runs = runs.entry((pod_uid.into(), container.into())).or_default();
-        runs.push(Run { path: path.clone(), progress });
+        runs.push(Run {
+            path: path.clone(),
+            progress,
+        });
         while runs.len() > 2 {
             let old = runs.remove(0);
             // A file that cannot be removed is removed with the pod.
             drop(std::fs::remove_file(&old.path));
             drop(std::fs::remove_file(older(&old.path)));
         }
-        let writer = Writer { file, path, clock: self.clock.clone(), progress: sender, unfinished: HashMap::new() };
-        Ok(LogWriter { inner: Arc::new(Mutex::new(writer)) })
+        let writer = Writer {
+            file,
+            path,
+            clock: self.clock.clone(),
+            progress: sender,
+            unfinished: HashMap::new(),
+        };
+        Ok(LogWriter {
+            inner: Arc::new(Mutex::new(writer)),
+        })
     }
 
     /// Forgets a pod's logs and removes their files.
@@ -105,13 +124,22 @@ impl LogStore {
 
     fn find(&self, request: &LogRequest) -> Result<Run, LogError> {
         let runs = self.runs.lock();
-        let runs = runs.get(&(request.uid.clone(), request.container.clone())).map(Vec::as_slice).unwrap_or_default();
+        let runs = runs
+            .get(&(request.uid.clone(), request.container.clone()))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let (pod, container) = (request.pod.clone(), request.container.clone());
         if request.previous {
             let before = runs.len().checked_sub(2).and_then(|index| runs.get(index));
-            return before.cloned().ok_or(LogError::NoPrevious { pod, container });
+            return before
+                .cloned()
+                .ok_or(LogError::NoPrevious { pod, container });
         }
-        runs.last().cloned().ok_or(LogError::Waiting { pod, container, reason: "ContainerCreating".into() })
+        runs.last().cloned().ok_or(LogError::Waiting {
+            pod,
+            container,
+            reason: "ContainerCreating".into(),
+        })
     }
 }
 
@@ -121,7 +149,10 @@ impl LogWriter {
         let mut inner = self.inner.lock();
         let mut pending = inner.unfinished.remove(stream).unwrap_or_default();
         pending.extend_from_slice(output);
-        let complete = pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let complete = pending
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         let rest = pending.split_off(complete);
         inner.write_lines(stream, &pending);
         inner.unfinished.insert(stream, rest);
@@ -131,7 +162,11 @@ impl LogWriter {
     pub fn end(&self) {
         let mut inner = self.inner.lock();
         for stream in ["stdout", "stderr"] {
-            if let Some(rest) = inner.unfinished.remove(stream).filter(|rest| !rest.is_empty()) {
+            if let Some(rest) = inner
+                .unfinished
+                .remove(stream)
+                .filter(|rest| !rest.is_empty())
+            {
                 inner.write_lines(stream, &rest);
             }
         }
@@ -158,7 +193,8 @@ impl Writer {
             return;
         }
         let written = out.len() as u64;
-        self.progress.send_modify(|progress| progress.end += written);
+        self.progress
+            .send_modify(|progress| progress.end += written);
         let progress = *self.progress.borrow();
         if progress.end - progress.current > MAX_FILE {
             self.rotate();
@@ -166,13 +202,18 @@ impl Writer {
     }
 
     fn rotate(&mut self) {
-        let moved = std::fs::rename(&self.path, older(&self.path)).and_then(|()| File::create(&self.path));
+        let moved =
+            std::fs::rename(&self.path, older(&self.path)).and_then(|()| File::create(&self.path));
         match moved {
             Ok(file) => {
                 self.file = file;
-                self.progress.send_modify(|progress| (progress.older, progress.current) = (progress.current, progress.end));
+                self.progress.send_modify(|progress| {
+                    (progress.older, progress.current) = (progress.current, progress.end)
+                });
             }
-            Err(error) => tracing::debug!(%error, path = %self.path.display(), "could not rotate a log"),
+            Err(error) => {
+                tracing::debug!(%error, path = %self.path.display(), "could not rotate a log")
+            }
         }
     }
 }
@@ -181,7 +222,10 @@ impl Writer {
 fn read_from(path: &Path, progress: Progress, position: u64) -> std::io::Result<(Vec<u8>, u64)> {
     let mut position = position.max(progress.older);
     let mut text = Vec::new();
-    for (path, from, to) in [(older(path), progress.older, progress.current), (path.to_path_buf(), progress.current, progress.end)] {
+    for (path, from, to) in [
+        (older(path), progress.older, progress.current),
+        (path.to_path_buf(), progress.current, progress.end),
+    ] {
         if position < to {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(position - from))?;
@@ -193,7 +237,11 @@ fn read_from(path: &Path, progress: Progress, position: u64) -> std::io::Result<
 
 /// Picks and shows lines: `since`, the last so many, with or without their times.
 fn select(text: &[u8], since: Option<Timestamp>, tail: Option<u64>, timestamps: bool) -> Vec<u8> {
-    let mut lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').filter_map(parse).filter(|(time, _)| since.is_none_or(|since| moment(time) >= since)).collect();
+    let mut lines: Vec<_> = text
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter_map(parse)
+        .filter(|(time, _)| since.is_none_or(|since| moment(time) >= since))
+        .collect();
     if let Some(tail) = tail.and_then(|tail| usize::try_from(tail).ok()) {
         lines.drain(..lines.len().saturating_sub(tail));
     }
@@ -223,28 +271,64 @@ fn parse(entry: &[u8]) -> Option<(&str, &[u8])> {
 impl LogSource for LogStore {
     fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, LogError>> {
         let found = self.find(&request);
-        let since = request.since_seconds.and_then(|seconds| i64::try_from(seconds).ok()).and_then(|seconds| self.clock.now().checked_sub(SignedDuration::from_secs(seconds)).ok());
+        let since = request
+            .since_seconds
+            .and_then(|seconds| i64::try_from(seconds).ok())
+            .and_then(|seconds| {
+                self.clock
+                    .now()
+                    .checked_sub(SignedDuration::from_secs(seconds))
+                    .ok()
+            });
         Box::pin(async move {
             let run = found?;
             let progress = *run.progress.borrow();
-            let (text, position) = read_from(&run.path, progress, 0).map_err(|error| LogError::Failed(error.to_string()))?;
-            let first = Ok(Bytes::from(select(&text, since, request.tail_lines, request.timestamps)));
-            let first = stream::iter([first]).filter(|chunk| futures::future::ready(!matches!(chunk, Ok(bytes) if bytes.is_empty())));
-            if request.follow { Ok(first.chain(follow(run, position, request.timestamps)).boxed()) } else { Ok(first.boxed()) }
+            let (text, position) = read_from(&run.path, progress, 0)
+                .map_err(|error| LogError::Failed(error.to_string()))?;
+            let first = Ok(Bytes::from(select(
+                &text,
+                since,
+                request.tail_lines,
+                request.timestamps,
+            )));
+            let first = stream::iter([first]).filter(|chunk| {
+                futures::future::ready(!matches!(chunk, Ok(bytes) if bytes.is_empty()))
+            });
+            if request.follow {
+                Ok(first
+                    .chain(follow(run, position, request.timestamps))
+                    .boxed())
+            } else {
+                Ok(first.boxed())
+            }
         })
     }
 }
 
-fn follow(run: Run, position: u64, timestamps: bool) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+fn follow(
+    run: Run,
+    position: u64,
+    timestamps: bool,
+) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
     stream::unfold(Some((run, position)), move |state| async move {
         let (mut run, position) = state?;
-        let seen = run.progress.wait_for(|progress| progress.end > position || progress.ended).await.map(|progress| *progress);
-        let progress = seen.unwrap_or_else(|_| Progress { ended: true, ..*run.progress.borrow() });
+        let seen = run
+            .progress
+            .wait_for(|progress| progress.end > position || progress.ended)
+            .await
+            .map(|progress| *progress);
+        let progress = seen.unwrap_or_else(|_| Progress {
+            ended: true,
+            ..*run.progress.borrow()
+        });
         if progress.end <= position {
             return None;
         }
         match read_from(&run.path, progress, position) {
-            Ok((text, position)) => Some((Ok(Bytes::from(select(&text, None, None, timestamps))), Some((run, position)))),
+            Ok((text, position)) => Some((
+                Ok(Bytes::from(select(&text, None, None, timestamps))),
+                Some((run, position)),
+            )),
             Err(error) => Some((Err(error), None)),
         }
     })
@@ -261,12 +345,20 @@ mod tests {
     }
 
     fn request() -> LogRequest {
-        LogRequest { pod: "db-0".into(), uid: "u".into(), container: "c".into(), ..LogRequest::default() }
+        LogRequest {
+            pod: "db-0".into(),
+            uid: "u".into(),
+            container: "c".into(),
+            ..LogRequest::default()
+        }
     }
 
     async fn text(store: &LogStore, request: LogRequest) -> String {
         let chunks: Vec<_> = store.open(request).await.expect("a log").collect().await;
-        chunks.into_iter().map(|chunk| String::from_utf8(chunk.expect("readable").to_vec()).expect("text")).collect()
+        chunks
+            .into_iter()
+            .map(|chunk| String::from_utf8(chunk.expect("readable").to_vec()).expect("text"))
+            .collect()
     }
 
     #[tokio::test]
@@ -277,12 +369,43 @@ mod tests {
         writer.append("stderr", b"err\n");
         writer.append("stdout", b"o\n");
         assert_eq!(text(&store, request()).await, "one\nerr\ntwo\n");
-        assert_eq!(text(&store, LogRequest { tail_lines: Some(1), ..request() }).await, "two\n");
-        let timed = text(&store, LogRequest { timestamps: true, tail_lines: Some(1), ..request() }).await;
-        assert!(timed.ends_with("Z two\n") && timed.starts_with("20"), "{timed}");
+        assert_eq!(
+            text(
+                &store,
+                LogRequest {
+                    tail_lines: Some(1),
+                    ..request()
+                }
+            )
+            .await,
+            "two\n"
+        );
+        let timed = text(
+            &store,
+            LogRequest {
+                timestamps: true,
+                tail_lines: Some(1),
+                ..request()
+            },
+        )
+        .await;
+        assert!(
+            timed.ends_with("Z two\n") && timed.starts_with("20"),
+            "{timed}"
+        );
         let following = tokio::spawn({
             let store = store.clone();
-            async move { text(&store, LogRequest { follow: true, tail_lines: Some(0), ..request() }).await }
+            async move {
+                text(
+                    &store,
+                    LogRequest {
+                        follow: true,
+                        tail_lines: Some(0),
+                        ..request()
+                    },
+                )
+                .await
+            }
         });
         tokio::task::yield_now().await;
         writer.append("stdout", b"three\nrest");
@@ -293,13 +416,26 @@ mod tests {
     #[tokio::test]
     async fn the_previous_run_is_kept() {
         let (_directory, store) = store();
-        assert!(matches!(store.open(request()).await, Err(LogError::Waiting { .. })));
+        assert!(matches!(
+            store.open(request()).await,
+            Err(LogError::Waiting { .. })
+        ));
         for run in 0..3 {
             let writer = store.begin("u", "c", run).expect("a log");
             writer.append("stdout", format!("run {run}\n").as_bytes());
             writer.end();
         }
-        assert_eq!(text(&store, LogRequest { previous: true, ..request() }).await, "run 1\n");
+        assert_eq!(
+            text(
+                &store,
+                LogRequest {
+                    previous: true,
+                    ..request()
+                }
+            )
+            .await,
+            "run 1\n"
+        );
         assert_eq!(text(&store, request()).await, "run 2\n");
         store.forget("u");
         assert!(store.open(request()).await.is_err());

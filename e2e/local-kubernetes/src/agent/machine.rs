@@ -119,8 +119,23 @@ pub struct Container {
 
 impl Container {
     fn new(spec: &Spec, init: bool) -> Self {
-        let phase = Phase::Waiting { reason: "ContainerCreating", message: None, until: None };
-        Self { spec: spec.clone(), init, phase, last: None, restarts: 0, started: false, ready: false, counters: Default::default(), backoff: Backoff::default(), kill_at: None }
+        let phase = Phase::Waiting {
+            reason: "ContainerCreating",
+            message: None,
+            until: None,
+        };
+        Self {
+            spec: spec.clone(),
+            init,
+            phase,
+            last: None,
+            restarts: 0,
+            started: false,
+            ready: false,
+            counters: Default::default(),
+            backoff: Backoff::default(),
+            kill_at: None,
+        }
     }
 
     /// The probe of that kind, if there is one.
@@ -158,7 +173,8 @@ pub struct Machine {
 }
 
 fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX)
+    now.checked_add(SignedDuration::from_secs(seconds.max(0)))
+        .unwrap_or(Timestamp::MAX)
 }
 
 impl Machine {
@@ -166,17 +182,34 @@ impl Machine {
     #[must_use]
     pub fn new(pod: &Pod, policy: BackoffPolicy) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
-        let init = spec.init_containers.iter().flatten().map(|container| Container::new(container, true));
+        let init = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .map(|container| Container::new(container, true));
         let mut containers: Vec<_> = init.collect();
         let waits = !containers.is_empty();
-        containers.extend(spec.containers.iter().map(|container| Container::new(container, false)));
+        containers.extend(
+            spec.containers
+                .iter()
+                .map(|container| Container::new(container, false)),
+        );
         for container in &mut containers {
             if waits {
-                container.phase = Phase::Waiting { reason: "PodInitializing", message: None, until: None };
+                container.phase = Phase::Waiting {
+                    reason: "PodInitializing",
+                    message: None,
+                    until: None,
+                };
             }
         }
         Self {
-            label: format!("{}_{}({})", pod.name_any(), pod.namespace().unwrap_or_default(), pod.uid().unwrap_or_default()),
+            label: format!(
+                "{}_{}({})",
+                pod.name_any(),
+                pod.namespace().unwrap_or_default(),
+                pod.uid().unwrap_or_default()
+            ),
             restart_policy: spec.restart_policy.unwrap_or_else(|| "Always".into()),
             grace: spec.termination_grace_period_seconds.unwrap_or(30),
             policy,
@@ -190,15 +223,47 @@ impl Machine {
     pub fn restore(&mut self, pod: &Pod, now: Timestamp) {
         let Some(status) = &pod.status else { return };
         let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let known: Vec<_> = status.init_container_statuses.iter().chain(&status.container_statuses).flatten().collect();
+        let known: Vec<_> = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .flatten()
+            .collect();
         for container in &mut self.containers {
-            let Some(before) = known.iter().find(|before| before.name == container.spec.name) else { continue };
-            let Some(id) = before.container_id.clone() else { continue };
+            let Some(before) = known
+                .iter()
+                .find(|before| before.name == container.spec.name)
+            else {
+                continue;
+            };
+            let Some(id) = before.container_id.clone() else {
+                continue;
+            };
             container.restarts = before.restart_count;
-            let exit = before.state.as_ref().and_then(|state| state.terminated.as_ref());
+            let exit = before
+                .state
+                .as_ref()
+                .and_then(|state| state.terminated.as_ref());
             let exit_code = exit.map_or(255, |exit| exit.exit_code);
-            let reason = if exit_code == 0 { "Completed" } else if exit.is_some() { "Error" } else { "Unknown" };
-            let ended = Ended { id, exit_code, reason, message: None, started: exit.and_then(|exit| exit.started_at.as_ref()).map(|time| time.0), finished: exit.and_then(|exit| exit.finished_at.as_ref()).map_or(now, |time| time.0) };
+            let reason = if exit_code == 0 {
+                "Completed"
+            } else if exit.is_some() {
+                "Error"
+            } else {
+                "Unknown"
+            };
+            let ended = Ended {
+                id,
+                exit_code,
+                reason,
+                message: None,
+                started: exit
+                    .and_then(|exit| exit.started_at.as_ref())
+                    .map(|time| time.0),
+                finished: exit
+                    .and_then(|exit| exit.finished_at.as_ref())
+                    .map_or(now, |time| time.0),
+            };
             if over || (container.init && exit_code == 0) {
                 container.phase = Phase::Ended(ended);
             } else {
@@ -226,7 +291,10 @@ impl Machine {
     /// Whether init containers have all succeeded.
     #[must_use]
     pub fn is_initialized(&self) -> bool {
-        self.containers.iter().filter(|container| container.init).all(Container::succeeded)
+        self.containers
+            .iter()
+            .filter(|container| container.init)
+            .all(Container::succeeded)
     }
 
     /// Whether nothing runs and nothing will run again.
@@ -235,9 +303,17 @@ impl Machine {
         if self.containers.iter().any(Container::is_running) {
             return false;
         }
-        let failed_init = self.restart_policy == "Never" && self.containers.iter().any(|one| one.init && matches!(one.phase, Phase::Ended(_)) && !one.succeeded());
+        let failed_init = self.restart_policy == "Never"
+            && self
+                .containers
+                .iter()
+                .any(|one| one.init && matches!(one.phase, Phase::Ended(_)) && !one.succeeded());
         let mut main = self.containers.iter().filter(|container| !container.init);
-        self.is_stopping() || failed_init || (self.restart_policy != "Always" && main.all(|one| matches!(one.phase, Phase::Ended(_)) && !self.restarts_after(one)))
+        self.is_stopping()
+            || failed_init
+            || (self.restart_policy != "Always"
+                && main
+                    .all(|one| matches!(one.phase, Phase::Ended(_)) && !self.restarts_after(one)))
     }
 
     /// The pod's phase.
@@ -245,17 +321,35 @@ impl Machine {
     pub fn phase(&self) -> &'static str {
         let ended_well = |one: &Container| one.succeeded();
         if self.is_finished() {
-            return if self.containers.iter().all(ended_well) { "Succeeded" } else { "Failed" };
+            return if self.containers.iter().all(ended_well) {
+                "Succeeded"
+            } else {
+                "Failed"
+            };
         }
-        let started = |one: &Container| matches!(one.phase, Phase::Running { .. } | Phase::Ended(_)) || one.last.is_some();
-        let main: Vec<_> = self.containers.iter().filter(|container| !container.init).collect();
-        if self.is_initialized() && main.iter().all(|one| started(one)) { "Running" } else { "Pending" }
+        let started = |one: &Container| {
+            matches!(one.phase, Phase::Running { .. } | Phase::Ended(_)) || one.last.is_some()
+        };
+        let main: Vec<_> = self
+            .containers
+            .iter()
+            .filter(|container| !container.init)
+            .collect();
+        if self.is_initialized() && main.iter().all(|one| started(one)) {
+            "Running"
+        } else {
+            "Pending"
+        }
     }
 
     /// When [`Machine::tick`] has something to do next.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let kills = self.containers.iter().filter(|one| one.is_running()).filter_map(|one| one.kill_at);
+        let kills = self
+            .containers
+            .iter()
+            .filter(|one| one.is_running())
+            .filter_map(|one| one.kill_at);
         let retries = self.containers.iter().filter_map(|one| match &one.phase {
             Phase::Waiting { until, .. } if !self.is_stopping() => *until,
             _ => None,
@@ -271,7 +365,9 @@ impl Machine {
 
     /// A run has begun.
     pub fn started(&mut self, index: usize, id: String, now: Timestamp) -> Vec<Effect> {
-        let Some(container) = self.containers.get_mut(index) else { return Vec::new() };
+        let Some(container) = self.containers.get_mut(index) else {
+            return Vec::new();
+        };
         container.phase = Phase::Running { id, since: now };
         container.restarts += i32::from(container.last.is_some());
         container.counters = Default::default();
@@ -279,11 +375,12 @@ impl Machine {
         container.ready = false;
         container.started = container.spec.startup_probe.is_none();
         let mut effects = vec![normal(index, "Started", "Container started".into())];
+        let started = container.started;
         if self.is_stopping() {
             effects.extend(self.stop_one(index, now));
             return effects;
         }
-        if container.started {
+        if started {
             effects.extend(self.after_startup(index));
         } else {
             effects.push(Effect::Probe(index, ProbeKind::Startup));
@@ -292,11 +389,27 @@ impl Machine {
     }
 
     /// A run could not begin for want of something that may still come (an image, a ConfigMap): tried again.
-    pub fn postponed(&mut self, index: usize, reason: &'static str, message: String, now: Timestamp) -> Vec<Effect> {
-        let delay = self.policy.base.max(Duration::from_millis(100)).min(Duration::from_secs(10));
+    pub fn postponed(
+        &mut self,
+        index: usize,
+        reason: &'static str,
+        message: String,
+        now: Timestamp,
+    ) -> Vec<Effect> {
+        let delay = self
+            .policy
+            .base
+            .max(Duration::from_millis(100))
+            .min(Duration::from_secs(10));
         if let Some(container) = self.containers.get_mut(index) {
-            let until = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
-            container.phase = Phase::Waiting { reason, message: Some(message.clone()), until };
+            let until = SignedDuration::try_from(delay)
+                .ok()
+                .and_then(|delay| now.checked_add(delay).ok());
+            container.phase = Phase::Waiting {
+                reason,
+                message: Some(message.clone()),
+                until,
+            };
         }
         vec![warning(index, "Failed", format!("Error: {message}"))]
     }
@@ -307,7 +420,9 @@ impl Machine {
         let label = self.label.clone();
         let stopping = self.is_stopping();
         let policy = self.policy;
-        let Some(container) = self.containers.get_mut(index) else { return Vec::new() };
+        let Some(container) = self.containers.get_mut(index) else {
+            return Vec::new();
+        };
         (container.started, container.ready, container.kill_at) = (false, false, None);
         let began = ended.started.unwrap_or(now);
         container.phase = Phase::Ended(ended);
@@ -327,27 +442,60 @@ impl Machine {
             container.last = Some(ended.clone());
         }
         let name = container.spec.name.clone();
-        let message = format!("back-off {} restarting failed container={name} pod={label}", human(delay));
-        let until = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
-        container.phase = Phase::Waiting { reason: "CrashLoopBackOff", message: Some(message), until };
-        vec![warning(index, "BackOff", format!("Back-off restarting failed container {name} in pod {label}"))]
+        let message = format!(
+            "back-off {} restarting failed container={name} pod={label}",
+            human(delay)
+        );
+        let until = SignedDuration::try_from(delay)
+            .ok()
+            .and_then(|delay| now.checked_add(delay).ok());
+        container.phase = Phase::Waiting {
+            reason: "CrashLoopBackOff",
+            message: Some(message),
+            until,
+        };
+        vec![warning(
+            index,
+            "BackOff",
+            format!("Back-off restarting failed container {name} in pod {label}"),
+        )]
     }
 
     /// A probe's answer: `Err` says why it failed. Answers of earlier runs must not be passed in.
-    pub fn probed(&mut self, index: usize, kind: ProbeKind, answer: Result<(), String>, now: Timestamp) -> Vec<Effect> {
+    pub fn probed(
+        &mut self,
+        index: usize,
+        kind: ProbeKind,
+        answer: Result<(), String>,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         let stopping = self.is_stopping();
-        let Some(container) = self.containers.get_mut(index) else { return Vec::new() };
-        let Some(probe) = container.probe(kind).cloned().filter(|_| matches!(container.phase, Phase::Running { .. })) else { return Vec::new() };
+        let Some(container) = self.containers.get_mut(index) else {
+            return Vec::new();
+        };
+        let Some(probe) = container
+            .probe(kind)
+            .cloned()
+            .filter(|_| matches!(container.phase, Phase::Running { .. }))
+        else {
+            return Vec::new();
+        };
         if (stopping || container.kill_at.is_some()) && kind != ProbeKind::Readiness {
             return Vec::new();
         }
         let counter = &mut container.counters[kind as usize];
         let mut effects = Vec::new();
         match answer {
-            Ok(()) => (counter.successes, counter.failures) = (counter.successes.saturating_add(1), 0),
+            Ok(()) => {
+                (counter.successes, counter.failures) = (counter.successes.saturating_add(1), 0)
+            }
             Err(reason) => {
                 (counter.successes, counter.failures) = (0, counter.failures.saturating_add(1));
-                effects.push(warning(index, "Unhealthy", format!("{kind:?} probe failed: {reason}")));
+                effects.push(warning(
+                    index,
+                    "Unhealthy",
+                    format!("{kind:?} probe failed: {reason}"),
+                ));
             }
         }
         let passed = counter.successes >= probe.success_threshold.unwrap_or(1).max(1);
@@ -361,9 +509,17 @@ impl Machine {
             }
             ProbeKind::Startup | ProbeKind::Liveness if failed => {
                 let name = &container.spec.name;
-                let which = if kind == ProbeKind::Startup { "startup" } else { "liveness" };
+                let which = if kind == ProbeKind::Startup {
+                    "startup"
+                } else {
+                    "liveness"
+                };
                 let grace = probe.termination_grace_period_seconds.unwrap_or(self.grace);
-                effects.push(normal(index, "Killing", format!("Container {name} failed {which} probe, will be restarted")));
+                effects.push(normal(
+                    index,
+                    "Killing",
+                    format!("Container {name} failed {which} probe, will be restarted"),
+                ));
                 container.kill_at = Some(after(now, grace));
                 effects.push(Effect::Stop(index, grace));
             }
@@ -386,7 +542,11 @@ impl Machine {
                 self.give_up(index, now);
             } else if first {
                 let name = self.containers[index].spec.name.clone();
-                effects.push(normal(index, "Killing", format!("Stopping container {name}")));
+                effects.push(normal(
+                    index,
+                    "Killing",
+                    format!("Stopping container {name}"),
+                ));
                 effects.extend(self.stop_one(index, now));
             } else {
                 let container = &mut self.containers[index];
@@ -418,7 +578,11 @@ impl Machine {
         let by = self.stop_by.unwrap_or(now);
         self.containers[index].kill_at = Some(by);
         let grace = by.duration_since(now).as_secs();
-        if self.containers[index].phase == Phase::Starting { Vec::new() } else { vec![Effect::Stop(index, grace)] }
+        if self.containers[index].phase == Phase::Starting {
+            Vec::new()
+        } else {
+            vec![Effect::Stop(index, grace)]
+        }
     }
 
     /// A container that never ran, or waits to run again, ends with its pod.
@@ -428,7 +592,14 @@ impl Machine {
             return;
         }
         let message = Some("The container could not be located when the pod was terminated".into());
-        let unknown = Ended { id: String::new(), exit_code: 137, reason: "ContainerStatusUnknown", message, started: None, finished: now };
+        let unknown = Ended {
+            id: String::new(),
+            exit_code: 137,
+            reason: "ContainerStatusUnknown",
+            message,
+            started: None,
+            finished: now,
+        };
         container.phase = Phase::Ended(container.last.take().unwrap_or(unknown));
     }
 
@@ -436,11 +607,17 @@ impl Machine {
         let container = &mut self.containers[index];
         container.ready = container.spec.readiness_probe.is_none() && !container.init;
         let kinds = [ProbeKind::Liveness, ProbeKind::Readiness];
-        kinds.into_iter().filter(|kind| container.probe(*kind).is_some()).map(|kind| Effect::Probe(index, kind)).collect()
+        kinds
+            .into_iter()
+            .filter(|kind| container.probe(*kind).is_some())
+            .map(|kind| Effect::Probe(index, kind))
+            .collect()
     }
 
     fn restarts_after(&self, container: &Container) -> bool {
-        let Phase::Ended(ended) = &container.phase else { return false };
+        let Phase::Ended(ended) = &container.phase else {
+            return false;
+        };
         match self.restart_policy.as_str() {
             "Never" => false,
             "OnFailure" => ended.exit_code != 0,
@@ -462,11 +639,16 @@ impl Machine {
         if !self.prepared || self.is_stopping() {
             return Vec::new();
         }
-        let next_init = self.containers.iter().position(|one| one.init && !one.succeeded());
+        let next_init = self
+            .containers
+            .iter()
+            .position(|one| one.init && !one.succeeded());
         let fresh = |one: &Container| matches!(one.phase, Phase::Waiting { until: None, .. });
         let candidates: Vec<usize> = match next_init {
             Some(index) => vec![index],
-            None => (0..self.containers.len()).filter(|index| !self.containers[*index].init).collect(),
+            None => (0..self.containers.len())
+                .filter(|index| !self.containers[*index].init)
+                .collect(),
         };
         let mut effects = Vec::new();
         for index in candidates {
@@ -480,11 +662,21 @@ impl Machine {
 }
 
 fn normal(container: usize, reason: &'static str, message: String) -> Effect {
-    Effect::Event { container: Some(container), type_: "Normal", reason, message }
+    Effect::Event {
+        container: Some(container),
+        type_: "Normal",
+        reason,
+        message,
+    }
 }
 
 fn warning(container: usize, reason: &'static str, message: String) -> Effect {
-    Effect::Event { container: Some(container), type_: "Warning", reason, message }
+    Effect::Event {
+        container: Some(container),
+        type_: "Warning",
+        reason,
+        message,
+    }
 }
 
 /// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::*;
 
 fn machine(spec: Value) -> Machine {
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "db-0", "namespace": "t", "uid": "u"}, "spec": spec})).expect("a Pod");
+    let pod: Pod = serde_json::from_value(
+        json!({"metadata": {"name": "db-0", "namespace": "t", "uid": "u"}, "spec": spec}),
+    )
+    .expect("a Pod");
     Machine::new(&pod, BackoffPolicy::default())
 }
 
@@ -16,32 +19,52 @@ fn at(second: i64) -> Timestamp {
 
 fn ended(exit_code: i32, from: i64, to: i64) -> Ended {
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
-    Ended { id: "run".into(), exit_code, reason, message: None, started: Some(at(from)), finished: at(to) }
+    Ended {
+        id: "run".into(),
+        exit_code,
+        reason,
+        message: None,
+        started: Some(at(from)),
+        finished: at(to),
+    }
 }
 
 /// Effects without events.
 fn deeds(effects: Vec<Effect>) -> Vec<Effect> {
-    effects.into_iter().filter(|effect| !matches!(effect, Effect::Event { .. })).collect()
+    effects
+        .into_iter()
+        .filter(|effect| !matches!(effect, Effect::Event { .. }))
+        .collect()
 }
 
 fn one(extra: Value) -> Machine {
     let mut container = json!({"name": "c"});
-    container.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    container
+        .as_object_mut()
+        .expect("an object")
+        .extend(extra.as_object().expect("an object").clone());
     machine(json!({"containers": [container], "terminationGracePeriodSeconds": 5}))
 }
 
 #[test]
 fn init_containers_run_one_after_the_other_before_the_main_ones() {
-    let mut machine = machine(json!({"initContainers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "c"}, {"name": "d"}]}));
+    let mut machine = machine(
+        json!({"initContainers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "c"}, {"name": "d"}]}),
+    );
     assert_eq!(machine.prepared(), [Effect::Start(0)]);
     machine.started(0, "run".into(), at(0));
     assert_eq!(machine.phase(), "Pending");
     assert_eq!(machine.exited(0, ended(0, 0, 1)), [Effect::Start(1)]);
     machine.started(1, "run".into(), at(1));
-    assert_eq!(machine.exited(1, ended(0, 1, 2)), [Effect::Start(2), Effect::Start(3)]);
+    assert_eq!(
+        machine.exited(1, ended(0, 1, 2)),
+        [Effect::Start(2), Effect::Start(3)]
+    );
     machine.started(2, "run".into(), at(2));
     machine.started(3, "run".into(), at(2));
-    assert!(machine.is_initialized() && machine.phase() == "Running" && machine.containers[2].ready);
+    assert!(
+        machine.is_initialized() && machine.phase() == "Running" && machine.containers[2].ready
+    );
 }
 
 #[test]
@@ -52,24 +75,50 @@ fn a_crashing_container_restarts_at_once_then_backs_off() {
     assert_eq!(deeds(machine.exited(0, ended(1, 0, 1))), [Effect::Start(0)]);
     machine.started(0, "run2".into(), at(1));
     let effects = machine.exited(0, ended(1, 1, 2));
-    assert!(matches!(&effects[0], Effect::Event { reason: "BackOff", message, .. } if message == "Back-off restarting failed container c in pod db-0_t(u)"));
-    assert!(matches!(&machine.containers[0].phase, Phase::Waiting { reason: "CrashLoopBackOff", message: Some(text), .. } if text == "back-off 10s restarting failed container=c pod=db-0_t(u)"));
-    assert_eq!((machine.next_wake(), machine.phase()), (Some(at(12)), "Running"));
+    assert!(
+        matches!(&effects[0], Effect::Event { reason: "BackOff", message, .. } if message == "Back-off restarting failed container c in pod db-0_t(u)")
+    );
+    assert!(
+        matches!(&machine.containers[0].phase, Phase::Waiting { reason: "CrashLoopBackOff", message: Some(text), .. } if text == "back-off 10s restarting failed container=c pod=db-0_t(u)")
+    );
+    assert_eq!(
+        (machine.next_wake(), machine.phase()),
+        (Some(at(12)), "Running")
+    );
     assert_eq!(machine.tick(at(11)), []);
     assert_eq!(machine.tick(at(12)), [Effect::Start(0)]);
     machine.started(0, "run3".into(), at(12));
     assert_eq!(machine.containers[0].restarts, 2);
-    assert_eq!(machine.containers[0].last.as_ref().map(|last| last.exit_code), Some(1));
+    assert_eq!(
+        machine.containers[0]
+            .last
+            .as_ref()
+            .map(|last| last.exit_code),
+        Some(1)
+    );
 }
 
 #[test]
 fn readiness_follows_thresholds_and_startup_comes_first() {
-    let mut machine = one(json!({"startupProbe": {"failureThreshold": 2}, "readinessProbe": {"failureThreshold": 2}, "livenessProbe": {}}));
+    let mut machine = one(
+        json!({"startupProbe": {"failureThreshold": 2}, "readinessProbe": {"failureThreshold": 2}, "livenessProbe": {}}),
+    );
     machine.prepared();
-    assert_eq!(deeds(machine.started(0, "run".into(), at(0))), [Effect::Probe(0, ProbeKind::Startup)]);
+    assert_eq!(
+        deeds(machine.started(0, "run".into(), at(0))),
+        [Effect::Probe(0, ProbeKind::Startup)]
+    );
     let effects = machine.probed(0, ProbeKind::Startup, Err("no".into()), at(1));
-    assert!(matches!(&effects[..], [Effect::Event { reason: "Unhealthy", message, .. }] if message == "Startup probe failed: no"));
-    assert_eq!(deeds(machine.probed(0, ProbeKind::Startup, Ok(()), at(2))), [Effect::Probe(0, ProbeKind::Liveness), Effect::Probe(0, ProbeKind::Readiness)]);
+    assert!(
+        matches!(&effects[..], [Effect::Event { reason: "Unhealthy", message, .. }] if message == "Startup probe failed: no")
+    );
+    assert_eq!(
+        deeds(machine.probed(0, ProbeKind::Startup, Ok(()), at(2))),
+        [
+            Effect::Probe(0, ProbeKind::Liveness),
+            Effect::Probe(0, ProbeKind::Readiness)
+        ]
+    );
     assert!(!machine.containers[0].ready);
     machine.probed(0, ProbeKind::Readiness, Ok(()), at(3));
     machine.probed(0, ProbeKind::Readiness, Err("no".into()), at(4));
@@ -83,10 +132,20 @@ fn a_failed_liveness_probe_stops_the_container_and_kills_it_after_the_grace() {
     let mut machine = one(json!({"livenessProbe": {"failureThreshold": 1}}));
     machine.prepared();
     machine.started(0, "run".into(), at(0));
-    assert_eq!(deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(1))), [Effect::Stop(0, 5)]);
-    assert_eq!(deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(2))), [], "stopped once");
+    assert_eq!(
+        deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(1))),
+        [Effect::Stop(0, 5)]
+    );
+    assert_eq!(
+        deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(2))),
+        [],
+        "stopped once"
+    );
     assert_eq!(machine.tick(at(6)), [Effect::Kill(0)]);
-    assert_eq!(deeds(machine.exited(0, ended(137, 0, 6))), [Effect::Start(0)]);
+    assert_eq!(
+        deeds(machine.exited(0, ended(137, 0, 6))),
+        [Effect::Start(0)]
+    );
 }
 
 #[test]
@@ -95,7 +154,11 @@ fn a_deleted_pod_stops_gracefully_and_a_shorter_grace_is_honoured() {
     machine.prepared();
     machine.started(0, "run".into(), at(0));
     assert_eq!(deeds(machine.stop(30, at(10))), [Effect::Stop(0, 30)]);
-    assert_eq!(machine.stop(60, at(11)), [], "a longer time changes nothing");
+    assert_eq!(
+        machine.stop(60, at(11)),
+        [],
+        "a longer time changes nothing"
+    );
     assert_eq!(machine.next_wake(), Some(at(40)));
     assert_eq!(machine.stop(0, at(12)), [Effect::Kill(0)]);
     assert_eq!(machine.exited(0, ended(137, 0, 12)), []);
@@ -118,15 +181,26 @@ fn a_start_that_is_under_way_when_the_pod_stops_is_stopped_as_soon_as_it_is_ther
     let mut machine = one(json!({}));
     machine.prepared();
     assert_eq!(deeds(machine.stop(5, at(0))), []);
-    assert_eq!(deeds(machine.started(0, "run".into(), at(1))), [Effect::Stop(0, 4)]);
+    assert_eq!(
+        deeds(machine.started(0, "run".into(), at(1))),
+        [Effect::Stop(0, 4)]
+    );
 }
 
 #[test]
 fn what_cannot_start_yet_is_tried_again() {
     let mut machine = one(json!({}));
     machine.prepared();
-    machine.postponed(0, "CreateContainerConfigError", "configmap \"m\" not found".into(), at(0));
-    assert_eq!((machine.next_wake(), machine.phase()), (Some(at(10)), "Pending"));
+    machine.postponed(
+        0,
+        "CreateContainerConfigError",
+        "configmap \"m\" not found".into(),
+        at(0),
+    );
+    assert_eq!(
+        (machine.next_wake(), machine.phase()),
+        (Some(at(10)), "Pending")
+    );
     assert_eq!(machine.tick(at(10)), [Effect::Start(0)]);
     machine.started(0, "run".into(), at(10));
     assert_eq!(machine.containers[0].restarts, 0);
@@ -134,7 +208,11 @@ fn what_cannot_start_yet_is_tried_again() {
 
 #[test]
 fn restart_policies_decide_what_a_finished_pod_is() {
-    for (policy, code, phase) in [("Never", 0, "Succeeded"), ("Never", 1, "Failed"), ("OnFailure", 0, "Succeeded")] {
+    for (policy, code, phase) in [
+        ("Never", 0, "Succeeded"),
+        ("Never", 1, "Failed"),
+        ("OnFailure", 0, "Succeeded"),
+    ] {
         let mut machine = machine(json!({"restartPolicy": policy, "containers": [{"name": "c"}]}));
         machine.prepared();
         machine.started(0, "run".into(), at(0));

@@ -13,8 +13,13 @@ impl Mounts {
     /// Mounts from pairs of mount path and real path.
     #[must_use]
     pub fn new(pairs: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
-        let trimmed = |(path, real): (String, PathBuf)| (path.trim_end_matches('/').to_string(), real);
-        let mut pairs: Vec<_> = pairs.into_iter().map(trimmed).filter(|(path, _)| path.starts_with('/')).collect();
+        let trimmed =
+            |(path, real): (String, PathBuf)| (path.trim_end_matches('/').to_string(), real);
+        let mut pairs: Vec<_> = pairs
+            .into_iter()
+            .map(trimmed)
+            .filter(|(path, _)| path.starts_with('/'))
+            .collect();
         pairs.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Self { pairs }
     }
@@ -25,10 +30,22 @@ impl Mounts {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(letter) = rest.chars().next() {
-            let boundary = out.chars().next_back().is_none_or(|before| !is_path(before));
-            let mount = self.pairs.iter().filter(|_| boundary && letter == '/').find(|(path, _)| {
-                rest.strip_prefix(path.as_str()).is_some_and(|after| after.chars().next().is_none_or(|next| next == '/' || !is_path(next)))
-            });
+            let boundary = out
+                .chars()
+                .next_back()
+                .is_none_or(|before| !is_path(before));
+            let mount = self
+                .pairs
+                .iter()
+                .filter(|_| boundary && letter == '/')
+                .find(|(path, _)| {
+                    rest.strip_prefix(path.as_str()).is_some_and(|after| {
+                        after
+                            .chars()
+                            .next()
+                            .is_none_or(|next| next == '/' || !is_path(next))
+                    })
+                });
             if let Some((path, real)) = mount {
                 out.push_str(&real.to_string_lossy());
                 rest = &rest[path.len()..];
@@ -44,7 +61,15 @@ impl Mounts {
     #[must_use]
     pub fn real(&self, path: &str) -> Option<PathBuf> {
         let path = Path::new(path);
-        self.pairs.iter().find_map(|(mount, real)| path.strip_prefix(mount).ok().map(|rest| if rest.as_os_str().is_empty() { real.clone() } else { real.join(rest) }))
+        self.pairs.iter().find_map(|(mount, real)| {
+            path.strip_prefix(mount).ok().map(|rest| {
+                if rest.as_os_str().is_empty() {
+                    real.clone()
+                } else {
+                    real.join(rest)
+                }
+            })
+        })
     }
 }
 
@@ -59,7 +84,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn mounts() -> Mounts {
-        Mounts::new([("/data".into(), "/pods/1/data".into()), ("/data/deep/".into(), "/pods/1/deep".into()), ("/etc/cache-node".into(), "/pods/1/config".into())])
+        Mounts::new([
+            ("/data".into(), "/pods/1/data".into()),
+            ("/data/deep/".into(), "/pods/1/deep".into()),
+            ("/etc/cache-node".into(), "/pods/1/config".into()),
+        ])
     }
 
     #[test]
@@ -67,10 +96,19 @@ mod tests {
         for (text, expected) in [
             ("/data", "/pods/1/data"),
             ("--dir=/data", "--dir=/pods/1/data"),
-            ("/etc/cache-node/cache-node.conf", "/pods/1/config/cache-node.conf"),
+            (
+                "/etc/cache-node/cache-node.conf",
+                "/pods/1/config/cache-node.conf",
+            ),
             ("/data/deep/x:/data/x", "/pods/1/deep/x:/pods/1/data/x"),
-            ("cat '/data/x'; ls /data", "cat '/pods/1/data/x'; ls /pods/1/data"),
-            ("/database /my/data /data.old ./data", "/database /my/data /data.old ./data"),
+            (
+                "cat '/data/x'; ls /data",
+                "cat '/pods/1/data/x'; ls /pods/1/data",
+            ),
+            (
+                "/database /my/data /data.old ./data",
+                "/database /my/data /data.old ./data",
+            ),
         ] {
             assert_eq!(mounts().rewrite(text), expected, "{text}");
         }

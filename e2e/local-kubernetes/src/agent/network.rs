@@ -32,9 +32,19 @@ impl Network {
         let start = u8::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
         let mut last = std::io::Error::other("no loopback network to claim");
         for step in 0..COUNT {
-            let octet = FIRST + (u16::from(start) + u16::from(step)).checked_rem(u16::from(COUNT)).and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
+            let octet = FIRST
+                + (u16::from(start) + u16::from(step))
+                    .checked_rem(u16::from(COUNT))
+                    .and_then(|n| u8::try_from(n).ok())
+                    .unwrap_or(0);
             match TcpListener::bind((Ipv4Addr::new(127, octet, CLAIM.0, CLAIM.1), CLAIM.2)) {
-                Ok(claim) => return Ok(Self { octet, next: Arc::default(), _claim: Arc::new(claim) }),
+                Ok(claim) => {
+                    return Ok(Self {
+                        octet,
+                        next: Arc::default(),
+                        _claim: Arc::new(claim),
+                    });
+                }
                 Err(error) => last = error,
             }
         }
@@ -44,7 +54,12 @@ impl Network {
     /// The address of the node with that index (0 to 253).
     #[must_use]
     pub fn node(&self, index: usize) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.octet, 0, u8::try_from(index % 254).unwrap_or(0) + 1)
+        Ipv4Addr::new(
+            127,
+            self.octet,
+            0,
+            u8::try_from(index % 254).unwrap_or(0) + 1,
+        )
     }
 
     /// The next pod's address. An address comes again only after some 50,000 others.
@@ -54,7 +69,12 @@ impl Network {
         let number = *next;
         *next = (number + 1) % (POD_BLOCKS * HOSTS);
         let octet = |part: u32| u8::try_from(part).unwrap_or(0) + 1;
-        Ipv4Addr::new(127, self.octet, octet(number / HOSTS), octet(number % HOSTS))
+        Ipv4Addr::new(
+            127,
+            self.octet,
+            octet(number / HOSTS),
+            octet(number % HOSTS),
+        )
     }
 }
 
@@ -64,10 +84,16 @@ mod tests {
 
     #[test]
     fn two_clusters_have_different_networks_and_addresses_do_not_repeat_soon() {
-        let (one, two) = (Network::claim().expect("a network"), Network::claim().expect("another"));
+        let (one, two) = (
+            Network::claim().expect("a network"),
+            Network::claim().expect("another"),
+        );
         assert_ne!(one.node(0), two.node(0));
         let pods: std::collections::BTreeSet<_> = (0..1000).map(|_| one.next_pod()).collect();
         assert_eq!(pods.len(), 1000);
-        assert!(pods.iter().all(|ip| ip.is_loopback() && ip.octets()[2] >= 1 && ip.octets()[2] < 200 && ip.octets()[3] != 0));
+        assert!(pods.iter().all(|ip| ip.is_loopback()
+            && ip.octets()[2] >= 1
+            && ip.octets()[2] < 200
+            && ip.octets()[3] != 0));
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo, Pod};
+use k8s_openapi::api::core::v1::{
+    Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo, Pod,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kube::ResourceExt;
@@ -30,7 +32,6 @@ use crate::event_recorder::Recorder;
 use crate::moment::whole_second;
 
 /// What the workers of a node share.
-#[derive(Debug)]
 pub(super) struct NodeContext {
     pub(super) spec: NodeSpec,
     pub(super) address: Ipv4Addr,
@@ -46,19 +47,29 @@ pub(super) struct NodeContext {
 
 impl NodeContext {
     /// The program and arguments of a command that is run beside a container's process (probe, hook).
-    pub(super) fn resolve(&self, image: &str, words: &[String], order: &Order) -> Option<(PathBuf, Vec<String>)> {
+    pub(super) fn resolve(
+        &self,
+        image: &str,
+        words: &[String],
+        order: &Order,
+    ) -> Option<(PathBuf, Vec<String>)> {
         let name = words.first()?;
         let of_image = match self.options.images.program(image, Some(name)) {
             Ok(Program::Path(path)) => Some(path),
             _ => None,
         };
-        let program = of_image.or_else(|| program_on_path(name, &order.environment)).or_else(|| Some(PathBuf::from(name)).filter(|path| path.is_file()))?;
+        let program = of_image
+            .or_else(|| program_on_path(name, &order.environment))
+            .or_else(|| Some(PathBuf::from(name)).filter(|path| path.is_file()))?;
         Some((program, words[1..].to_vec()))
     }
 }
 
 fn kubelet() -> PostParams {
-    PostParams { field_manager: Some("kubelet".into()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some("kubelet".into()),
+        ..PostParams::default()
+    }
 }
 
 /// Runs the node until `killed`; then its processes are gone and nothing more is written, as when a machine loses power.
@@ -66,7 +77,10 @@ pub(super) async fn run(context: Arc<NodeContext>, killed: CancellationToken) {
     let node = killed.run_until_cancelled(register(&context)).await;
     let Some(node) = node else { return };
     let heartbeats = renew(&context, &node);
-    tokio::join!(killed.run_until_cancelled(heartbeats), follow_pods(&context, &killed));
+    tokio::join!(
+        killed.run_until_cancelled(heartbeats),
+        follow_pods(&context, &killed)
+    );
 }
 
 /// Writes the Node object, again and again until the server takes it.
@@ -74,7 +88,9 @@ async fn register(context: &NodeContext) -> Node {
     loop {
         match try_register(context).await {
             Ok(node) => return node,
-            Err(error) => tracing::debug!(%error, node = context.spec.name, "could not register a node"),
+            Err(error) => {
+                tracing::debug!(%error, node = context.spec.name, "could not register a node")
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
@@ -86,8 +102,19 @@ async fn try_register(context: &NodeContext) -> Result<Node, kube::Error> {
     let mut node = match api.get_opt(name).await? {
         Some(node) => node,
         None => {
-            let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(context.spec.labels()), ..ObjectMeta::default() };
-            api.create(&kubelet(), &Node { metadata, ..Node::default() }).await?
+            let metadata = ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(context.spec.labels()),
+                ..ObjectMeta::default()
+            };
+            api.create(
+                &kubelet(),
+                &Node {
+                    metadata,
+                    ..Node::default()
+                },
+            )
+            .await?
         }
     };
     beat(context, &node).await?;
@@ -103,26 +130,58 @@ fn status(context: &NodeContext, node: &Node) -> NodeStatus {
     let now = context.clock.now();
     let old = node.status.clone().unwrap_or_default();
     let condition = |type_: &str, status: &str, reason: &str, message: &str| {
-        let same = old.conditions.iter().flatten().find(|before| before.type_ == type_ && before.status == status);
+        let same = old
+            .conditions
+            .iter()
+            .flatten()
+            .find(|before| before.type_ == type_ && before.status == status);
         NodeCondition {
             type_: type_.into(),
             status: status.into(),
             reason: Some(reason.into()),
             message: Some(message.into()),
             last_heartbeat_time: Some(Time(whole_second(now))),
-            last_transition_time: same.and_then(|before| before.last_transition_time.clone()).or(Some(Time(whole_second(now)))),
+            last_transition_time: same
+                .and_then(|before| before.last_transition_time.clone())
+                .or(Some(Time(whole_second(now)))),
         }
     };
-    let address = |type_: &str, address: String| NodeAddress { type_: type_.into(), address };
+    let address = |type_: &str, address: String| NodeAddress {
+        type_: type_.into(),
+        address,
+    };
     NodeStatus {
-        addresses: Some(vec![address("InternalIP", context.address.to_string()), address("Hostname", context.spec.name.clone())]),
+        addresses: Some(vec![
+            address("InternalIP", context.address.to_string()),
+            address("Hostname", context.spec.name.clone()),
+        ]),
         capacity: Some(context.spec.allocatable()),
         allocatable: Some(context.spec.allocatable()),
         conditions: Some(vec![
-            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+            condition(
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+            condition(
+                "DiskPressure",
+                "False",
+                "KubeletHasNoDiskPressure",
+                "kubelet has no disk pressure",
+            ),
+            condition(
+                "PIDPressure",
+                "False",
+                "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available",
+            ),
+            condition(
+                "Ready",
+                "True",
+                "KubeletReady",
+                "kubelet is posting ready status",
+            ),
         ]),
         node_info: Some(NodeSystemInfo {
             architecture: architecture().into(),
@@ -153,13 +212,22 @@ impl NodeSpec {
             ("topology.kubernetes.io/region", "local"),
             ("topology.kubernetes.io/zone", self.zone.as_str()),
         ];
-        let own = pairs.into_iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        let own = pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
         own.chain(self.labels.clone()).collect()
     }
 
     /// What the node can give to pods.
     pub(super) fn allocatable(&self) -> BTreeMap<String, Quantity> {
-        [("cpu", &self.cpu), ("memory", &self.memory), ("pods", &self.pods)].into_iter().map(|(name, amount)| (name.to_string(), Quantity(amount.clone()))).collect()
+        [
+            ("cpu", &self.cpu),
+            ("memory", &self.memory),
+            ("pods", &self.pods),
+        ]
+        .into_iter()
+        .map(|(name, amount)| (name.to_string(), Quantity(amount.clone())))
+        .collect()
     }
 }
 
@@ -174,11 +242,36 @@ async fn beat(context: &NodeContext, node: &Node) -> Result<(), kube::Error> {
             api.replace(name, &kubelet(), &lease).await?;
         }
         None => {
-            let owner = OwnerReference { api_version: "v1".into(), kind: "Node".into(), name: name.clone(), uid: node.uid().unwrap_or_default(), ..OwnerReference::default() };
-            let metadata = ObjectMeta { name: Some(name.clone()), namespace: Some(LEASE_NAMESPACE.into()), owner_references: Some(vec![owner]), ..ObjectMeta::default() };
-            let seconds = i32::try_from(context.options.lease_renewal.as_secs().saturating_mul(4)).unwrap_or(40).max(1);
-            let spec = LeaseSpec { holder_identity: Some(name.clone()), lease_duration_seconds: Some(seconds), renew_time: now, ..LeaseSpec::default() };
-            api.create(&kubelet(), &Lease { metadata, spec: Some(spec) }).await?;
+            let owner = OwnerReference {
+                api_version: "v1".into(),
+                kind: "Node".into(),
+                name: name.clone(),
+                uid: node.uid().unwrap_or_default(),
+                ..OwnerReference::default()
+            };
+            let metadata = ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(LEASE_NAMESPACE.into()),
+                owner_references: Some(vec![owner]),
+                ..ObjectMeta::default()
+            };
+            let seconds = i32::try_from(context.options.lease_renewal.as_secs().saturating_mul(4))
+                .unwrap_or(40)
+                .max(1);
+            let spec = LeaseSpec {
+                holder_identity: Some(name.clone()),
+                lease_duration_seconds: Some(seconds),
+                renew_time: now,
+                ..LeaseSpec::default()
+            };
+            api.create(
+                &kubelet(),
+                &Lease {
+                    metadata,
+                    spec: Some(spec),
+                },
+            )
+            .await?;
         }
     }
     Ok(())
@@ -217,7 +310,10 @@ impl Workers {
             return;
         }
         let (sender, inbox) = mpsc::channel(256);
-        self.senders.insert(uid.clone(), (pod.namespace().unwrap_or_default(), sender.clone()));
+        self.senders.insert(
+            uid.clone(),
+            (pod.namespace().unwrap_or_default(), sender.clone()),
+        );
         let worker = Worker::new(context.clone(), pod, sender, inbox);
         self.tasks.spawn(async move {
             worker.run().await;
@@ -235,7 +331,9 @@ impl Workers {
 /// Gives every pod of the node a worker until the node is killed; then the workers go, and with them their processes.
 async fn follow_pods(context: &Arc<NodeContext>, killed: &CancellationToken) {
     let mine = watcher::Config::default().fields(&format!("spec.nodeName={}", context.spec.name));
-    let mut events = watcher(Api::<Pod>::all(context.options.client.clone()), mine).default_backoff().boxed();
+    let mut events = watcher(Api::<Pod>::all(context.options.client.clone()), mine)
+        .default_backoff()
+        .boxed();
     let mut workers = Workers::default();
     let mut listed: Vec<String> = Vec::new();
     let mut sources = context.sources.subscribe();
@@ -272,5 +370,6 @@ async fn follow_pods(context: &Arc<NodeContext>, killed: &CancellationToken) {
                 }
             }
         }
-    }    workers.tasks.shutdown().await;
+    }
+    workers.tasks.shutdown().await;
 }

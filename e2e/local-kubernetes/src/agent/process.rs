@@ -41,13 +41,15 @@ impl Spawner {
     pub fn start() -> std::io::Result<Self> {
         let (requests, mut incoming) = mpsc::channel::<Request>(64);
         let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new().name("process-spawner".into()).spawn(move || {
-            let _entered = runtime.enter();
-            while let Some((order, answer)) = incoming.blocking_recv() {
-                // The child is killed by its handle if nobody waits for the answer any more.
-                drop(answer.send(spawn(&order)));
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("process-spawner".into())
+            .spawn(move || {
+                let _entered = runtime.enter();
+                while let Some((order, answer)) = incoming.blocking_recv() {
+                    // The child is killed by its handle if nobody waits for the answer any more.
+                    drop(answer.send(spawn(&order)));
+                }
+            })?;
         Ok(Self { requests })
     }
 
@@ -58,7 +60,10 @@ impl Spawner {
     pub async fn spawn(&self, order: Order) -> std::io::Result<Child> {
         let (answer, child) = oneshot::channel();
         let gone = || std::io::Error::other("the process spawner has ended");
-        self.requests.send((order, answer)).await.map_err(|_| gone())?;
+        self.requests
+            .send((order, answer))
+            .await
+            .map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
 }
@@ -76,7 +81,10 @@ fn spawn(order: &Order) -> std::io::Result<Child> {
         .process_group(0)
         .kill_on_drop(true);
     // SAFETY: prctl(2) is async-signal-safe and allocates nothing, which is all that may happen between fork and exec.
-    #[expect(unsafe_code, reason = "only a hook between fork and exec can ask the kernel to end the child with its parent")]
+    #[expect(
+        unsafe_code,
+        reason = "only a hook between fork and exec can ask the kernel to end the child with its parent"
+    )]
     unsafe {
         command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
     }
@@ -96,7 +104,10 @@ pub fn signal_group(leader: u32, signal: Signal) {
 /// The exit code as a shell shows it: 128 + signal for a process that a signal ended.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255)
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(255)
 }
 
 #[cfg(test)]
@@ -104,7 +115,12 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Order {
-        Order { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], environment: vec![("PATH".into(), "/usr/bin:/bin".into())], directory: "/".into() }
+        Order {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            directory: "/".into(),
+        }
     }
 
     #[tokio::test]
@@ -112,15 +128,29 @@ mod tests {
         let spawner = Spawner::start().expect("a spawner");
         let mut child = spawner.spawn(shell("exit 7")).await.expect("a child");
         assert_eq!(exit_code(child.wait().await.expect("an end")), 7);
-        let mut child = spawner.spawn(shell("kill -KILL $$")).await.expect("a child");
+        let mut child = spawner
+            .spawn(shell("kill -KILL $$"))
+            .await
+            .expect("a child");
         assert_eq!(exit_code(child.wait().await.expect("an end")), 137);
-        assert!(spawner.spawn(Order { program: "/no/such".into(), ..shell("") }).await.is_err());
+        assert!(
+            spawner
+                .spawn(Order {
+                    program: "/no/such".into(),
+                    ..shell("")
+                })
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]
     async fn a_signal_reaches_the_whole_group() {
         let spawner = Spawner::start().expect("a spawner");
-        let mut child = spawner.spawn(shell("sleep 1000 & wait")).await.expect("a child");
+        let mut child = spawner
+            .spawn(shell("sleep 1000 & wait"))
+            .await
+            .expect("a child");
         let leader = child.id().expect("a pid");
         signal_group(leader, Signal::SIGKILL);
         child.wait().await.expect("an end");
@@ -129,6 +159,8 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(5), gone).await.expect("the sleep ended too");
+        tokio::time::timeout(std::time::Duration::from_secs(5), gone)
+            .await
+            .expect("the sleep ended too");
     }
 }

@@ -24,18 +24,47 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub type Routes = BTreeMap<SocketAddrV4, Vec<SocketAddrV4>>;
 
 /// The routes of these Services: every TCP port of a loopback cluster IP to its ready addresses.
-pub fn routes<'a>(services: impl IntoIterator<Item = &'a Service>, endpoints: impl Fn(&Service) -> Option<Arc<Endpoints>>) -> Routes {
+pub fn routes<'a>(
+    services: impl IntoIterator<Item = &'a Service>,
+    endpoints: impl Fn(&Service) -> Option<Arc<Endpoints>>,
+) -> Routes {
     let mut routes = Routes::new();
     for service in services {
         let Some(spec) = &service.spec else { continue };
-        let Some(ip) = spec.cluster_ip.as_ref().and_then(|ip| ip.parse::<Ipv4Addr>().ok()).filter(Ipv4Addr::is_loopback) else { continue };
+        let Some(ip) = spec
+            .cluster_ip
+            .as_ref()
+            .and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+            .filter(Ipv4Addr::is_loopback)
+        else {
+            continue;
+        };
         let endpoints = endpoints(service);
-        for port in spec.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP") {
-            let Ok(number) = u16::try_from(port.port) else { continue };
+        for port in spec
+            .ports
+            .iter()
+            .flatten()
+            .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
+        {
+            let Ok(number) = u16::try_from(port.port) else {
+                continue;
+            };
             let mut targets = Vec::new();
-            for subset in endpoints.iter().flat_map(|endpoints| endpoints.subsets.iter().flatten()) {
-                let target = subset.ports.iter().flatten().find(|target| target.name == port.name).and_then(|target| u16::try_from(target.port).ok());
-                let ips = subset.addresses.iter().flatten().filter_map(|address| address.ip.parse::<Ipv4Addr>().ok());
+            for subset in endpoints
+                .iter()
+                .flat_map(|endpoints| endpoints.subsets.iter().flatten())
+            {
+                let target = subset
+                    .ports
+                    .iter()
+                    .flatten()
+                    .find(|target| target.name == port.name)
+                    .and_then(|target| u16::try_from(target.port).ok());
+                let ips = subset
+                    .addresses
+                    .iter()
+                    .flatten()
+                    .filter_map(|address| address.ip.parse::<Ipv4Addr>().ok());
                 targets.extend(ips.filter_map(|ip| Some(SocketAddrV4::new(ip, target?))));
             }
             routes.insert(SocketAddrV4::new(ip, number), targets);
@@ -49,8 +78,14 @@ pub(super) async fn run(client: Client, stop: CancellationToken) {
     let (services, services_writer) = reflector::store::<Service>();
     let (endpoints, endpoints_writer) = reflector::store::<Endpoints>();
     let config = watcher::Config::default;
-    let service_changes = watcher(Api::<Service>::all(client.clone()), config()).default_backoff().reflect(services_writer).map(drop);
-    let endpoint_changes = watcher(Api::<Endpoints>::all(client), config()).default_backoff().reflect(endpoints_writer).map(drop);
+    let service_changes = watcher(Api::<Service>::all(client.clone()), config())
+        .default_backoff()
+        .reflect(services_writer)
+        .map(drop);
+    let endpoint_changes = watcher(Api::<Endpoints>::all(client), config())
+        .default_backoff()
+        .reflect(endpoints_writer)
+        .map(drop);
     let mut changes = select(service_changes.boxed(), endpoint_changes.boxed()).ready_chunks(64);
     let mut listeners: HashMap<SocketAddrV4, Listener> = HashMap::new();
     loop {
@@ -59,7 +94,12 @@ pub(super) async fn run(client: Client, stop: CancellationToken) {
             change = changes.next() => if change.is_none() { return },
         }
         let all = services.state();
-        let of = |service: &Service| endpoints.get(&reflector::ObjectRef::new(&service.name_any()).within(&service.namespace().unwrap_or_default()));
+        let of = |service: &Service| {
+            endpoints.get(
+                &reflector::ObjectRef::new(&service.name_any())
+                    .within(&service.namespace().unwrap_or_default()),
+            )
+        };
         let routes = routes(all.iter().map(AsRef::as_ref), of);
         listeners.retain(|address, _| routes.contains_key(address));
         for (address, targets) in routes {
@@ -92,16 +132,26 @@ impl Listener {
         let socket = TcpListener::bind(address).await?;
         let (targets, receiver) = watch::channel(targets);
         let open = CancellationToken::new();
-        tokio::spawn(open.clone().run_until_cancelled_owned(accept(socket, receiver, open.clone())));
+        tokio::spawn(open.clone().run_until_cancelled_owned(accept(
+            socket,
+            receiver,
+            open.clone(),
+        )));
         Ok(Self { targets, open })
     }
 }
 
-async fn accept(socket: TcpListener, targets: watch::Receiver<Vec<SocketAddrV4>>, open: CancellationToken) {
+async fn accept(
+    socket: TcpListener,
+    targets: watch::Receiver<Vec<SocketAddrV4>>,
+    open: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut turn: usize = 0;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         let client = match socket.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
@@ -124,7 +174,8 @@ async fn accept(socket: TcpListener, targets: watch::Receiver<Vec<SocketAddrV4>>
 async fn forward(mut client: TcpStream, targets: &[SocketAddrV4], turn: usize) {
     for step in 0..targets.len() {
         let target = targets[(turn + step) % targets.len()];
-        if let Ok(Ok(mut server)) = tokio::time::timeout(CONNECT, TcpStream::connect(target)).await {
+        if let Ok(Ok(mut server)) = tokio::time::timeout(CONNECT, TcpStream::connect(target)).await
+        {
             // Either side may end the conversation; how it does is theirs to know.
             drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
             return;
@@ -144,9 +195,17 @@ mod tests {
         };
         let endpoints: Endpoints = serde_json::from_value(json!({"subsets": [{"addresses": [{"ip": "127.1.1.1"}], "notReadyAddresses": [{"ip": "127.1.1.2"}], "ports": [{"name": "redis", "port": 7000}]}]})).expect("Endpoints");
         let endpoints = Arc::new(endpoints);
-        let services = [service("a", "127.1.200.1"), service("b", "None"), service("c", "10.0.0.1")];
+        let services = [
+            service("a", "127.1.200.1"),
+            service("b", "None"),
+            service("c", "10.0.0.1"),
+        ];
         let routes = routes(&services, |_| Some(endpoints.clone()));
-        let expected: Routes = [("127.1.200.1:6379".parse().expect("an address"), vec!["127.1.1.1:7000".parse().expect("an address")])].into();
+        let expected: Routes = [(
+            "127.1.200.1:6379".parse().expect("an address"),
+            vec!["127.1.1.1:7000".parse().expect("an address")],
+        )]
+        .into();
         assert_eq!(routes, expected);
     }
 }

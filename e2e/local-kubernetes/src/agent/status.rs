@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -14,7 +15,13 @@ use crate::moment::whole_second;
 use crate::quantity;
 
 /// The conditions that a node agent owns; all others are left as they are.
-const OWN: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWN: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
 
 /// Where the pod is.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +40,17 @@ fn time(moment: Timestamp) -> Time {
 pub fn build(pod: &Pod, machine: &Machine, addresses: Addresses, now: Timestamp) -> PodStatus {
     let old = pod.status.clone().unwrap_or_default();
     let phase = machine.phase();
-    let shown = machine.containers.iter().any(|one| !matches!(one.phase, Phase::Waiting { .. } | Phase::Starting) || one.last.is_some());
+    let shown = machine.containers.iter().any(|one| {
+        !matches!(one.phase, Phase::Waiting { .. } | Phase::Starting) || one.last.is_some()
+    });
     let ip = Some(addresses.pod.to_string()).filter(|_| shown);
     let statuses = |init: bool| {
-        let list: Vec<_> = machine.containers.iter().filter(|one| one.init == init).map(container_status).collect();
+        let list: Vec<_> = machine
+            .containers
+            .iter()
+            .filter(|one| one.init == init)
+            .map(container_status)
+            .collect();
         Some(list).filter(|list| !list.is_empty())
     };
     PodStatus {
@@ -45,10 +59,15 @@ pub fn build(pod: &Pod, machine: &Machine, addresses: Addresses, now: Timestamp)
         container_statuses: statuses(false),
         init_container_statuses: statuses(true),
         host_ip: Some(addresses.host.to_string()),
-        host_ips: Some(vec![HostIP { ip: addresses.host.to_string() }]),
+        host_ips: Some(vec![HostIP {
+            ip: addresses.host.to_string(),
+        }]),
         pod_ips: ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip: ip,
-        qos_class: old.qos_class.clone().or_else(|| Some(qos_class(pod).into())),
+        qos_class: old
+            .qos_class
+            .clone()
+            .or_else(|| Some(qos_class(pod).into())),
         start_time: old.start_time.clone().or_else(|| Some(time(now))),
         observed_generation: pod.metadata.generation,
         message: None,
@@ -58,8 +77,17 @@ pub fn build(pod: &Pod, machine: &Machine, addresses: Addresses, now: Timestamp)
 }
 
 fn conditions(pod: &Pod, machine: &Machine, phase: &str, now: Timestamp) -> Vec<PodCondition> {
-    let old = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let unready: Vec<_> = machine.containers.iter().filter(|one| !one.init && !one.ready).map(|one| one.spec.name.as_str()).collect();
+    let old = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let unready: Vec<_> = machine
+        .containers
+        .iter()
+        .filter(|one| !one.init && !one.ready)
+        .map(|one| one.spec.name.as_str())
+        .collect();
     let not_ready = format!("containers with unready status: [{}]", unready.join(" "));
     let ready = match phase {
         "Succeeded" => ("False", Some("PodCompleted"), None),
@@ -67,18 +95,45 @@ fn conditions(pod: &Pod, machine: &Machine, phase: &str, now: Timestamp) -> Vec<
         _ if unready.is_empty() => ("True", None, None),
         _ => ("False", Some("ContainersNotReady"), Some(not_ready)),
     };
-    let incomplete: Vec<_> = machine.containers.iter().filter(|one| one.init && !matches!(&one.phase, Phase::Ended(ended) if ended.exit_code == 0)).map(|one| one.spec.name.as_str()).collect();
+    let incomplete: Vec<_> = machine
+        .containers
+        .iter()
+        .filter(|one| {
+            one.init && !matches!(&one.phase, Phase::Ended(ended) if ended.exit_code == 0)
+        })
+        .map(|one| one.spec.name.as_str())
+        .collect();
     let initialized = match phase {
         "Succeeded" => ("True", Some("PodCompleted"), None),
         _ if incomplete.is_empty() => ("True", None, None),
-        _ => ("False", Some("ContainersNotInitialized"), Some(format!("containers with incomplete status: [{}]", incomplete.join(" ")))),
+        _ => (
+            "False",
+            Some("ContainersNotInitialized"),
+            Some(format!(
+                "containers with incomplete status: [{}]",
+                incomplete.join(" ")
+            )),
+        ),
     };
     let sandbox = machine.is_prepared() && !machine.is_finished();
     let readiness = (ready.0, ready.1, ready.2.clone());
-    let verdicts = [(if sandbox { "True" } else { "False" }, None, None), initialized, readiness, ready, ("True", None, None)];
-    let mut conditions: Vec<_> = old.iter().filter(|condition| !OWN.contains(&condition.type_.as_str())).cloned().collect();
+    let verdicts = [
+        (if sandbox { "True" } else { "False" }, None, None),
+        initialized,
+        readiness,
+        ready,
+        ("True", None, None),
+    ];
+    let mut conditions: Vec<_> = old
+        .iter()
+        .filter(|condition| !OWN.contains(&condition.type_.as_str()))
+        .cloned()
+        .collect();
     for (type_, (status, reason, message)) in OWN.into_iter().zip(verdicts) {
-        let since = old.iter().find(|before| before.type_ == type_ && before.status == status).and_then(|before| before.last_transition_time.clone());
+        let since = old
+            .iter()
+            .find(|before| before.type_ == type_ && before.status == status)
+            .and_then(|before| before.last_transition_time.clone());
         conditions.push(PodCondition {
             type_: type_.into(),
             status: status.into(),
@@ -95,13 +150,36 @@ fn conditions(pod: &Pod, machine: &Machine, phase: &str, now: Timestamp) -> Vec<
 fn container_status(container: &Container) -> ContainerStatus {
     let image = container.spec.image.clone().unwrap_or_default();
     let (state, id) = match &container.phase {
-        Phase::Waiting { reason, message, .. } => (waiting(reason, message.clone()), container.last.as_ref().map(|last| last.id.clone())),
+        Phase::Waiting {
+            reason, message, ..
+        } => (
+            waiting(reason, message.clone()),
+            container.last.as_ref().map(|last| last.id.clone()),
+        ),
         // Between two runs the old one still is what there is to see.
         Phase::Starting => match &container.last {
             Some(last) => (terminated(last), Some(last.id.clone())),
-            None => (waiting(if container.init { "PodInitializing" } else { "ContainerCreating" }, None), None),
+            None => (
+                waiting(
+                    if container.init {
+                        "PodInitializing"
+                    } else {
+                        "ContainerCreating"
+                    },
+                    None,
+                ),
+                None,
+            ),
         },
-        Phase::Running { id, since } => (ContainerState { running: Some(ContainerStateRunning { started_at: Some(time(*since)) }), ..ContainerState::default() }, Some(id.clone())),
+        Phase::Running { id, since } => (
+            ContainerState {
+                running: Some(ContainerStateRunning {
+                    started_at: Some(time(*since)),
+                }),
+                ..ContainerState::default()
+            },
+            Some(id.clone()),
+        ),
         Phase::Ended(ended) => (terminated(ended), Some(ended.id.clone())),
     };
     let id = id.filter(|id| !id.is_empty());
@@ -112,7 +190,11 @@ fn container_status(container: &Container) -> ContainerStatus {
         container_id: id,
         state: Some(state),
         last_state: Some(container.last.as_ref().map(terminated).unwrap_or_default()),
-        ready: if container.init { matches!(&container.phase, Phase::Ended(ended) if ended.exit_code == 0) } else { container.ready },
+        ready: if container.init {
+            matches!(&container.phase, Phase::Ended(ended) if ended.exit_code == 0)
+        } else {
+            container.ready
+        },
         started: Some(container.started && container.is_running()),
         restart_count: container.restarts,
         resources: container.spec.resources.clone(),
@@ -121,7 +203,13 @@ fn container_status(container: &Container) -> ContainerStatus {
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
-    ContainerState { waiting: Some(ContainerStateWaiting { reason: Some(reason.into()), message }), ..ContainerState::default() }
+    ContainerState {
+        waiting: Some(ContainerStateWaiting {
+            reason: Some(reason.into()),
+            message,
+        }),
+        ..ContainerState::default()
+    }
 }
 
 fn terminated(ended: &Ended) -> ContainerState {
@@ -142,20 +230,41 @@ fn terminated(ended: &Ended) -> ContainerState {
 /// `Guaranteed`, `Burstable` or `BestEffort`, by the containers' requests and limits.
 pub fn qos_class(pod: &Pod) -> &'static str {
     let spec = pod.spec.clone().unwrap_or_default();
-    let containers: Vec<_> = spec.containers.iter().chain(spec.init_containers.iter().flatten()).collect();
+    let containers: Vec<_> = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .collect();
     let value = |container: &k8s_openapi::api::core::v1::Container, limits: bool, name: &str| {
         let resources = container.resources.as_ref()?;
-        let all = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() }?;
-        all.get(name).and_then(quantity::milli).filter(|amount| *amount > 0)
+        let all = if limits {
+            resources.limits.as_ref()
+        } else {
+            resources.requests.as_ref()
+        }?;
+        all.get(name)
+            .and_then(quantity::milli)
+            .filter(|amount| *amount > 0)
     };
     let names = ["cpu", "memory"];
-    if containers.iter().all(|one| names.iter().all(|name| value(one, true, name).is_none() && value(one, false, name).is_none())) {
+    if containers.iter().all(|one| {
+        names
+            .iter()
+            .all(|name| value(one, true, name).is_none() && value(one, false, name).is_none())
+    }) {
         return "BestEffort";
     }
     let guaranteed = containers.iter().all(|one| {
-        names.iter().all(|name| value(one, true, name).is_some_and(|limit| value(one, false, name).is_none_or(|request| request == limit)))
+        names.iter().all(|name| {
+            value(one, true, name)
+                .is_some_and(|limit| value(one, false, name).is_none_or(|request| request == limit))
+        })
     });
-    if guaranteed { "Guaranteed" } else { "Burstable" }
+    if guaranteed {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
 }
 
 #[cfg(test)]
@@ -170,11 +279,25 @@ mod tests {
     }
 
     fn addresses() -> Addresses {
-        Addresses { host: Ipv4Addr::new(127, 64, 0, 1), pod: Ipv4Addr::new(127, 64, 1, 1) }
+        Addresses {
+            host: Ipv4Addr::new(127, 64, 0, 1),
+            pod: Ipv4Addr::new(127, 64, 1, 1),
+        }
     }
 
     fn shown(status: &PodStatus) -> Vec<(&str, &str, Option<&str>)> {
-        status.conditions.iter().flatten().map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_deref())).collect()
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .map(|condition| {
+                (
+                    condition.type_.as_str(),
+                    condition.status.as_str(),
+                    condition.reason.as_deref(),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -183,34 +306,83 @@ mod tests {
         let at = |second| Timestamp::from_second(second).expect("in range");
         let mut machine = Machine::new(&pod, BackoffPolicy::default());
         let status = build(&pod, &machine, addresses(), at(2));
-        assert_eq!((status.phase.as_deref(), status.pod_ip.as_deref()), (Some("Pending"), None));
+        assert_eq!(
+            (status.phase.as_deref(), status.pod_ip.as_deref()),
+            (Some("Pending"), None)
+        );
         let not_ready = Some("ContainersNotReady");
         let expected = [
-            ("example.com/gate", "True", None), ("PodReadyToStartContainers", "False", None), ("Initialized", "True", None),
-            ("Ready", "False", not_ready), ("ContainersReady", "False", not_ready), ("PodScheduled", "True", None),
+            ("example.com/gate", "True", None),
+            ("PodReadyToStartContainers", "False", None),
+            ("Initialized", "True", None),
+            ("Ready", "False", not_ready),
+            ("ContainersReady", "False", not_ready),
+            ("PodScheduled", "True", None),
         ];
         assert_eq!(shown(&status), expected);
-        assert_eq!(status.conditions.as_ref().expect("conditions")[5].last_transition_time, Some(Time(at(1))));
+        assert_eq!(
+            status.conditions.as_ref().expect("conditions")[5].last_transition_time,
+            Some(Time(at(1)))
+        );
         pod.status = Some(status);
         machine.prepared();
         machine.started(0, "local://x".into(), at(3));
         let status = build(&pod, &machine, addresses(), at(3));
-        assert_eq!((status.phase.as_deref(), status.pod_ip.as_deref(), status.qos_class.as_deref()), (Some("Running"), Some("127.64.1.1"), Some("BestEffort")));
-        assert!(shown(&status).iter().all(|(_, status, reason)| *status == "True" && reason.is_none()));
+        assert_eq!(
+            (
+                status.phase.as_deref(),
+                status.pod_ip.as_deref(),
+                status.qos_class.as_deref()
+            ),
+            (Some("Running"), Some("127.64.1.1"), Some("BestEffort"))
+        );
+        assert!(
+            shown(&status)
+                .iter()
+                .all(|(_, status, reason)| *status == "True" && reason.is_none())
+        );
         pod.status = Some(status.clone());
-        assert_eq!(build(&pod, &machine, addresses(), at(9)), status, "nothing to write when nothing changed");
+        assert_eq!(
+            build(&pod, &machine, addresses(), at(9)),
+            status,
+            "nothing to write when nothing changed"
+        );
         machine.stop(1, at(10));
-        machine.exited(0, Ended { id: "local://x".into(), exit_code: 0, reason: "Completed", message: None, started: Some(at(3)), finished: at(11) });
+        machine.exited(
+            0,
+            Ended {
+                id: "local://x".into(),
+                exit_code: 0,
+                reason: "Completed",
+                message: None,
+                started: Some(at(3)),
+                finished: at(11),
+            },
+        );
         let status = build(&pod, &machine, addresses(), at(11));
         assert_eq!(status.phase.as_deref(), Some("Succeeded"));
-        assert_eq!(shown(&status)[1..4], [("PodReadyToStartContainers", "False", None), ("Initialized", "True", Some("PodCompleted")), ("Ready", "False", Some("PodCompleted"))]);
+        assert_eq!(
+            shown(&status)[1..4],
+            [
+                ("PodReadyToStartContainers", "False", None),
+                ("Initialized", "True", Some("PodCompleted")),
+                ("Ready", "False", Some("PodCompleted"))
+            ]
+        );
     }
 
     #[test]
     fn the_quality_of_service_follows_requests_and_limits() {
-        let class = |resources: serde_json::Value| qos_class(&pod(json!({"containers": [{"name": "c", "resources": resources}]})));
+        let class = |resources: serde_json::Value| {
+            qos_class(&pod(
+                json!({"containers": [{"name": "c", "resources": resources}]}),
+            ))
+        };
         assert_eq!(class(json!({})), "BestEffort");
         assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
-        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}})), "Guaranteed");
+        assert_eq!(
+            class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}})),
+            "Guaranteed"
+        );
     }
 }
