@@ -254,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn new_items_come_before_those_that_the_patch_does_not_name() {
+        let live = json!({"spec": {"ports": [{"port": 81}, {"port": 80}]}});
+        let patch = json!({"spec": {"ports": [{"port": 81, "$patch": "delete"}, {"port": 90}]}});
+        let expected = json!({"spec": {"ports": [{"port": 90}, {"port": 80}]}});
+        assert_eq!(patched(("", "Service"), &live, &patch), expected);
+    }
+
+    #[test]
     fn an_object_is_replaced_or_emptied_by_directive() {
         let live = json!({"data": {"a": "1", "b": "2"}});
         let replace = json!({"data": {"$patch": "replace", "c": "3"}});

@@ -17,8 +17,10 @@ const ENV_NAME: &str = "[ -<>-~]+";
 pub enum NameRule {
     /// `[a-z0-9-]` with dots: most kinds.
     Subdomain,
-    /// `[a-z0-9-]`, at most 63 bytes: namespaces and services.
+    /// `[a-z0-9-]`, at most 63 bytes: namespaces.
     Label,
+    /// The same, beginning with a letter: services.
+    Label1035,
     /// Anything that can be a path segment: RBAC.
     PathSegment,
 }
@@ -35,6 +37,7 @@ impl NameRule {
         match self {
             Self::Subdomain => subdomain(name),
             Self::Label => dns_label(name),
+            Self::Label1035 => dns_label_1035(name),
             Self::PathSegment => path_segment(name),
         }
     }

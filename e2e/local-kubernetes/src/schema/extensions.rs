@@ -224,7 +224,6 @@ pub(super) const PATCH_STRATEGIES: &[(&str, &str, &str, &str)] = &[
 pub(super) const ZERO_VALUES: &[(&str, &str, &str)] = &[
     ("core.v1.ContainerPort", "protocol", r#""TCP""#),
     ("core.v1.ServicePort", "protocol", r#""TCP""#),
-    ("core.v1.Container", "name", r#""""#),
     ("core.v1.Container", "resources", "{}"),
     ("core.v1.ContainerStatus", "image", r#""""#),
     ("core.v1.ContainerStatus", "imageID", r#""""#),
@@ -307,7 +306,6 @@ pub(super) const ZERO_VALUES: &[(&str, &str, &str)] = &[
     ("apps.v1.StatefulSet", "spec", "{}"),
     ("apps.v1.StatefulSet", "status", "{}"),
     ("apps.v1.StatefulSetCondition", "lastTransitionTime", "null"),
-    ("apps.v1.StatefulSetSpec", "serviceName", r#""""#),
     ("apps.v1.StatefulSetSpec", "template", "{}"),
     ("apps.v1.StatefulSetSpec", "updateStrategy", "{}"),
     ("apps.v1.StatefulSetStatus", "availableReplicas", "0"),

@@ -76,10 +76,9 @@ pub(super) fn reorder(
     let mut others = others.into_iter().peekable();
     let mut out = Vec::new();
     for (_, id, item) in named {
-        while let Some((other, _)) = others.peek() {
-            if matches!((place(&id), place(other)), (Some(named), Some(other)) if named < other) {
-                break;
-            }
+        // An item that the patch does not name goes first only if it stood before this one.
+        let stood_before = |other: &Value| matches!((place(other), place(&id)), (Some(other), Some(named)) if other < named);
+        while others.peek().is_some_and(|(other, _)| stood_before(other)) {
             out.extend(others.next().map(|(_, item)| item));
         }
         out.push(item);
