@@ -5,7 +5,11 @@
 
 mod driver;
 mod file;
+mod info;
 mod link;
+mod local;
+mod nodes;
+mod slots;
 mod view;
 mod wire;
 
@@ -23,6 +27,10 @@ use crate::topology::{NodeId, TopologyCommand};
 
 pub use driver::{ClusterConfig, Driver, DriverError};
 pub use file::FileError;
+pub use info::{info, node_state};
+pub use local::announced;
+pub use nodes::{nodes, replicas};
+pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};
 
 /// What the bus tells other nodes about this one; asked for at every heartbeat, so it must be cheap.
@@ -56,6 +64,7 @@ struct Shared {
     changes: watch::Sender<Arc<View>>,
     liveness: ArcSwap<Liveness>,
     links: ArcSwap<Vec<LinkReport>>,
+    status: ArcSwap<LocalStatus>,
     /// Nodes that were members while this process ran, and are not any more.
     forgotten: Mutex<BTreeSet<NodeId>>,
     orders: mpsc::UnboundedSender<Order>,
@@ -70,6 +79,7 @@ enum Order {
     MoveByHand {
         slots: SlotSet,
         hand_move: HandMove,
+        done: oneshot::Sender<()>,
     },
 }
 
@@ -110,6 +120,7 @@ impl Cluster {
                 view: ArcSwap::new(view),
                 liveness: ArcSwap::default(),
                 links: ArcSwap::default(),
+                status: ArcSwap::default(),
                 forgotten: Mutex::default(),
                 orders,
             }),
@@ -184,15 +195,32 @@ impl Cluster {
         self.shared.forgotten.lock().contains(&node)
     }
 
-    /// Notes that slots are moved key by key; only this node knows. Visible in the view soon after.
+    /// This node's state as its bus last told the others.
+    pub fn own_status(&self) -> LocalStatus {
+        **self.shared.status.load()
+    }
+
+    /// Notes that slots are moved key by key; only this node knows. Visible in the view afterwards.
     ///
     /// # Errors
     ///
     /// When there is no bus.
-    pub fn move_by_hand(&self, slots: SlotSet, hand_move: HandMove) -> Result<(), ClusterError> {
-        let order = Order::MoveByHand { slots, hand_move };
-        let sent = self.shared.orders.send(order);
-        sent.map_err(|_| ClusterError::Stopped)
+    pub async fn move_by_hand(
+        &self,
+        slots: SlotSet,
+        hand_move: HandMove,
+    ) -> Result<(), ClusterError> {
+        let (done, is_done) = oneshot::channel();
+        let order = Order::MoveByHand {
+            slots,
+            hand_move,
+            done,
+        };
+        self.shared
+            .orders
+            .send(order)
+            .map_err(|_| ClusterError::Stopped)?;
+        is_done.await.map_err(|_| ClusterError::Stopped)
     }
 }
 

@@ -4,6 +4,7 @@
 //! slot lock across an await: those that lock do not wait, and those that wait do not lock.
 
 mod client;
+mod cluster;
 mod connection;
 mod context;
 mod counters;
@@ -37,6 +38,7 @@ pub use waiting::run_waiting;
 
 /// The families of commands; each has its own file.
 static FAMILIES: &[&[Command]] = &[
+    cluster::COMMANDS,
     connection::COMMANDS,
     expire::COMMANDS,
     replication::COMMANDS,

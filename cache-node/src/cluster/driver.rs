@@ -164,7 +164,9 @@ impl Driver {
             let event = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {
-                    self.handle(Event::Status(local.status()))?;
+                    let status = local.status();
+                    self.shared.status.store(Arc::new(status));
+                    self.handle(Event::Status(status))?;
                     self.handle(Event::Tick)?;
                     self.report();
                     continue;
@@ -213,7 +215,11 @@ impl Driver {
                     request,
                 })
             }
-            Order::MoveByHand { slots, hand_move } => {
+            Order::MoveByHand {
+                slots,
+                hand_move,
+                done,
+            } => {
                 let view = self.shared.view.load_full();
                 let mut moved = (*view.hand_moved).clone();
                 for slot in slots.iter() {
@@ -226,6 +232,8 @@ impl Driver {
                     };
                 }
                 self.publish(moved);
+                // The client may have gone.
+                let _ = done.send(());
                 None
             }
         }

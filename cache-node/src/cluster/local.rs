@@ -1,0 +1,55 @@
+//! What a [`Node`] gives the bus: its settings at the start, its state at every heartbeat.
+
+use std::net::IpAddr;
+
+use super::{ClusterConfig, Local};
+use crate::bus::LocalStatus;
+use crate::config::Settings;
+use crate::node::Node;
+use crate::topology::Address;
+
+impl ClusterConfig {
+    /// What the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            dir: settings.dir.clone(),
+            bind: settings.bind.clone(),
+            bus_port: settings.bus_port(),
+            address: announced(settings),
+            node_timeout: settings.cluster_node_timeout,
+        }
+    }
+}
+
+/// Where clients and other nodes find this one: what `cluster-announce-*` says, or else where it listens.
+pub fn announced(settings: &Settings) -> Address {
+    let or = |announced: u16, real: u16| if announced == 0 { real } else { announced };
+    let ip = if settings.cluster_announce_ip.is_empty() {
+        let specific = settings.bind.iter().find(|ip| !ip.is_unspecified());
+        specific
+            .copied()
+            .unwrap_or(IpAddr::from([127, 0, 0, 1]))
+            .to_string()
+    } else {
+        settings.cluster_announce_ip.clone()
+    };
+    Address {
+        ip,
+        port: or(settings.cluster_announce_port, settings.port),
+        bus_port: or(settings.cluster_announce_bus_port, settings.bus_port()),
+        hostname: settings.cluster_announce_hostname.clone(),
+    }
+}
+
+impl Local for Node {
+    fn status(&self) -> LocalStatus {
+        let keys = self.store.count_keys(|_| true);
+        let shown = if keys == 0 { 0 } else { self.count_keys() };
+        LocalStatus {
+            offset: self.log.end(),
+            keys: keys as u64,
+            stray_keys: keys.saturating_sub(shown) as u64,
+            healthy: true,
+        }
+    }
+}
