@@ -28,7 +28,7 @@ use crate::topology::{NodeId, TopologyCommand};
 pub use driver::{ClusterConfig, Driver, DriverError};
 pub use file::FileError;
 pub use info::{info, node_state};
-pub use local::announced;
+pub use local::{announced, open, run};
 pub use nodes::{nodes, replicas};
 pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};

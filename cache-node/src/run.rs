@@ -10,13 +10,12 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::cluster::{Cluster, View};
-use crate::config::{self, Config, Invocation, Settings};
+use crate::cluster;
+use crate::config::{self, Config, Invocation};
 use crate::net::{self, Workers};
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::telemetry;
-use crate::topology::{Address, NodeId};
 
 /// Runs cache-node with a command line (`args`, the program's name first) until it is told to end.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -53,7 +52,8 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         .build()?;
     let settings = config.snapshot();
     let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
-    let node = Arc::new(Node::new(config, standalone(&settings)));
+    let (cluster, bus) = cluster::open(&settings).map_err(std::io::Error::other)?;
+    let node = Arc::new(Node::new(config, cluster));
     Replication::start(&node)?;
     let (workers, threads) = Workers::start(&node, settings.threads)?;
     let workers = Arc::new(workers);
@@ -65,6 +65,9 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         "cache-node starts"
     );
     control.block_on(async {
+        if let Some(bus) = bus {
+            tokio::spawn(cluster::run(bus, Arc::clone(&node)));
+        }
         for listener in listeners {
             tokio::spawn(net::serve(
                 Arc::clone(&node),
@@ -80,20 +83,6 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     join(&node, threads);
     info!("cache-node has ended");
     Ok(())
-}
-
-/// This node's part in a cluster of its own.
-fn standalone(settings: &Settings) -> Cluster {
-    let address = Address {
-        ip: settings
-            .bind
-            .first()
-            .map_or_else(String::new, ToString::to_string),
-        port: settings.port,
-        bus_port: settings.bus_port(),
-        hostname: String::new(),
-    };
-    Cluster::detached(View::standalone(NodeId::random(), rand::random(), address))
 }
 
 /// Resolves when a signal or a command asks for the end.

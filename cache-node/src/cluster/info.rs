@@ -28,8 +28,10 @@ pub fn info(view: &View, liveness: &Liveness) -> String {
         .map_or(0, |(_, shard)| shard.epoch);
     let voters: Vec<String> = topology.voters.iter().map(ToString::to_string).collect();
     let lines = [
-        ("cluster_enabled", "1".to_owned()),
-        ("cluster_state", if whole { "ok" } else { "fail" }.to_owned()),
+        (
+            "cluster_state",
+            if whole { "ok" } else { "fail" }.to_owned(),
+        ),
         ("cluster_slots_assigned", slots.assigned.to_string()),
         (
             "cluster_slots_ok",

@@ -1,12 +1,37 @@
 //! What a [`Node`] gives the bus: its settings at the start, its state at every heartbeat.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{ClusterConfig, Local};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cluster, ClusterConfig, Driver, DriverError, Local, View};
 use crate::bus::LocalStatus;
 use crate::config::Settings;
 use crate::node::Node;
-use crate::topology::Address;
+use crate::topology::{Address, NodeId};
+
+/// The cluster side of a process, and the driver to [`run`] in cluster mode.
+///
+/// # Errors
+///
+/// As [`Cluster::open`].
+pub fn open(settings: &Settings) -> Result<(Cluster, Option<Driver>), DriverError> {
+    if settings.cluster_enabled {
+        let (cluster, driver) = Cluster::open(ClusterConfig::of(settings))?;
+        return Ok((cluster, Some(driver)));
+    }
+    let view = View::standalone(NodeId::random(), rand::random(), announced(settings));
+    Ok((Cluster::detached(view), None))
+}
+
+/// Runs the bus as long as the process lives; when it cannot go on, neither can the process.
+pub async fn run(driver: Driver, node: Arc<Node>) {
+    if let Err(error) = driver.run(node.clone(), CancellationToken::new()).await {
+        tracing::error!(%error, "shutting down: the cluster bus has ended");
+        node.shutdown.request();
+    }
+}
 
 impl ClusterConfig {
     /// What the settings say.

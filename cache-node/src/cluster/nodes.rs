@@ -150,10 +150,7 @@ pub(super) mod tests {
         });
         commands.push(TopologyCommand::AddSlots {
             node: node(1),
-            slots: (0..100)
-                .chain([200])
-                .filter_map(SlotId::new)
-                .collect(),
+            slots: (0..100).chain([200]).filter_map(SlotId::new).collect(),
         });
         for command in commands {
             topology.apply(topology.index + 1, &command).unwrap();

@@ -151,6 +151,9 @@ mod tests {
         let text = String::from_utf8_lossy(&out);
         assert!(text.starts_with("*2\r\n*4\r\n$5\r\nslots\r\n*4\r\n:0\r\n:99\r\n:200\r\n:200\r\n$5\r\nnodes\r\n*2\r\n*14\r\n"));
         assert!(text.contains("$6\r\nhealth\r\n$4\r\nfail\r\n"), "{text}");
-        assert!(text.contains("$18\r\nreplication-offset\r\n:9\r\n"), "{text}");
+        assert!(
+            text.contains("$18\r\nreplication-offset\r\n:9\r\n"),
+            "{text}"
+        );
     }
 }

@@ -17,56 +17,170 @@ use super::context::Context;
 use super::error::{Failure, Result, error};
 use super::spec::{Command, Flags};
 
-const fn query(name: &'static str, arity: i16, handler: super::SyncHandler, summary: &'static str) -> Command {
+const fn query(
+    name: &'static str,
+    arity: i16,
+    handler: super::SyncHandler,
+    summary: &'static str,
+) -> Command {
     Command::new(name, arity, handler, summary)
         .group("cluster")
         .anytime()
 }
 
-const fn change(name: &'static str, arity: i16, handler: super::AsyncHandler, summary: &'static str) -> Command {
+const fn change(
+    name: &'static str,
+    arity: i16,
+    handler: super::AsyncHandler,
+    summary: &'static str,
+) -> Command {
     Command::waiting(name, arity, handler, summary)
         .group("cluster")
         .admin()
         .flag(Flags::NO_MULTI)
 }
 
-pub(super) static COMMANDS: &[Command] = &[Command::container(
-    "cluster",
-    SUBCOMMANDS,
-    "Cluster commands.",
-)
-.group("cluster")];
+pub(super) static COMMANDS: &[Command] =
+    &[Command::container("cluster", SUBCOMMANDS, "Cluster commands.").group("cluster")];
 
 static SUBCOMMANDS: &[Command] = &[
     query("help", 2, help, "Lists the subcommands."),
     query("myid", 2, my_id, "Returns this node's id."),
-    query("myshardid", 2, my_shard_id, "Returns the id of this node's shard."),
-    query("info", 2, show_info, "Returns the state of the cluster as this node sees it."),
+    query(
+        "myshardid",
+        2,
+        my_shard_id,
+        "Returns the id of this node's shard.",
+    ),
+    query(
+        "info",
+        2,
+        show_info,
+        "Returns the state of the cluster as this node sees it.",
+    ),
     query("nodes", 2, show_nodes, "Lists the nodes, one a line."),
-    query("slots", 2, show_slots, "Lists the ranges of slots with their nodes."),
-    query("shards", 2, show_shards, "Lists the shards with their slots and nodes."),
-    query("replicas", 3, show_replicas, "Lists the replicas of a primary."),
-    query("slaves", 3, show_replicas, "Lists the replicas of a primary."),
-    query("links", 2, show_links, "Lists the connections of the cluster bus."),
+    query(
+        "slots",
+        2,
+        show_slots,
+        "Lists the ranges of slots with their nodes.",
+    ),
+    query(
+        "shards",
+        2,
+        show_shards,
+        "Lists the shards with their slots and nodes.",
+    ),
+    query(
+        "replicas",
+        3,
+        show_replicas,
+        "Lists the replicas of a primary.",
+    ),
+    query(
+        "slaves",
+        3,
+        show_replicas,
+        "Lists the replicas of a primary.",
+    ),
+    query(
+        "links",
+        2,
+        show_links,
+        "Lists the connections of the cluster bus.",
+    ),
     query("keyslot", 3, key_slot, "Returns the slot of a key."),
-    query("countkeysinslot", 3, count_keys_in_slot, "Returns the number of keys in a slot."),
-    Command::waiting("getkeysinslot", 4, slots::get_keys, "Returns keys of a slot.")
-        .group("cluster")
-        .anytime(),
-    query("count-failure-reports", 3, count_failure_reports, "Returns how many voters suspect a node."),
-    query("saveconfig", 2, save_config, "Does nothing: what must be on disk always is.").admin(),
-    query("bumpepoch", 2, bump_epoch, "Does nothing: epochs never collide.").admin(),
-    query("set-config-epoch", 3, set_config_epoch, "Does nothing: epochs never collide.").admin(),
-    change("meet", -4, change::meet, "Brings another node and this one into one cluster."),
-    change("forget", 3, change::forget, "Removes a node from the cluster."),
-    change("replicate", 3, change::replicate, "Makes this node a replica of a primary."),
-    change("reset", -2, change::reset, "Leaves the cluster and becomes a fresh node."),
-    change("failover", -2, failover::failover, "Makes this replica the primary of its shard."),
+    query(
+        "countkeysinslot",
+        3,
+        count_keys_in_slot,
+        "Returns the number of keys in a slot.",
+    ),
+    Command::waiting(
+        "getkeysinslot",
+        4,
+        slots::get_keys,
+        "Returns keys of a slot.",
+    )
+    .group("cluster")
+    .anytime(),
+    query(
+        "count-failure-reports",
+        3,
+        count_failure_reports,
+        "Returns how many voters suspect a node.",
+    ),
+    query(
+        "saveconfig",
+        2,
+        save_config,
+        "Does nothing: what must be on disk always is.",
+    )
+    .admin(),
+    query(
+        "bumpepoch",
+        2,
+        bump_epoch,
+        "Does nothing: epochs never collide.",
+    )
+    .admin(),
+    query(
+        "set-config-epoch",
+        3,
+        set_config_epoch,
+        "Does nothing: epochs never collide.",
+    )
+    .admin(),
+    change(
+        "meet",
+        -4,
+        change::meet,
+        "Brings another node and this one into one cluster.",
+    ),
+    change(
+        "forget",
+        3,
+        change::forget,
+        "Removes a node from the cluster.",
+    ),
+    change(
+        "replicate",
+        3,
+        change::replicate,
+        "Makes this node a replica of a primary.",
+    ),
+    change(
+        "reset",
+        -2,
+        change::reset,
+        "Leaves the cluster and becomes a fresh node.",
+    ),
+    change(
+        "failover",
+        -2,
+        failover::failover,
+        "Makes this replica the primary of its shard.",
+    ),
     change("addslots", -3, slots::add, "Gives slots to this node."),
-    change("addslotsrange", -4, slots::add_range, "Gives ranges of slots to this node."),
+    change(
+        "addslotsrange",
+        -4,
+        slots::add_range,
+        "Gives ranges of slots to this node.",
+    ),
     change("delslots", -3, slots::delete, "Leaves slots without owner."),
-    change("delslotsrange", -4, slots::delete_range, "Leaves ranges of slots without owner."),
-    change("flushslots", 2, slots::flush, "Leaves all slots of this node without owner."),
+    change(
+        "delslotsrange",
+        -4,
+        slots::delete_range,
+        "Leaves ranges of slots without owner.",
+    ),
+    change(
+        "flushslots",
+        2,
+        slots::flush,
+        "Leaves all slots of this node without owner.",
+    ),
     change("setslot", -4, slots::set, "Moves a slot by hand."),
 ];
 
@@ -80,9 +194,11 @@ fn view(node: &Node) -> Result<Arc<View>> {
     }
 }
 
-/// The answer to a client whose change was not made.
-fn failed(error: ClusterError) -> Failure {
-    Failure::new(format!("ERR {error}"))
+impl From<ClusterError> for Failure {
+    /// The answer to a client whose change was not made.
+    fn from(error: ClusterError) -> Self {
+        Self::new(format!("ERR {error}"))
+    }
 }
 
 fn wall_clock() -> u64 {

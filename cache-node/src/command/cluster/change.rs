@@ -12,7 +12,7 @@ use crate::topology::TopologyCommand;
 use super::super::context::AsyncContext;
 use super::super::error::{Failure, Result, SYNTAX, error, wrong_arity};
 use super::super::spec::Waiting;
-use super::{failed, parse, view};
+use super::{parse, view};
 
 /// Distance of the bus port from the client port, when nothing else is said.
 const BUS_PORT_OFFSET: u16 = 10_000;
@@ -37,7 +37,7 @@ pub(super) fn meet(mut context: AsyncContext<'_>) -> Waiting<'_> {
             )));
         }
         let meet = Request::Meet { ip, bus_port };
-        context.node.cluster.request(meet).await.map_err(failed)?;
+        context.node.cluster.request(meet).await?;
         context.reply.ok();
         Ok(())
     })
@@ -66,7 +66,7 @@ pub(super) fn forget(mut context: AsyncContext<'_>) -> Waiting<'_> {
         }
         if view.topology.members.contains_key(&node) {
             let remove = TopologyCommand::RemoveMember { node };
-            cluster.propose(remove).await.map_err(failed)?;
+            cluster.propose(remove).await?;
         } else if !cluster.has_forgotten(node) {
             return Err(parse::unknown(text));
         }
@@ -89,7 +89,7 @@ pub(super) fn replicate(mut context: AsyncContext<'_>) -> Waiting<'_> {
         }
         let replicate = TopologyCommand::Replicate { node, primary };
         let cluster = &context.node.cluster;
-        cluster.propose(replicate).await.map_err(failed)?;
+        cluster.propose(replicate).await?;
         context.reply.ok();
         Ok(())
     })
@@ -112,7 +112,7 @@ pub(super) fn reset(mut context: AsyncContext<'_>) -> Waiting<'_> {
             ));
         }
         let reset = Request::Reset { hard };
-        context.node.cluster.request(reset).await.map_err(failed)?;
+        context.node.cluster.request(reset).await?;
         if was_replica {
             forget_keys(context.node).await;
         }

@@ -4,9 +4,9 @@ use crate::bus::Request;
 use crate::topology::TopologyCommand;
 
 use super::super::context::AsyncContext;
-use super::super::error::{Result, SYNTAX, error};
+use super::super::error::{SYNTAX, error};
 use super::super::spec::Waiting;
-use super::{failed, view};
+use super::view;
 
 /// `CLUSTER FAILOVER [FORCE|TAKEOVER]`.
 pub(super) fn failover(mut context: AsyncContext<'_>) -> Waiting<'_> {
@@ -16,7 +16,7 @@ pub(super) fn failover(mut context: AsyncContext<'_>) -> Waiting<'_> {
         let how = context.args.get(2).map(<[u8]>::to_ascii_lowercase);
         match how.as_deref() {
             Some(b"takeover") => {
-                cluster.request(Request::Takeover).await.map_err(failed)?;
+                cluster.request(Request::Takeover).await?;
             }
             Some(b"force") => {
                 if view.is_serving_primary() {
@@ -26,7 +26,7 @@ pub(super) fn failover(mut context: AsyncContext<'_>) -> Waiting<'_> {
                     node: view.myself,
                     incarnation: view.incarnation,
                 };
-                cluster.propose(promote).await.map_err(failed)?;
+                cluster.propose(promote).await?;
             }
             Some(_) => return Err(SYNTAX),
             None => {

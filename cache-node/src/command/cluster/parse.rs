@@ -21,7 +21,10 @@ pub(super) fn node_id(text: &[u8]) -> Option<NodeId> {
 
 /// No such node.
 pub(super) fn unknown(text: &[u8]) -> Failure {
-    Failure::new(format!("ERR Unknown node {}", String::from_utf8_lossy(text)))
+    Failure::new(format!(
+        "ERR Unknown node {}",
+        String::from_utf8_lossy(text)
+    ))
 }
 
 /// A slot's number; `None` when the integer is not one.

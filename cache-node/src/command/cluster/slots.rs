@@ -9,7 +9,7 @@ use crate::topology::TopologyCommand;
 use super::super::context::AsyncContext;
 use super::super::error::{Failure, NOT_INTEGER, Result, error};
 use super::super::spec::Waiting;
-use super::{failed, parse, view};
+use super::{parse, view};
 
 pub(super) fn add(context: AsyncContext<'_>) -> Waiting<'_> {
     let slots = parse::slot_list(context.args.from(2));
@@ -27,7 +27,7 @@ async fn add_slots(mut context: AsyncContext<'_>, slots: Result<SlotSet>) -> Res
         node: view.myself,
         slots: slots?,
     };
-    context.node.cluster.propose(add).await.map_err(failed)?;
+    context.node.cluster.propose(add).await?;
     context.reply.ok();
     Ok(())
 }
@@ -45,7 +45,7 @@ pub(super) fn delete_range(context: AsyncContext<'_>) -> Waiting<'_> {
 async fn delete_slots(mut context: AsyncContext<'_>, slots: Result<SlotSet>) -> Result {
     view(context.node)?;
     let remove = TopologyCommand::RemoveSlots { slots: slots? };
-    context.node.cluster.propose(remove).await.map_err(failed)?;
+    context.node.cluster.propose(remove).await?;
     context.reply.ok();
     Ok(())
 }
@@ -65,7 +65,7 @@ pub(super) fn flush(mut context: AsyncContext<'_>) -> Waiting<'_> {
             let remove = TopologyCommand::RemoveSlots {
                 slots: shard.slots.clone(),
             };
-            context.node.cluster.propose(remove).await.map_err(failed)?;
+            context.node.cluster.propose(remove).await?;
         }
         context.reply.ok();
         Ok(())
@@ -109,7 +109,7 @@ fn owns(view: &View, slot: SlotId) -> bool {
 
 async fn by_hand(cluster: &Cluster, slot: SlotId, hand_move: HandMove) -> Result {
     let slots = SlotSet::from_iter([slot]);
-    cluster.move_by_hand(slots, hand_move).await.map_err(failed)
+    Ok(cluster.move_by_hand(slots, hand_move).await?)
 }
 
 async fn migrating(cluster: &Cluster, view: &View, slot: SlotId, target: &[u8]) -> Result {
@@ -144,13 +144,7 @@ fn known_primary(view: &View, text: &[u8]) -> Result<crate::topology::NodeId> {
     }
 }
 
-async fn assign(
-    cluster: &Cluster,
-    view: &View,
-    slot: SlotId,
-    owner: &[u8],
-    keys: usize,
-) -> Result {
+async fn assign(cluster: &Cluster, view: &View, slot: SlotId, owner: &[u8], keys: usize) -> Result {
     let node = parse::member(view, owner)?;
     if !view.topology.is_primary(node) {
         return Err(error("ERR Target node is not a master"));
@@ -162,7 +156,7 @@ async fn assign(
     }
     let slots = SlotSet::from_iter([slot]);
     let assign = TopologyCommand::SetSlotOwner { node, slots };
-    cluster.propose(assign).await.map_err(failed)?;
+    cluster.propose(assign).await?;
     Ok(())
 }
 
