@@ -243,13 +243,15 @@ impl Bus {
         let report = |node| self.peers.report(node, &self.topology, self.me, now);
         let others = self.topology.members.keys().copied();
         let leader = self.leader();
+        // A seat that knows a leader has heard it within the election timeout.
+        let seated = self.consensus.as_ref().and_then(Consensus::leader);
         Liveness {
             peers: others
                 .filter(|node| *node != self.me)
                 .map(|node| (node, report(node)))
                 .collect(),
             leader,
-            quorum: leader.is_some_and(|node| node == self.me || self.peers.leads(node, now)),
+            quorum: seated.is_some() || leader.is_some_and(|node| self.peers.leads(node, now)),
         }
     }
 

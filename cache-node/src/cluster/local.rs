@@ -70,11 +70,16 @@ impl Local for Node {
     fn status(&self) -> LocalStatus {
         let keys = self.store.count_keys(|_| true);
         let shown = if keys == 0 { 0 } else { self.count_keys() };
+        let replica = self.is_replica();
         LocalStatus {
-            offset: self.log.end(),
+            offset: if replica {
+                self.replication.applied()
+            } else {
+                self.log.end()
+            },
             keys: keys as u64,
             stray_keys: keys.saturating_sub(shown) as u64,
-            healthy: true,
+            healthy: !(replica && self.replication.is_incomplete()),
         }
     }
 }

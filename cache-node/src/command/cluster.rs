@@ -13,9 +13,11 @@ use crate::cluster::{ClusterError, View, info, nodes, replicas, shards, slots as
 use crate::node::Node;
 use crate::slot::SlotId;
 
-use super::context::Context;
+use super::context::{AsyncContext, Context};
 use super::error::{Failure, Result, error};
-use super::spec::{Command, Flags};
+use super::migration;
+
+use super::spec::{Command, Flags, Waiting};
 
 const fn query(
     name: &'static str,
@@ -181,6 +183,25 @@ static SUBCOMMANDS: &[Command] = &[
         slots::flush,
         "Leaves all slots of this node without owner.",
     ),
+    change(
+        "migrateslots",
+        -7,
+        migrate_slots,
+        "Moves ranges of slots, with their keys, to other shards.",
+    ),
+    query(
+        "getslotmigrations",
+        2,
+        get_slot_migrations,
+        "Lists slot migrations, the newest first.",
+    ),
+    query(
+        "cancelslotmigrations",
+        2,
+        cancel_slot_migrations,
+        "Cancels all slot migrations from this node.",
+    )
+    .admin(),
     change("setslot", -4, slots::set, "Moves a slot by hand."),
 ];
 
@@ -326,6 +347,23 @@ fn count_failure_reports(context: &mut Context<'_, '_>) -> Result {
     let reports = liveness.peers.get(&node).map_or(0, |peer| peer.reports);
     context.reply.count(reports);
     Ok(())
+}
+
+fn migrate_slots(context: AsyncContext<'_>) -> Waiting<'_> {
+    match view(context.node) {
+        Ok(_) => migration::migrate_slots(context),
+        Err(failure) => Box::pin(std::future::ready(Err(failure))),
+    }
+}
+
+fn get_slot_migrations(context: &mut Context<'_, '_>) -> Result {
+    view(context.node)?;
+    migration::get_slot_migrations(context)
+}
+
+fn cancel_slot_migrations(context: &mut Context<'_, '_>) -> Result {
+    view(context.node)?;
+    migration::cancel_slot_migrations(context)
 }
 
 fn save_config(context: &mut Context<'_, '_>) -> Result {

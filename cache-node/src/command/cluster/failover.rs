@@ -1,12 +1,17 @@
 //! `CLUSTER FAILOVER`: who is the primary of this shard.
 
+use std::time::Duration;
+
 use crate::bus::Request;
 use crate::topology::TopologyCommand;
 
 use super::super::context::AsyncContext;
-use super::super::error::{SYNTAX, error};
+use super::super::error::{Failure, SYNTAX, error};
 use super::super::spec::Waiting;
 use super::view;
+
+/// How long a planned hand-over may take.
+const HAND_OVER_LIMIT: Duration = Duration::from_millis(crate::bus::REQUEST_MS);
 
 /// `CLUSTER FAILOVER [FORCE|TAKEOVER]`.
 pub(super) fn failover(mut context: AsyncContext<'_>) -> Waiting<'_> {
@@ -29,10 +34,12 @@ pub(super) fn failover(mut context: AsyncContext<'_>) -> Waiting<'_> {
                 cluster.propose(promote).await?;
             }
             Some(_) => return Err(SYNTAX),
+            None if view.my_primary().is_none() => {
+                return Err(error("ERR You should send CLUSTER FAILOVER to a replica"));
+            }
             None => {
-                return Err(error(
-                    "ERR A planned hand-over needs replication; use CLUSTER FAILOVER FORCE",
-                ));
+                let done = context.node.replication.hand_over(HAND_OVER_LIMIT).await;
+                done.map_err(|why| Failure::new(format!("ERR {why}")))?;
             }
         }
         context.reply.ok();
