@@ -24,7 +24,7 @@ enum Right {
 }
 
 /// Where received data goes.
-pub struct Target {
+pub(crate) struct Target {
     node: Arc<Node>,
     replayer: Replayer,
     right: Right,
@@ -32,12 +32,12 @@ pub struct Target {
 
 impl Target {
     /// The data set of a node that copies `upstream`.
-    pub fn replica(node: Arc<Node>, upstream: Upstream) -> Self {
+    pub(crate) fn replica(node: Arc<Node>, upstream: Upstream) -> Self {
         Self::new(node, Right::Copies(upstream))
     }
 
     /// The slots of a migration to this node.
-    pub fn import(node: Arc<Node>, migration: MigrationId) -> Self {
+    pub(crate) fn import(node: Arc<Node>, migration: MigrationId) -> Self {
         let flushes = node.migrations.flushes();
         Self::new(node, Right::Imports { migration, flushes })
     }
@@ -51,7 +51,7 @@ impl Target {
     }
 
     /// Executes effects on a slot as one step, and appends them to this node's log.
-    pub fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
+    pub(crate) fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
         let (node, right) = (&self.node, &self.right);
         // Asked under the slot's lock: a client's write that was routed here by a newer topology is never followed by an old effect.
         match self.replayer.replay_if(slot, effects, || right.holds(node)) {
@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// Empties slots.
-    pub async fn clear(&self, slots: &SlotSet) -> Result<(), FlowError> {
+    pub(crate) async fn clear(&self, slots: &SlotSet) -> Result<(), FlowError> {
         for slot in slots.iter() {
             if !empty_if(&self.node, slot, || self.right.holds(&self.node)).await {
                 return Err(self.right.lost());
@@ -97,7 +97,7 @@ impl Right {
 }
 
 /// Empties a slot if `allowed`, which is asked under the slot's lock; the log is told so that replicas do the same. Answers what it said.
-pub async fn empty_if(node: &Node, slot: SlotId, allowed: impl Fn() -> bool) -> bool {
+pub(crate) async fn empty_if(node: &Node, slot: SlotId, allowed: impl Fn() -> bool) -> bool {
     if node.store.keys_in(slot) == 0 {
         return allowed();
     }

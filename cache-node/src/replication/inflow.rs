@@ -22,7 +22,7 @@ const FRAMES_PER_TURN: usize = 64;
 
 /// What a turn brought.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told<T> {
+pub(crate) enum Told<T> {
     /// Nothing but data.
     Applied,
     /// Something on this side happened.
@@ -43,7 +43,7 @@ pub enum Told<T> {
 }
 
 /// A transfer that arrives, and the connection that carries it.
-pub struct Inflow {
+pub(crate) struct Inflow {
     wire: Wire,
     target: Target,
     receiver: Receiver,
@@ -54,7 +54,7 @@ pub struct Inflow {
 
 impl Inflow {
     /// Receives `slots` over `wire` into `target`.
-    pub fn new(wire: Wire, target: Target, slots: SlotSet) -> Self {
+    pub(crate) fn new(wire: Wire, target: Target, slots: SlotSet) -> Self {
         let now = Instant::now();
         Self {
             wire,
@@ -67,18 +67,13 @@ impl Inflow {
     }
 
     /// The sender's log offset that is applied here.
-    pub fn applied(&self) -> u64 {
+    pub(crate) fn applied(&self) -> u64 {
         self.receiver.applied()
     }
 
     /// Bytes of content and effects that arrived.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.receiver.bytes()
-    }
-
-    /// When something was last heard from the sender.
-    pub fn heard(&self) -> Instant {
-        self.wire.heard()
     }
 
     /// Applies what has arrived, or waits for more, or until `interrupted` resolves. Must be run to its end: a frame may be half applied.
@@ -86,7 +81,7 @@ impl Inflow {
     /// # Errors
     ///
     /// The connection is lost, the sender silent, or what it sends cannot be applied.
-    pub async fn next<T>(
+    pub(crate) async fn next<T>(
         &mut self,
         interrupted: impl Future<Output = T>,
     ) -> Result<Told<T>, FlowError> {
@@ -149,12 +144,12 @@ impl Inflow {
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn flush(&mut self) -> Result<(), FlowError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), FlowError> {
         Ok(self.wire.flush().await?)
     }
 
     /// Whether the whole content has arrived.
-    pub fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.receiver.is_synced()
     }
 
@@ -170,12 +165,12 @@ impl Inflow {
     }
 
     /// Sends a frame without content.
-    pub fn signal(&mut self, kind: Kind, offset: u64) {
+    pub(crate) fn signal(&mut self, kind: Kind, offset: u64) {
         encode_signal(&mut self.wire.out, kind, offset);
     }
 
     /// Says why the connection ends, as far as the socket takes it.
-    pub fn goodbye(mut self, why: &str) {
+    pub(crate) fn goodbye(mut self, why: &str) {
         encode_goodbye(&mut self.wire.out, why);
         // The connection is given up in any case.
         let _ = self.wire.write_some();

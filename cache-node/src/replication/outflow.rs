@@ -19,7 +19,7 @@ const BUSY_SLOT: Duration = Duration::from_millis(1);
 
 /// What happened.
 #[derive(Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// The receiver sent a frame.
     Frame(Frame),
     /// Everything has been sent once; from now on it is a stream.
@@ -27,7 +27,7 @@ pub enum Heard {
 }
 
 /// A walk with its stream, and the connection that carries it.
-pub struct Outflow {
+pub(crate) struct Outflow {
     wire: Wire,
     walk: Walk,
     source: StoreSource,
@@ -39,7 +39,7 @@ pub struct Outflow {
 
 impl Outflow {
     /// Sends `slots` of `source` over `wire`.
-    pub fn new(wire: Wire, slots: SlotSet, source: StoreSource) -> Self {
+    pub(crate) fn new(wire: Wire, slots: SlotSet, source: StoreSource) -> Self {
         Self {
             wire,
             walk: Walk::new(slots),
@@ -52,12 +52,12 @@ impl Outflow {
     }
 
     /// What has been sent so far.
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.walk.progress()
     }
 
     /// How far the stream is behind the log's end, in bytes.
-    pub fn behind(&self) -> u64 {
+    pub(crate) fn behind(&self) -> u64 {
         self.source.behind()
     }
 
@@ -66,7 +66,7 @@ impl Outflow {
     /// # Errors
     ///
     /// The connection is lost, the receiver silent, or the log overrun.
-    pub async fn next(&mut self) -> Result<Heard, FlowError> {
+    pub(crate) async fn next(&mut self) -> Result<Heard, FlowError> {
         loop {
             if let Some(frame) = self.wire.try_frame()? {
                 return Ok(Heard::Frame(frame));
@@ -122,24 +122,24 @@ impl Outflow {
     }
 
     /// Has the receiver acknowledge as soon as possible.
-    pub fn ask_ack(&mut self) {
+    pub(crate) fn ask_ack(&mut self) {
         self.ping = Instant::now() + PING;
         encode_signal(&mut self.wire.out, Kind::Position, self.source.cursor());
     }
 
     /// Sends [`Kind::Final`] when everything before `end` has been sent.
-    pub fn finish_at(&mut self, end: u64) {
+    pub(crate) fn finish_at(&mut self, end: u64) {
         self.final_offset = Some(end);
         self.finished = false;
     }
 
     /// Whether [`Kind::Final`] is on its way.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.finished
     }
 
     /// Sends a frame without content.
-    pub fn signal(&mut self, kind: Kind, offset: u64) {
+    pub(crate) fn signal(&mut self, kind: Kind, offset: u64) {
         if kind == Kind::Resume {
             self.final_offset = None;
             self.finished = false;
@@ -148,7 +148,7 @@ impl Outflow {
     }
 
     /// Says why the connection ends, as far as the socket takes it.
-    pub fn goodbye(mut self, why: &str) {
+    pub(crate) fn goodbye(mut self, why: &str) {
         encode_goodbye(&mut self.wire.out, why);
         // The connection is given up in any case.
         let _ = self.wire.write_some();

@@ -9,7 +9,7 @@ use crate::slot::SlotId;
 use crate::store::encode_entry;
 
 /// A cursor on a node's log, with the node's data.
-pub struct StoreSource {
+pub(crate) struct StoreSource {
     node: Arc<Node>,
     cursor: Cursor,
     /// At least the cursor's offset; further when the log moved on without recording.
@@ -18,7 +18,7 @@ pub struct StoreSource {
 
 impl StoreSource {
     /// A source whose cursor stands at the log's end.
-    pub fn new(node: Arc<Node>) -> Self {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
         let cursor = node.log.cursor();
         Self {
             position: cursor.offset(),
@@ -28,12 +28,12 @@ impl StoreSource {
     }
 
     /// How far the cursor is behind the log's end, in bytes.
-    pub fn behind(&self) -> u64 {
+    pub(crate) fn behind(&self) -> u64 {
         self.node.log.end().saturating_sub(self.position)
     }
 
     /// Resolves when there is a record to read.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         self.cursor.ready().await;
     }
 }

@@ -1,38 +1,11 @@
 //! Replication between real processes.
 
-#[path = "support/processes.rs"]
-mod processes;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use processes::{Process, eventually};
+use crate::processes::{Process, dump, eventually};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-
-/// Every key with its value, seen through `SCAN`.
-async fn dump(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
-    let mut cursor = 0u64;
-    let mut all = BTreeMap::new();
-    loop {
-        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(1000)
-            .query_async(connection)
-            .await
-            .expect("SCAN");
-        for key in keys {
-            if let Ok(Some(value)) = connection.get::<_, Option<String>>(&key).await {
-                all.insert(key, value);
-            }
-        }
-        if next == 0 {
-            return all;
-        }
-        cursor = next;
-    }
-}
 
 async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
     let text: String = redis::cmd("INFO")

@@ -1,11 +1,12 @@
 //! Real cache-node processes on loopback ports that were free.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use std::collections::BTreeMap;
+
+use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 /// Longest wait for anything.
@@ -161,5 +162,33 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     while !condition().await {
         assert!(start.elapsed() < PATIENCE, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Every key with its value, seen through `SCAN`.
+pub(crate) async fn dump(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
+    let mut cursor = 0u64;
+    let mut all = BTreeMap::new();
+    loop {
+        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(1000)
+            .query_async(connection)
+            .await
+            .expect("SCAN");
+        for key in keys {
+            if let Some(value) = connection
+                .get::<_, Option<String>>(&key)
+                .await
+                .expect("a key that SCAN shows is served")
+            {
+                all.insert(key, value);
+            }
+        }
+        if next == 0 {
+            return all;
+        }
+        cursor = next;
     }
 }

@@ -1,0 +1,8 @@
+//! Data on its way between real processes: replication, hand-over, slot migration.
+
+mod cluster;
+mod hand_over;
+mod migration;
+mod processes;
+mod replication;
+mod writers;

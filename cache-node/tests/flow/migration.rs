@@ -1,0 +1,244 @@
+//! Slots move while they are written.
+
+use nix::sys::signal::Signal;
+use redis::AsyncCommands;
+
+use crate::cluster::{Cluster, ask};
+use crate::processes::eventually;
+use crate::writers::Writers;
+
+/// The slots that the tests move.
+const FIRST: u16 = 0;
+const LAST: u16 = 2000;
+
+/// A hash tag for each of `count` slots between `first` and `last`.
+fn tags(first: u16, last: u16, count: usize) -> Vec<String> {
+    (0u32..)
+        .map(|number| format!("t{number}"))
+        .filter(|tag| {
+            (first..=last).contains(&cache_node::slot::SlotId::of(tag.as_bytes()).number())
+        })
+        .take(count)
+        .collect()
+}
+
+async fn some_writes(writers: &Writers, more: u64) {
+    let until = writers.writes() + more;
+    eventually("writers get on", async || writers.writes() >= until).await;
+}
+
+async fn fill(cluster: &Cluster, tags: &[String], keys: usize) {
+    let mut client = cluster.client().await;
+    for number in 0..keys {
+        let tag = &tags[number % tags.len()];
+        let _: () = client
+            .set(format!("{{{tag}}}:filled:{number}"), "x".repeat(100))
+            .await
+            .expect("SET");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_move_under_continuous_writes_without_losing_one() {
+    let cluster = Cluster::start(3, &[0, 1], true).await;
+    let mut client = cluster.client().await;
+    let tags = tags(FIRST, LAST, 50);
+    fill(&cluster, &tags, 5000).await;
+    let writers = Writers::start(&client, 6, &tags);
+    some_writes(&writers, 500).await;
+    let (mut from, mut to) = (0, 1);
+    for _ in 0..4 {
+        cluster.migrate(from, to, FIRST, LAST).await;
+        cluster.wait_for_job(from, "success").await;
+        cluster.wait_for_job(to, "success").await;
+        cluster.wait_for_owner(FIRST, to).await;
+        some_writes(&writers, 300).await;
+        eventually("the source has dropped the slots", async || {
+            cluster.keys_in(from, FIRST, LAST).await == 0
+        })
+        .await;
+        (from, to) = (to, from);
+    }
+    let records = writers.stop().await;
+    let job = &cluster.jobs(0).await[0];
+    println!("longest gap: {:?}; {job:?}", records.gap());
+    assert_eq!(records.errors(), Vec::<&String>::new());
+    records.verify(&mut client).await;
+    // Replicas of both sides hold what their primaries hold.
+    for (primary, replica) in [(0, 3), (1, 4)] {
+        let waited: u32 = ask(&mut cluster.connect(primary).await, "WAIT 1 5000").await;
+        assert_eq!(waited, 1);
+        let here = cluster.keys_in(primary, FIRST, LAST).await;
+        eventually("the replica holds the same", async || {
+            cluster.keys_in(replica, FIRST, LAST).await == here
+        })
+        .await;
+        let digest = contents(&cluster, primary, &tags).await;
+        assert_eq!(digest, contents(&cluster, replica, &tags).await);
+    }
+}
+
+/// Keys with values in the tags' slots, as a node holds them.
+async fn contents(cluster: &Cluster, node: usize, tags: &[String]) -> Vec<(String, String)> {
+    let mut connection = cluster.connect(node).await;
+    let _: () = ask(&mut connection, "READONLY").await;
+    let mut contents = Vec::new();
+    for tag in tags {
+        let slot = cache_node::slot::SlotId::of(tag.as_bytes());
+        let command = format!("CLUSTER GETKEYSINSLOT {slot} 100000");
+        let keys: Vec<String> = ask(&mut connection, &command).await;
+        for key in keys {
+            let value: redis::RedisResult<String> = connection.get(&key).await;
+            if let Ok(value) = value {
+                contents.push((key, value));
+            }
+        }
+    }
+    contents.sort();
+    contents
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_migrations_run_at_once() {
+    let cluster = Cluster::start(3, &[], false).await;
+    let mut client = cluster.client().await;
+    let tags = tags(0, 16383, 100);
+    fill(&cluster, &tags, 2000).await;
+    let writers = Writers::start(&client, 4, &tags);
+    let command = format!(
+        "CLUSTER MIGRATESLOTS SLOTSRANGE 0 2999 5000 5999 NODE {} SLOTSRANGE 8000 11999 NODE {}",
+        cluster.ids[1], cluster.ids[2]
+    );
+    cluster.insist(0, &command).await;
+    eventually("both jobs succeed", async || {
+        let jobs = cluster.jobs(0).await;
+        jobs.len() == 2 && jobs.iter().all(|job| job["state"] == "success")
+    })
+    .await;
+    for (slot, node) in [(0, 1), (5999, 1), (3000, 0), (8000, 2), (12000, 0)] {
+        cluster.wait_for_owner(slot, node).await;
+    }
+    let records = writers.stop().await;
+    assert_eq!(records.errors(), Vec::<&String>::new());
+    records.verify(&mut client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_migration_leaves_everything_at_the_source() {
+    let cluster = Cluster::start(3, &[], true).await;
+    let mut client = cluster.client().await;
+    let tags = tags(FIRST, LAST, 20);
+    let writers = Writers::start(&client, 2, &tags);
+    some_writes(&writers, 100).await;
+    // A target that is stopped accepts nothing: the job stays where it is.
+    cluster.nodes[1].signal(Signal::SIGSTOP);
+    cluster.migrate(0, 1, FIRST, LAST).await;
+    let answer: String = ask(
+        &mut cluster.connect(0).await,
+        "CLUSTER CANCELSLOTMIGRATIONS",
+    )
+    .await;
+    assert_eq!(answer, "OK");
+    cluster.wait_for_job(0, "cancelled").await;
+    cluster.nodes[1].signal(Signal::SIGCONT);
+    some_writes(&writers, 100).await;
+    let records = writers.stop().await;
+    records.verify(&mut client).await;
+    cluster.wait_for_owner(FIRST, 0).await;
+    eventually("nothing stays at the target", async || {
+        cluster.keys_in(1, FIRST, LAST).await == 0
+    })
+    .await;
+    let none = redis::cmd("CLUSTER")
+        .arg("CANCELSLOTMIGRATIONS")
+        .query_async::<String>(&mut cluster.connect(0).await)
+        .await;
+    assert!(none.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_dies_leaves_the_source_serving_everything() {
+    let mut cluster = Cluster::start(3, &[], true).await;
+    let mut client = cluster.client().await;
+    let tags = tags(FIRST, LAST, 20);
+    fill(&cluster, &tags, 3000).await;
+    let writers = Writers::start(&client, 2, &tags);
+    some_writes(&writers, 100).await;
+    cluster.migrate(0, 1, FIRST, LAST).await;
+    cluster.nodes[1].kill();
+    eventually("the job ends", async || {
+        let jobs = cluster.jobs(0).await;
+        ["failed", "success"].contains(&jobs[0]["state"].as_str())
+    })
+    .await;
+    if cluster.jobs(0).await[0]["state"] == "failed" {
+        some_writes(&writers, 100).await;
+        let records = writers.stop().await;
+        records.verify(&mut client).await;
+        assert!(cluster.keys_in(0, FIRST, LAST).await >= 3000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_expire_on_time_while_they_move() {
+    let cluster = Cluster::start(3, &[], true).await;
+    let mut client = cluster.client().await;
+    let tags = tags(FIRST, LAST, 20);
+    for number in 0..200 {
+        let tag = &tags[number % tags.len()];
+        let (short, long) = (
+            format!("{{{tag}}}:short:{number}"),
+            format!("{{{tag}}}:long:{number}"),
+        );
+        let _: () = redis::cmd("SET")
+            .arg(&short)
+            .arg(1)
+            .arg("PX")
+            .arg(100 + number * 5)
+            .query_async(&mut client)
+            .await
+            .expect("SET");
+        let _: () = redis::cmd("SET")
+            .arg(&long)
+            .arg(1)
+            .arg("PX")
+            .arg(300)
+            .query_async(&mut client)
+            .await
+            .expect("SET");
+        let _: bool = client.persist(&long).await.expect("PERSIST");
+    }
+    cluster.migrate(0, 1, FIRST, LAST).await;
+    cluster.wait_for_job(0, "success").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+    for number in 0..200 {
+        let tag = &tags[number % tags.len()];
+        let short: Option<u8> = client
+            .get(format!("{{{tag}}}:short:{number}"))
+            .await
+            .expect("GET");
+        let long: Option<u8> = client
+            .get(format!("{{{tag}}}:long:{number}"))
+            .await
+            .expect("GET");
+        assert_eq!((short, long), (None, Some(1)), "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staged_keys_are_not_seen_at_the_target() {
+    let cluster = Cluster::start(3, &[], true).await;
+    let tags = tags(FIRST, LAST, 20);
+    fill(&cluster, &tags, 1000).await;
+    let before: usize = ask(&mut cluster.connect(1).await, "DBSIZE").await;
+    assert_eq!(before, 0);
+    cluster.migrate(0, 1, FIRST, LAST).await;
+    cluster.wait_for_job(0, "success").await;
+    let after: usize = ask(&mut cluster.connect(1).await, "DBSIZE").await;
+    assert_eq!(after, 1000);
+    eventually("the source shows none of them", async || {
+        let left: usize = ask(&mut cluster.connect(0).await, "DBSIZE").await;
+        left == 0
+    })
+    .await;
+}
