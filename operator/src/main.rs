@@ -1,8 +1,7 @@
 //! The operator binary.
 
-fn main() {
-    match cache_operator::api::crd_yaml() {
-        Ok(yaml) => print!("{yaml}"),
-        Err(error) => eprintln!("{error}"),
-    }
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cache_operator::run(std::env::args_os())
 }

@@ -96,6 +96,8 @@ pub enum MigrationState {
     Succeeded,
     /// Ended without effect, with the reason that the node gives.
     Failed(String),
+    /// Ended without effect because somebody asked for it.
+    Cancelled,
 }
 
 /// A slot migration in a node's view.

@@ -34,7 +34,8 @@ fn joins(picture: &Picture<'_>, waiting: &mut Vec<String>) -> Vec<Step> {
         let member = picture.view.members.contains_key(&node.id);
         // A member that does not know yet that it is one is met once more.
         let unaware = member && node.id != picture.view.id && picture.view.has_company();
-        (!member || unaware) && !node.has_company() && is_needed(picture, *place)
+        let leftovers = picture.has_slots() && node.keys > 0 && node.slots_owned() == 0;
+        (!member || unaware) && !node.has_company() && !leftovers && is_needed(picture, *place)
     });
     joining
         .filter(|(place, _)| *place != picture.speaker)
@@ -61,7 +62,7 @@ fn is_needed(picture: &Picture<'_>, place: PodPlace) -> bool {
         })
 }
 
-/// Pods that are in a cluster of the past: a majority of today's cluster does not know them.
+/// Pods that are in a cluster of the past, or hold what is left of it: a majority of today's cluster does not know them.
 fn strangers(picture: &Picture<'_>) -> Vec<Step> {
     if !picture.confirmed {
         return Vec::new();
@@ -70,10 +71,10 @@ fn strangers(picture: &Picture<'_>) -> Vec<Step> {
         .observed
         .answering()
         .filter(|(place, node)| {
+            let leftovers = picture.has_slots() && node.keys > 0 && node.slots_owned() == 0;
             !picture.view.members.contains_key(&node.id)
-                && node.has_company()
                 && !picture.is_doomed(*place)
-                && is_older(node, picture.view)
+                && (leftovers || (node.has_company() && is_older(node, picture.view)))
         })
         .map(|(place, node)| {
             if node.keys == 0 {
