@@ -97,12 +97,21 @@ impl Cluster {
     }
 
     async fn wait_for_slots(&self) {
+        let voters = self.nodes.len().min(5);
         for node in &self.nodes {
             let mut connection = node.connect().await;
-            eventually("every node sees all slots served", async || {
-                let info: String = ask(&mut connection, "CLUSTER INFO").await;
-                info.contains("cluster_slots_ok:16384") && info.contains("cluster_state:ok")
-            })
+            eventually(
+                "every node sees all slots served and all voters",
+                async || {
+                    let info: String = ask(&mut connection, "CLUSTER INFO").await;
+                    let line = info
+                        .lines()
+                        .find_map(|line| line.strip_prefix("cluster_voters:"));
+                    info.contains("cluster_slots_ok:16384")
+                        && info.contains("cluster_state:ok")
+                        && line.is_some_and(|line| line.split(',').count() == voters)
+                },
+            )
             .await;
         }
     }

@@ -202,15 +202,16 @@ async fn keys_expire_on_time_while_they_move() {
             .arg(&long)
             .arg(1)
             .arg("PX")
-            .arg(300)
+            .arg(2000)
             .query_async(&mut client)
             .await
             .expect("SET");
-        let _: bool = client.persist(&long).await.expect("PERSIST");
+        let persisted: bool = client.persist(&long).await.expect("PERSIST");
+        assert!(persisted);
     }
     cluster.migrate(0, 1, FIRST, LAST).await;
     cluster.wait_for_job(0, "success").await;
-    tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     for number in 0..200 {
         let tag = &tags[number % tags.len()];
         let short: Option<u8> = client

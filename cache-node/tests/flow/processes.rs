@@ -18,7 +18,7 @@ pub(crate) struct Process {
     args: Vec<String>,
     port: u16,
     password: Option<String>,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Process {
@@ -46,7 +46,7 @@ impl Process {
             args: all,
             port,
             password,
-            dir,
+            _dir: dir,
         };
         process.connect().await;
         process
@@ -126,7 +126,7 @@ impl Drop for Process {
 }
 
 fn spawn(args: &[String]) -> Child {
-    let quiet = std::env::var_os("CACHE_NODE_TEST_LOG").is_none();
+    let quiet = std::env::var_os("EVENKEEL_TEST_LOG").is_none();
     let output = || {
         if quiet {
             Stdio::null()
