@@ -4,7 +4,9 @@
 //! slot lock across an await: those that lock do not wait, and those that wait do not lock.
 
 mod client;
+mod client_list;
 mod cluster;
+mod config;
 mod connection;
 mod context;
 mod counters;
@@ -13,10 +15,18 @@ mod deadline;
 mod error;
 mod execute;
 mod expire;
+mod hash_scan;
+mod hashes;
+mod info;
+mod introspection;
+mod keys;
 mod lcs;
 mod migration;
+mod objects;
 mod replay;
 mod replication;
+mod scan;
+mod server;
 mod session;
 mod set;
 mod spec;
@@ -26,6 +36,7 @@ mod text;
 mod transaction;
 mod waiting;
 
+pub(crate) use connection::REDIS_VERSION;
 pub use context::{AsyncContext, Context};
 pub use db::{Db, StringBytes};
 pub use error::{Failure, Result};
@@ -38,10 +49,19 @@ pub use waiting::run_waiting;
 
 /// The families of commands; each has its own file.
 static FAMILIES: &[&[Command]] = &[
+    client::COMMANDS,
     cluster::COMMANDS,
+    config::COMMANDS,
     connection::COMMANDS,
     expire::COMMANDS,
+    hashes::COMMANDS,
+    info::COMMANDS,
+    introspection::COMMANDS,
+    keys::COMMANDS,
+    objects::COMMANDS,
     replication::COMMANDS,
+    scan::COMMANDS,
+    server::COMMANDS,
     strings::COMMANDS,
     transaction::COMMANDS,
 ];

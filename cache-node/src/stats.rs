@@ -149,8 +149,8 @@ pub struct Stats {
     pub refused: AtomicU64,
     /// Keys evicted.
     pub evicted: AtomicU64,
-    /// Keys removed by the active expiry.
-    pub expired: AtomicU64,
+    /// Commands a second, over the last few seconds.
+    pub rate: AtomicU64,
 }
 
 /// Most error codes that are told apart.
@@ -189,6 +189,11 @@ impl Stats {
         totals
     }
 
+    /// Keys removed because they had expired.
+    pub fn expired_keys(&self) -> u64 {
+        self.sum(|worker| worker.expired.get())
+    }
+
     /// Commands executed.
     pub fn total_calls(&self) -> u64 {
         self.command_totals().iter().map(|total| total.calls).sum()
@@ -214,12 +219,7 @@ impl Stats {
     pub fn reset(&self) {
         self.workers.lock().iter().for_each(|worker| worker.reset());
         self.errors.lock().clear();
-        for counter in [
-            &self.connections,
-            &self.refused,
-            &self.evicted,
-            &self.expired,
-        ] {
+        for counter in [&self.connections, &self.refused, &self.evicted] {
             counter.store(0, Relaxed);
         }
     }

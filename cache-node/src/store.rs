@@ -25,6 +25,7 @@ pub use data::{Deadline, SlotData};
 pub use encode::encode_entry;
 pub use hash::{Hash, PackLimits};
 pub use memory::{Memory, allocation};
+pub use reaper::pending_garbage;
 pub use slot_lock::SlotGuard;
 pub use table::{KeyHash, Keyed, Table};
 pub use value::{Entry, Value};
@@ -41,6 +42,7 @@ pub struct Store {
 /// Counts that are read without a slot's lock; those of one kind stand together, so that looking through all slots is cheap.
 struct Counts {
     keys: Box<[AtomicU32]>,
+    volatile: Box<[AtomicU32]>,
     bytes: Box<[AtomicUsize]>,
     /// Tick of the earliest expiry handle, `u32::MAX` when there is none.
     due: Box<[AtomicU32]>,
@@ -60,6 +62,7 @@ impl Store {
             slots: (0..SLOT_COUNT).map(|_| Slot::default()).collect(),
             counts: Counts {
                 keys: (0..SLOT_COUNT).map(|_| AtomicU32::new(0)).collect(),
+                volatile: (0..SLOT_COUNT).map(|_| AtomicU32::new(0)).collect(),
                 bytes: (0..SLOT_COUNT).map(|_| AtomicUsize::new(0)).collect(),
                 due: (0..SLOT_COUNT).map(|_| AtomicU32::new(u32::MAX)).collect(),
                 memory: Memory::default(),
@@ -138,6 +141,14 @@ impl Store {
         SlotId::all()
             .filter(|slot| self.keys_in(*slot) > 0 && shown(*slot))
             .map(|slot| self.keys_in(slot))
+            .sum()
+    }
+
+    /// Number of keys with a deadline in the slots that `shown` admits.
+    pub fn count_volatile(&self, shown: impl Fn(SlotId) -> bool) -> usize {
+        SlotId::all()
+            .filter(|slot| self.has_deadlines(*slot) && shown(*slot))
+            .map(|slot| self.counts.volatile[slot.index()].load(Relaxed) as usize)
             .sum()
     }
 

@@ -226,6 +226,7 @@ fn quit(context: &mut Context<'_, '_>) -> Result {
 fn reset(context: &mut Context<'_, '_>) -> Result {
     let authenticated = context.node.config.get().requirepass.is_empty();
     context.session.reset(authenticated);
+    context.session.publish();
     let client = &context.session.client;
     client.label(|labels| labels.name.clear());
     client.set_untouching(false);

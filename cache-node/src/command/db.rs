@@ -12,7 +12,9 @@ use crate::log::{Log, Scope};
 use crate::resp::{encode_request, request_len};
 use crate::slot::SlotId;
 use crate::stats::WorkerStats;
-use crate::store::{Deadline, Entry, Hash, SlotData, SlotGuard, Store, Touched, Value};
+use crate::store::{
+    Deadline, Entry, Hash, Keyed, SlotData, SlotGuard, Store, Touched, Value, encode_entry,
+};
 
 use super::error::{Failure, Result, WRONG_TYPE};
 
@@ -227,15 +229,29 @@ impl<'g> Db<'g> {
         self.slot(key).remove(key)
     }
 
-    /// Removes everything in the locked slots; answers how many keys there were.
-    pub fn clear(&mut self) -> usize {
-        let keys = match &mut self.locks {
-            Locks::None => 0,
-            Locks::One(guard) => guard.clear(),
-            Locks::Many(guards) => guards.iter_mut().map(|guard| guard.clear()).sum(),
+    /// Empties those of the locked slots that `chosen` admits.
+    pub fn clear(&mut self, chosen: impl Fn(SlotId) -> bool) {
+        let Locks::Many(guards) = &mut self.locks else {
+            return;
         };
-        self.add_effect(None, &[b"FLUSHALL"]);
-        keys
+        let spared = guards
+            .iter()
+            .any(|guard| !guard.is_empty() && !chosen(guard.id()));
+        let mut removed = Vec::new();
+        for guard in guards.iter_mut().filter(|guard| chosen(guard.id())) {
+            if spared {
+                removed.extend(guard.iter().map(|entry| entry.key().to_vec()));
+            }
+            guard.clear();
+        }
+        if spared {
+            // What is spared here must be spared by those who read the log, too.
+            for key in &removed {
+                self.effect(key, &[b"DEL", key]);
+            }
+        } else {
+            self.add_effect(None, &[b"FLUSHALL"]);
+        }
     }
 
     /// Has `touched` set when `key` changes; true when the key has expired already but is still stored.
@@ -270,6 +286,23 @@ impl<'g> Db<'g> {
         self.add_effect_of(Some(slot), command);
     }
 
+    /// Tells the log the whole entry of `key`, which replaces what was there.
+    pub fn effect_entry(&mut self, key: &[u8]) {
+        let mut bytes = Vec::new();
+        encode_request(&mut bytes, [b"DEL".as_slice(), key].into_iter());
+        if let Some(entry) = self.slot(key).get(key) {
+            encode_entry(entry, &mut bytes);
+        }
+        let slot = self.slot_id(key);
+        let recording = self.recording;
+        let effects = self.effects_of(Some(slot));
+        if recording {
+            effects.bytes.extend_from_slice(&bytes);
+        } else {
+            effects.len += bytes.len();
+        }
+    }
+
     fn add_effect(&mut self, slot: Option<SlotId>, command: &[&[u8]]) {
         self.add_effect_of(slot, command.iter().copied());
     }
@@ -279,28 +312,25 @@ impl<'g> Db<'g> {
         slot: Option<SlotId>,
         command: impl ExactSizeIterator<Item = &'b [u8]> + Clone,
     ) {
-        // Effects of one slot go together, but nothing passes a FLUSHALL.
-        let known = self
-            .effects
-            .iter()
-            .enumerate()
-            .rev()
-            .take_while(|(_, (known, _))| known.is_some())
-            .find(|(_, (known, _))| *known == slot)
-            .map(|(index, _)| index);
-        let index = known.unwrap_or_else(|| {
-            self.effects.push((slot, Effects::default()));
-            self.effects.len() - 1
-        });
-        let effects = &mut self.effects[index].1;
-        if self.recording {
+        let recording = self.recording;
+        let effects = self.effects_of(slot);
+        if recording {
             encode_request(&mut effects.bytes, command);
         } else {
             effects.len += request_len(command);
         }
     }
 
-    /// Hands the effects over to the log, one record a slot, and releases the locks.
+    /// Where the next effect of a slot goes: to the one before if that is of the same slot.
+    fn effects_of(&mut self, slot: Option<SlotId>) -> &mut Effects {
+        if self.effects.last().is_none_or(|(last, _)| *last != slot) {
+            self.effects.push((slot, Effects::default()));
+        }
+        let last = self.effects.len() - 1;
+        &mut self.effects[last].1
+    }
+
+    /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks.
     pub(super) fn commit(self) {
         for (slot, effects) in &self.effects {
             if self.recording {

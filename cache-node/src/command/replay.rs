@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock;
 use crate::log::Scope;
 use crate::node::Node;
-use crate::resp::{Limits, Parsed, Parser, Reply};
+use crate::resp::{Limits, Parsed, Parser, Reply, encode_request};
 use crate::slot::SlotId;
 use crate::stats::WorkerStats;
 
@@ -75,6 +75,20 @@ impl Replayer {
         db.commit_replayed(Scope::Slot(slot), effects);
         node.store.memory().publish();
         result.map(|()| true)
+    }
+
+    /// Empties all slots, as `FLUSHALL` did where the effect comes from. Blocks the thread while others hold slots.
+    pub fn flush_all(&mut self) {
+        let node = Arc::clone(&self.node);
+        let guards = SlotId::all().map(|slot| node.store.lock_blocking(slot)).collect();
+        let stats = Arc::clone(&self.session.stats);
+        let locks = Locks::Many(guards);
+        let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();
+        db.clear(|_| true);
+        let mut effect = Vec::new();
+        encode_request(&mut effect, [b"FLUSHALL".as_slice()].into_iter());
+        db.commit_replayed(Scope::All, &effect);
+        node.store.memory().publish();
     }
 
     fn execute(

@@ -1,6 +1,7 @@
 //! A connection's state, as far as commands know it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clients::Client;
 use crate::resp::{OwnedArgs, Protocol};
@@ -86,6 +87,20 @@ impl Session {
             closing: false,
             takeover: None,
         }
+    }
+
+    /// Shows others how far the transaction is (`CLIENT LIST`).
+    pub fn publish(&self) {
+        let queued = self
+            .transaction
+            .as_ref()
+            .map_or(usize::MAX, |transaction| transaction.queue.len());
+        let watching = self
+            .watching
+            .as_ref()
+            .map_or(0, |watching| watching.keys.len());
+        self.client.queued.store(queued, Relaxed);
+        self.client.watching.store(watching, Relaxed);
     }
 
     /// Puts everything back that `RESET` puts back.

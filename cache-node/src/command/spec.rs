@@ -209,6 +209,17 @@ impl Command {
         self
     }
 
+    /// The same, callable without a subcommand.
+    pub const fn sync(self, handler: SyncHandler) -> Self {
+        self.handled_by(Handler::Sync(handler))
+    }
+
+    /// The same with another number of arguments.
+    pub const fn arity(mut self, arity: i16) -> Self {
+        self.arity = arity;
+        self
+    }
+
     /// The same with one property more.
     pub const fn flag(mut self, flag: Flags) -> Self {
         self.flags = Flags(self.flags.0 | flag.0);

@@ -92,6 +92,29 @@ impl Commands {
         Some(self.all[id])
     }
 
+    /// The command or, written `config|get`, the subcommand with this name.
+    pub fn full_named(&self, name: &[u8]) -> Option<Known> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let known = self.named(parts.next()?)?;
+        match parts.next() {
+            None => Some(known),
+            Some(name) => self.subcommand(known, name),
+        }
+    }
+
+    /// The subcommands of a command.
+    pub fn subcommands(&self, known: Known) -> &[Known] {
+        let count = known.command.subcommands.len();
+        &self.all[known.id + 1..=known.id + count]
+    }
+
+    fn subcommand(&self, known: Known, name: &[u8]) -> Option<Known> {
+        self.subcommands(known)
+            .iter()
+            .find(|known| known.command.name.as_bytes().eq_ignore_ascii_case(name))
+            .copied()
+    }
+
     /// The command or subcommand that `args` call; says what is wrong when there is none or the number of arguments is not right.
     pub fn resolve(&self, args: Args<'_>) -> Result<Known> {
         let Some(known) = self.named(&args[0]) else {
@@ -100,14 +123,9 @@ impl Commands {
         if known.command.subcommands.is_empty() || args.len() < 2 {
             return check_arity(known, args);
         }
-        let subcommands = &self.all[known.id + 1..=known.id + known.command.subcommands.len()];
-        let wanted = &args[1];
-        let found = subcommands
-            .iter()
-            .find(|known| known.command.name.as_bytes().eq_ignore_ascii_case(wanted));
-        match found {
-            Some(known) => check_arity(*known, args),
-            None => Err(unknown_subcommand(known.command, wanted)),
+        match self.subcommand(known, &args[1]) {
+            Some(known) => check_arity(known, args),
+            None => Err(unknown_subcommand(known.command, &args[1])),
         }
     }
 }

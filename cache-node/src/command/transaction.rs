@@ -66,6 +66,7 @@ fn multi(context: &mut Context<'_, '_>) -> Result {
         return Err(error("ERR MULTI calls can not be nested"));
     }
     context.session.transaction = Some(Transaction::default());
+    context.session.publish();
     context.reply.ok();
     Ok(())
 }
@@ -75,6 +76,7 @@ fn discard(context: &mut Context<'_, '_>) -> Result {
         return Err(error("ERR DISCARD without MULTI"));
     }
     context.session.watching = None;
+    context.session.publish();
     context.reply.ok();
     Ok(())
 }
@@ -91,12 +93,14 @@ fn watch(context: &mut Context<'_, '_>) -> Result {
         let expired = context.db.watch(key, &watching.touched);
         watching.keys.push((key.into(), expired));
     }
+    context.session.publish();
     context.reply.ok();
     Ok(())
 }
 
 fn unwatch(context: &mut Context<'_, '_>) -> Result {
     context.session.watching = None;
+    context.session.publish();
     context.reply.ok();
     Ok(())
 }
@@ -128,6 +132,7 @@ pub(super) fn queue(node: &Node, session: &mut Session, known: Known, args: Args
         }
         transaction.queue.push(args);
     }
+    session.publish();
     Ok(())
 }
 
@@ -163,6 +168,7 @@ pub(super) fn exec(
         session.transaction = Some(transaction);
         session.watching = watching;
     }
+    session.publish();
     result
 }
 

@@ -317,6 +317,7 @@ impl SlotData {
         }
         let bytes = self.bytes();
         counts.keys[slot.index()].store(self.len() as u32, Relaxed);
+        counts.volatile[slot.index()].store(self.volatile as u32, Relaxed);
         counts.bytes[slot.index()].store(bytes, Relaxed);
         let due = self.calendar.next().map_or(u32::MAX, |tick| tick.0);
         counts.due[slot.index()].store(due, Relaxed);

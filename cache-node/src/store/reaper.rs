@@ -1,6 +1,7 @@
 //! Frees big values and whole tables on a thread of its own, so that no command pays for it.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 
 use super::table::Table;
@@ -15,11 +16,23 @@ enum Garbage {
     Value { _value: Value },
 }
 
+static PENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// Number of values and tables that wait to be freed.
+pub fn pending_garbage() -> usize {
+    PENDING.load(Relaxed)
+}
+
 static REAPER: LazyLock<Option<Sender<Garbage>>> = LazyLock::new(|| {
     let (sender, receiver) = channel::<Garbage>();
     std::thread::Builder::new()
         .name("reaper".to_owned())
-        .spawn(move || receiver.into_iter().for_each(drop))
+        .spawn(move || {
+            for garbage in receiver {
+                drop(garbage);
+                PENDING.fetch_sub(1, Relaxed);
+            }
+        })
         .ok()
         .map(|_| sender)
 });
@@ -40,7 +53,10 @@ pub(super) fn discard_table(table: Table<Entry>) {
 
 fn discard(garbage: Garbage) {
     if let Some(reaper) = REAPER.as_ref() {
+        PENDING.fetch_add(1, Relaxed);
         // A send that fails gives the garbage back, and it is freed here.
-        let _ = reaper.send(garbage);
+        if reaper.send(garbage).is_err() {
+            PENDING.fetch_sub(1, Relaxed);
+        }
     }
 }

@@ -1,0 +1,240 @@
+//! Hashes: setting, reading and removing fields.
+
+use crate::resp::{format_float, parse_float, parse_integer};
+use crate::store::{Deadline, Hash, PackLimits, Value};
+
+use super::context::Context;
+use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
+use super::hash_scan::{hrandfield, hscan};
+use super::spec::{Command, Keys};
+use super::text::integer;
+
+const fn hash(command: Command) -> Command {
+    command.group("hash")
+}
+
+pub(super) static COMMANDS: &[Command] = &[
+    hash(Command::new("hset", -4, hset, "Sets fields of a hash.").grows(Keys::ONE).fast()),
+    hash(Command::new("hmset", -4, hmset, "Sets fields of a hash.").grows(Keys::ONE).fast()),
+    hash(Command::new("hsetnx", 4, hsetnx, "Sets a field of a hash if it does not exist.").grows(Keys::ONE).fast()),
+    hash(Command::new("hget", 3, hget, "Returns the value of a field.").reads(Keys::ONE).fast()),
+    hash(Command::new("hmget", -3, hmget, "Returns the values of several fields.").reads(Keys::ONE).fast()),
+    hash(Command::new("hgetall", 2, hgetall, "Returns all fields with their values.").reads(Keys::ONE)),
+    hash(Command::new("hkeys", 2, hkeys, "Returns all fields.").reads(Keys::ONE)),
+    hash(Command::new("hvals", 2, hvals, "Returns all values.").reads(Keys::ONE)),
+    hash(Command::new("hlen", 2, hlen, "Returns the number of fields.").reads(Keys::ONE).fast()),
+    hash(Command::new("hexists", 3, hexists, "Tells whether a field exists.").reads(Keys::ONE).fast()),
+    hash(Command::new("hstrlen", 3, hstrlen, "Returns the length of a field's value.").reads(Keys::ONE).fast()),
+    hash(Command::new("hdel", -3, hdel, "Deletes fields, and the hash with the last one.").writes(Keys::ONE).fast()),
+    hash(Command::new("hincrby", 4, hincrby, "Adds to the integer value of a field.").grows(Keys::ONE).fast()),
+    hash(Command::new("hincrbyfloat", 4, hincrbyfloat, "Adds to the floating point value of a field.").grows(Keys::ONE).fast()),
+    hash(Command::new("hscan", -3, hscan, "Iterates over the fields of a hash.").reads(Keys::ONE)),
+    hash(Command::new("hrandfield", -2, hrandfield, "Returns random fields of a hash.").reads(Keys::ONE)),
+];
+
+/// The hash at `key` for a command that changes it.
+fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<&'c Hash>> {
+    match context.db.existing(key).map(|entry| &entry.value) {
+        None => Ok(None),
+        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
+fn limits(context: &Context<'_, '_>) -> PackLimits {
+    let settings = context.node.config.get();
+    PackLimits {
+        entries: settings.hash_max_listpack_entries,
+        value: settings.hash_max_listpack_value,
+    }
+}
+
+/// Changes the hash at `key`, which is made if it is not there.
+fn change<R>(
+    context: &mut Context<'_, '_>,
+    key: &[u8],
+    change: impl FnOnce(&mut Hash, PackLimits) -> R,
+) -> Result<R> {
+    let limits = limits(context);
+    if existing(context, key)?.is_none() {
+        let mut hash = Box::<Hash>::default();
+        let result = change(&mut hash, limits);
+        context.db.put(key, Value::Hash(hash), Deadline::Never);
+        return Ok(result);
+    }
+    let changed = context.db.update(key, |value| match value {
+        Value::Hash(hash) => Some(change(hash, limits)),
+        _ => None,
+    });
+    changed.flatten().ok_or(WRONG_TYPE)
+}
+
+/// Sets the pairs and logs them; answers how many fields are new.
+fn set_pairs(context: &mut Context<'_, '_>, name: &str) -> Result<usize> {
+    if !context.args.len().is_multiple_of(2) {
+        return Err(wrong_arity(name));
+    }
+    let args = context.args;
+    let key = args.at(1);
+    let added = change(context, key, |hash, limits| {
+        (2..args.len())
+            .step_by(2)
+            .filter(|index| hash.set(args.at(*index), args.at(index + 1), limits))
+            .count()
+    })?;
+    log_pairs(context, key);
+    Ok(added)
+}
+
+fn log_pairs(context: &mut Context<'_, '_>, key: &[u8]) {
+    let args = context.args;
+    let command = (0..args.len()).map(|index| if index == 0 { b"HSET" } else { args.at(index) });
+    context.db.effect_of(key, command);
+}
+
+fn hset(context: &mut Context<'_, '_>) -> Result {
+    let added = set_pairs(context, "hset")?;
+    context.reply.count(added);
+    Ok(())
+}
+
+fn hmset(context: &mut Context<'_, '_>) -> Result {
+    set_pairs(context, "hmset")?;
+    context.reply.ok();
+    Ok(())
+}
+
+fn hsetnx(context: &mut Context<'_, '_>) -> Result {
+    let (key, field) = (context.args.at(1), context.args.at(2));
+    let absent = existing(context, key)?.is_none_or(|hash| hash.get(field).is_none());
+    if absent {
+        set_field(context, key, field, context.args.at(3))?;
+    }
+    context.reply.integer(i64::from(absent));
+    Ok(())
+}
+
+fn set_field(context: &mut Context<'_, '_>, key: &[u8], field: &[u8], value: &[u8]) -> Result {
+    change(context, key, |hash, limits| hash.set(field, value, limits))?;
+    context.db.effect(key, &[b"HSET", key, field, value]);
+    Ok(())
+}
+
+fn hget(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    let value = hash.and_then(|hash| hash.get(context.args.at(2)));
+    context.reply.bulk_or_null(value);
+    Ok(())
+}
+
+fn hmget(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    context.reply.array(context.args.len() - 2);
+    for field in context.args.from(2).iter() {
+        context
+            .reply
+            .bulk_or_null(hash.and_then(|hash| hash.get(field)));
+    }
+    Ok(())
+}
+
+fn hgetall(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    context.reply.map(hash.map_or(0, Hash::len));
+    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+        context.reply.bulk(field);
+        context.reply.bulk(value);
+    }
+    Ok(())
+}
+
+fn hkeys(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    context.reply.array(hash.map_or(0, Hash::len));
+    for (field, _) in hash.into_iter().flat_map(Hash::iter) {
+        context.reply.bulk(field);
+    }
+    Ok(())
+}
+
+fn hvals(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    context.reply.array(hash.map_or(0, Hash::len));
+    for (_, value) in hash.into_iter().flat_map(Hash::iter) {
+        context.reply.bulk(value);
+    }
+    Ok(())
+}
+
+fn hlen(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    context.reply.count(hash.map_or(0, Hash::len));
+    Ok(())
+}
+
+fn hexists(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    let found = hash.is_some_and(|hash| hash.get(context.args.at(2)).is_some());
+    context.reply.integer(i64::from(found));
+    Ok(())
+}
+
+fn hstrlen(context: &mut Context<'_, '_>) -> Result {
+    let hash = context.db.read_hash(context.args.at(1))?;
+    let value = hash.and_then(|hash| hash.get(context.args.at(2)));
+    context.reply.count(value.map_or(0, <[u8]>::len));
+    Ok(())
+}
+
+fn hdel(context: &mut Context<'_, '_>) -> Result {
+    let (args, key) = (context.args, context.args.at(1));
+    if existing(context, key)?.is_none() {
+        context.reply.integer(0);
+        return Ok(());
+    }
+    let mut removed: Vec<&[u8]> = vec![b"HDEL", key];
+    let empty = change(context, key, |hash, _| {
+        removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
+        hash.is_empty()
+    })?;
+    let count = removed.len() - 2;
+    if count > 0 {
+        context.db.effect(key, &removed);
+    }
+    if empty {
+        context.db.delete(key);
+    }
+    context.reply.count(count);
+    Ok(())
+}
+
+fn hincrby(context: &mut Context<'_, '_>) -> Result {
+    let (key, field) = (context.args.at(1), context.args.at(2));
+    let amount = integer(context.args.at(3))?;
+    let present = match existing(context, key)?.and_then(|hash| hash.get(field)) {
+        None => 0,
+        Some(value) => parse_integer(value).ok_or(error("ERR hash value is not an integer"))?,
+    };
+    let number = present.checked_add(amount).ok_or(OVERFLOW)?;
+    let mut text = itoa::Buffer::new();
+    set_field(context, key, field, text.format(number).as_bytes())?;
+    context.reply.integer(number);
+    Ok(())
+}
+
+fn hincrbyfloat(context: &mut Context<'_, '_>) -> Result {
+    let (key, field) = (context.args.at(1), context.args.at(2));
+    let amount = parse_float(context.args.at(3)).ok_or(NOT_FLOAT)?;
+    let present = match existing(context, key)?.and_then(|hash| hash.get(field)) {
+        None => 0.0,
+        Some(value) => parse_float(value).ok_or(error("ERR hash value is not a float"))?,
+    };
+    let sum = present + amount;
+    if !sum.is_finite() {
+        return Err(NOT_FINITE);
+    }
+    let text = format_float(sum);
+    set_field(context, key, field, text.as_bytes())?;
+    context.reply.bulk(text.as_bytes());
+    Ok(())
+}

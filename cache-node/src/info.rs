@@ -1,0 +1,260 @@
+//! The text of `INFO`, section by section, in Redis's format.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::clock;
+use crate::command::{REDIS_VERSION, commands};
+use crate::node::Node;
+use crate::process;
+
+/// A section: its name, its title, whether it is shown unless asked for, and its text.
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    default: bool,
+    write: fn(&Node, &mut String) -> std::fmt::Result,
+}
+
+const fn section(
+    name: &'static str,
+    title: &'static str,
+    default: bool,
+    write: fn(&Node, &mut String) -> std::fmt::Result,
+) -> Section {
+    Section {
+        name,
+        title,
+        default,
+        write,
+    }
+}
+
+static SECTIONS: &[Section] = &[
+    section("server", "Server", true, server),
+    section("clients", "Clients", true, clients),
+    section("memory", "Memory", true, memory),
+    section("persistence", "Persistence", true, persistence),
+    section("stats", "Stats", true, stats),
+    section("replication", "Replication", true, replication),
+    section("cpu", "CPU", true, cpu),
+    section("modules", "Modules", true, |_, _| Ok(())),
+    section("commandstats", "Commandstats", false, command_stats),
+    section("errorstats", "Errorstats", true, error_stats),
+    section("cluster", "Cluster", true, cluster),
+    section("keyspace", "Keyspace", true, keyspace),
+];
+
+/// The sections with these names; `default`, `all` and `everything` name several. Without a name: the default ones.
+pub fn info(node: &Node, names: &[String]) -> String {
+    let named = |name: &str| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+    let all = named("all") || named("everything");
+    let default = names.is_empty() || named("default");
+    let mut text = String::new();
+    for section in SECTIONS {
+        if all || (default && section.default) || named(section.name) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            // Writing to a string does not fail.
+            let _ = write!(text, "# {}\r\n", section.title);
+            let _ = (section.write)(node, &mut text);
+        }
+    }
+    text
+}
+
+fn mode(node: &Node) -> &'static str {
+    if node.cluster.enabled() {
+        "cluster"
+    } else {
+        "standalone"
+    }
+}
+
+fn server(node: &Node, text: &mut String) -> std::fmt::Result {
+    let settings = node.config.get();
+    let uptime = node.started.elapsed().as_secs();
+    write!(
+        text,
+        "redis_version:{REDIS_VERSION}\r\nserver_name:evenkeel\r\nevenkeel_version:{}\r\nredis_mode:{}\r\nos:{} {}\r\narch_bits:{}\r\n\
+         process_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime}\r\nuptime_in_days:{}\r\n\
+         hz:10\r\nio_threads_active:{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        mode(node),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        usize::BITS,
+        std::process::id(),
+        node.run_id,
+        settings.port,
+        clock::now_micros(),
+        uptime / 86_400,
+        settings.threads,
+    )
+}
+
+fn clients(node: &Node, text: &mut String) -> std::fmt::Result {
+    let clients = node.clients.all();
+    let blocked = clients.iter().filter(|client| client.blocked.load(Relaxed));
+    let watching = clients
+        .iter()
+        .map(|client| client.watching.load(Relaxed))
+        .filter(|keys| *keys > 0);
+    let (watching_clients, watched_keys) =
+        watching.fold((0, 0), |(clients, keys), more| (clients + 1, keys + more));
+    write!(
+        text,
+        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:{}\r\ntracking_clients:0\r\npubsub_clients:0\r\n\
+         watching_clients:{watching_clients}\r\ntotal_watched_keys:{watched_keys}\r\n",
+        clients.len(),
+        node.config.get().maxclients,
+        blocked.count(),
+    )
+}
+
+/// `1.50M`, as in Redis.
+fn human(bytes: usize) -> String {
+    let units = [(1_u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.iter().find(|(unit, _)| bytes as u64 >= *unit) {
+        Some((unit, name)) => format!("{:.2}{name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
+    let memory = node.store.memory();
+    memory.publish();
+    let settings = node.config.get();
+    let (log_bytes, _) = node.log.held();
+    let used = memory.used() + log_bytes;
+    let resident = process::resident_bytes();
+    let peak = memory.peak().max(used);
+    write!(
+        text,
+        "used_memory:{used}\r\nused_memory_human:{}\r\nused_memory_rss:{resident}\r\nused_memory_rss_human:{}\r\n\
+         used_memory_peak:{peak}\r\nused_memory_peak_human:{}\r\nused_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\n\
+         maxmemory_policy:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_replication_backlog:{log_bytes}\r\n\
+         mem_not_counted_for_evict:{log_bytes}\r\nmem_allocator:system\r\nlazyfree_pending_objects:{}\r\n",
+        human(used),
+        human(resident),
+        human(peak),
+        memory.used(),
+        settings.maxmemory,
+        human(settings.maxmemory),
+        settings.maxmemory_policy,
+        resident as f64 / used.max(1) as f64,
+        crate::store::pending_garbage(),
+    )
+}
+
+fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
+    write!(
+        text,
+        "loading:{}\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_save_time:{}\r\n\
+         rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n",
+        u8::from(node.is_loading()),
+        node.started_at / 1000,
+    )
+}
+
+fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
+    let stats = &node.stats;
+    let sum = |counter: fn(&crate::stats::WorkerStats) -> u64| stats.sum(counter);
+    write!(
+        text,
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n\
+         total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
+         keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\n",
+        stats.connections.load(Relaxed),
+        stats.total_calls(),
+        stats.rate.load(Relaxed),
+        sum(|worker| worker.bytes_in.get()),
+        sum(|worker| worker.bytes_out.get()),
+        stats.refused.load(Relaxed),
+        stats.expired_keys(),
+        stats.evicted.load(Relaxed),
+        sum(|worker| worker.hits.get()),
+        sum(|worker| worker.misses.get()),
+        stats.errors().values().sum::<u64>(),
+        node.log.end(),
+        node.log.readers(),
+    )
+}
+
+fn replication(node: &Node, text: &mut String) -> std::fmt::Result {
+    let role = if node.is_replica() { "slave" } else { "master" };
+    let (held, start) = node.log.held();
+    write!(
+        text,
+        "role:{role}\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_repl_offset:{}\r\n\
+         repl_backlog_active:{}\r\nrepl_backlog_size:{}\r\nrepl_backlog_first_byte_offset:{}\r\nrepl_backlog_histlen:{held}\r\n",
+        node.run_id,
+        node.log.end(),
+        u8::from(node.log.is_recording()),
+        node.config.get().repl_backlog_size,
+        start + 1,
+    )
+}
+
+fn cpu(_: &Node, text: &mut String) -> std::fmt::Result {
+    let (system, user) = process::cpu_seconds();
+    write!(
+        text,
+        "used_cpu_sys:{system:.6}\r\nused_cpu_user:{user:.6}\r\n"
+    )
+}
+
+fn command_stats(node: &Node, text: &mut String) -> std::fmt::Result {
+    let totals = node.stats.command_totals();
+    for (known, total) in commands().all().iter().zip(totals) {
+        if total.calls > 0 || total.failed > 0 {
+            let micros = total.nanos / 1000;
+            let per_call = micros as f64 / total.calls.max(1) as f64;
+            write!(
+                text,
+                "cmdstat_{}:calls={},usec={micros},usec_per_call={per_call:.2},rejected_calls=0,failed_calls={}\r\n",
+                known.full_name(),
+                total.calls,
+                total.failed,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn error_stats(node: &Node, text: &mut String) -> std::fmt::Result {
+    for (code, count) in node.stats.errors() {
+        write!(text, "errorstat_{code}:count={count}\r\n")?;
+    }
+    Ok(())
+}
+
+fn cluster(node: &Node, text: &mut String) -> std::fmt::Result {
+    write!(
+        text,
+        "cluster_enabled:{}\r\n",
+        u8::from(node.cluster.enabled())
+    )
+}
+
+fn keyspace(node: &Node, text: &mut String) -> std::fmt::Result {
+    let keys = node.count_keys();
+    if keys > 0 {
+        let volatile = node.store.count_volatile(|slot| node.shows(slot));
+        write!(text, "db0:keys={keys},expires={volatile},avg_ttl=0\r\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_in_redis() {
+        assert_eq!(human(100), "100B");
+        assert_eq!(human(1536), "1.50K");
+        assert_eq!(human(3 << 30), "3.00G");
+    }
+}
