@@ -183,18 +183,8 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
 }
 
 fn replication(node: &Node, text: &mut String) -> std::fmt::Result {
-    let role = if node.is_replica() { "slave" } else { "master" };
-    let (held, start) = node.log.held();
-    write!(
-        text,
-        "role:{role}\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_repl_offset:{}\r\n\
-         repl_backlog_active:{}\r\nrepl_backlog_size:{}\r\nrepl_backlog_first_byte_offset:{}\r\nrepl_backlog_histlen:{held}\r\n",
-        node.run_id,
-        node.log.end(),
-        u8::from(node.log.is_recording()),
-        node.config.get().repl_backlog_size,
-        start + 1,
-    )
+    text.push_str(&crate::replication::report::info(node));
+    Ok(())
 }
 
 fn cpu(_: &Node, text: &mut String) -> std::fmt::Result {

@@ -85,11 +85,6 @@ impl Node {
         }
     }
 
-    /// Whether the data set is being loaded, so that the node does not serve yet.
-    pub fn is_loading(&self) -> bool {
-        false
-    }
-
     /// Brings what is derived from the settings up to date after they changed.
     pub fn settings_changed(&self) {
         let settings = self.config.get();
