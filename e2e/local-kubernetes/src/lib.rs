@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod logs;
 pub mod moment;
 pub mod object;
+pub mod openapi;
 pub mod quantity;
 pub mod registry;
 pub mod schema;
