@@ -29,6 +29,7 @@ pub mod server;
 mod state;
 pub mod store;
 pub mod strategic;
+pub mod tls;
 pub mod user;
 pub mod validation;
 
