@@ -1,19 +1,99 @@
-//! What is done regularly.
+//! What is done regularly: each worker looks after its share of the slots, the control thread after the rest.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock;
 use crate::net::Share;
+use crate::node::Node;
+use crate::slot::SlotId;
 
-/// Time between two rounds.
+/// Time between two rounds of a worker.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// A worker removes expired keys for so long before it looks after its connections again.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// Keys removed under one lock.
+const KEYS: usize = 64;
+
+/// The log is kept so long after its last reader has gone, for it to come back.
+const LOG_KEPT: Duration = Duration::from_secs(3600);
 
 /// Looks after a worker's share of the slots until the task is ended.
 pub(crate) async fn keep_slots(share: Arc<Share>) {
-    let mut rounds = tokio::time::interval(ROUND);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        share.stats.last_round.store(clock::now(), Relaxed);
+        expire_due(&share).await;
         share.node.store.memory().publish();
+    }
+}
+
+async fn expire_due(share: &Share) {
+    let node = &share.node;
+    if !node.active_expiry.load(Relaxed) || node.pause.is_on() {
+        return;
+    }
+    let now = clock::now();
+    let mut began = Instant::now();
+    for slot in SlotId::all().skip(share.index).step_by(share.count) {
+        while node.store.has_due(slot, now) && !node.store.is_paused(slot) && node.rules(slot) {
+            if !expire_slot(share, slot, now).await {
+                break;
+            }
+            if began.elapsed() > SLICE {
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+        }
+    }
+}
+
+/// Removes some expired keys of a slot; true when there may be more.
+async fn expire_slot(share: &Share, slot: SlotId, now: clock::Millis) -> bool {
+    let node = &share.node;
+    let mut removed = 0;
+    let more = {
+        let mut guard = node.store.lock(slot).await;
+        // It may have been paused or handed over while this waited for the lock.
+        if node.store.is_paused(slot) || !node.rules(slot) {
+            return false;
+        }
+        guard.expire_due(now, KEYS, |key| {
+            removed += 1;
+            node.log_removal(slot, key);
+        })
+    };
+    share.stats.count_expired(removed);
+    more
+}
+
+/// Looks after the process until the task is ended: rates, idle clients, the log.
+pub(crate) async fn keep_process(node: Arc<Node>) {
+    let mut rounds = interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut calls = node.stats.total_calls();
+    let mut last_read = Instant::now();
+    loop {
+        rounds.tick().await;
+        let before = std::mem::replace(&mut calls, node.stats.total_calls());
+        let rate = calls.saturating_sub(before);
+        node.stats.rate.store(rate, Relaxed);
+        let timeout = node.config.get().timeout;
+        if timeout > 0 {
+            let limit = clock::now().saturating_sub(timeout * 1000);
+            node.clients.end_idle(limit);
+        }
+        if node.log.readers() > 0 {
+            last_read = Instant::now();
+        } else if last_read.elapsed() > LOG_KEPT {
+            node.log.release();
+        }
     }
 }

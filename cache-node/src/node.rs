@@ -1,19 +1,20 @@
 //! [`Node`]: the process's shared state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::clients::Clients;
 use crate::clock::{self, Millis};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, View};
 use crate::command::{Flags, Known, Session};
 use crate::config::Config;
-use crate::log::Log;
+use crate::eviction;
+use crate::log::{Log, Scope};
 use crate::migration::Migrations;
 use crate::pause::Pause;
 use crate::replication::Replication;
-use crate::resp::Args;
+use crate::resp::{Args, encode_request, request_len};
 use crate::shutdown::Shutdown;
 use crate::slot::SlotId;
 use crate::slowlog::{Slow, SlowLog, shortened};
@@ -50,6 +51,8 @@ pub struct Node {
     pub started_at: Millis,
     /// `slowlog-log-slower-than`, where every command looks.
     slow_micros: AtomicI64,
+    /// `maxmemory`, where every write looks.
+    maxmemory: AtomicUsize,
     /// Copies of this node's data, and the primary that it copies.
     pub replication: Replication,
     /// Slots that come and go.
@@ -79,6 +82,7 @@ impl Node {
             started: Instant::now(),
             started_at: clock::now(),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
+            maxmemory: AtomicUsize::new(settings.maxmemory),
             replication: Replication::default(),
             migrations: Arc::default(),
             config,
@@ -90,6 +94,7 @@ impl Node {
         let settings = self.config.get();
         self.slow_micros
             .store(settings.slowlog_log_slower_than, Relaxed);
+        self.maxmemory.store(settings.maxmemory, Relaxed);
         self.log.set_capacity(settings.repl_backlog_size);
         crate::telemetry::set_level(settings.loglevel);
     }
@@ -117,23 +122,22 @@ impl Node {
     /// Whether this node decides what becomes of the keys of `slot`: expires and evicts them. Replicas leave that to their primary, and
     /// a slot that is being imported belongs to its source.
     pub fn rules(&self, slot: SlotId) -> bool {
-        let view = self.cluster.peek();
-        if !view.enabled {
-            return !self.replication.is_configured();
+        self.rules_in(&self.cluster.peek(), slot)
+    }
+
+    /// The same in a view at hand.
+    pub(crate) fn rules_in(&self, view: &View, slot: SlotId) -> bool {
+        if view.enabled {
+            view.is_serving_primary() && owns(view, slot)
+        } else {
+            !self.replication.is_configured()
         }
-        view.is_serving_primary() && self.shows(slot)
     }
 
     /// Whether the keys of `slot` are shown by commands that look at all keys: those of this node's own shard.
     pub fn shows(&self, slot: SlotId) -> bool {
         let view = self.cluster.peek();
-        if !view.enabled {
-            return true;
-        }
-        match (view.topology.owner(slot), view.me()) {
-            (Some((shard, _)), Some(me)) => shard == me.shard,
-            _ => false,
-        }
+        !view.enabled || owns(&view, slot)
     }
 
     /// Number of keys in the slots that are shown.
@@ -148,13 +152,25 @@ impl Node {
 
     /// Makes room if `maxmemory` is reached; false when a command that needs memory must be refused.
     pub fn make_room(&self) -> bool {
-        true
+        let limit = self.maxmemory.load(Relaxed);
+        limit == 0 || eviction::make_room(self, limit)
+    }
+
+    /// Tells the log that a key has expired or was evicted. The caller holds its slot's lock.
+    pub(crate) fn log_removal(&self, slot: SlotId, key: &[u8]) {
+        let effect = [b"DEL".as_slice(), key].into_iter();
+        if self.log.is_recording() {
+            let mut bytes = Vec::with_capacity(32 + key.len());
+            encode_request(&mut bytes, effect);
+            self.log.append(Scope::Slot(slot), &bytes);
+        } else {
+            self.log.skip(request_len(effect));
+        }
     }
 
     /// A command has run: counts it, and notes it if it was slow.
     pub fn finished(&self, session: &Session, known: Known, args: Args<'_>, took: Duration) {
         session.stats.count_call(known.id, took);
-        session.client.last_command.store(known.id, Relaxed);
         let threshold = self.slow_micros.load(Relaxed);
         if threshold >= 0 && took.as_micros() >= threshold as u128 {
             self.note_slow(session, args, took);
@@ -175,5 +191,13 @@ impl Node {
             name: client.labels().name,
         };
         self.slowlog.add(slow, self.config.get().slowlog_max_len);
+    }
+}
+
+/// Whether the shard of this node owns `slot`.
+fn owns(view: &View, slot: SlotId) -> bool {
+    match (view.topology.owner(slot), view.me()) {
+        (Some((shard, _)), Some(me)) => shard == me.shard,
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The process from start to end.
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cluster;
-use crate::config::{self, Config, Invocation};
+use crate::config::{self, Config, Invocation, Settings};
+use crate::housekeeping;
+use crate::http;
 use crate::net::{self, Workers};
 use crate::node::Node;
 use crate::replication::Replication;
@@ -52,6 +55,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         .build()?;
     let settings = config.snapshot();
     let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
+    let http = metrics_listeners(&settings)?;
     let (cluster, bus) = cluster::open(&settings).map_err(std::io::Error::other)?;
     let node = Arc::new(Node::new(config, cluster));
     Replication::start(&node)?;
@@ -68,6 +72,10 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         if let Some(bus) = bus {
             tokio::spawn(cluster::run(bus, Arc::clone(&node)));
         }
+        tokio::spawn(housekeeping::keep_process(Arc::clone(&node)));
+        for listener in http {
+            tokio::spawn(http::serve(Arc::clone(&node), listener));
+        }
         for listener in listeners {
             tokio::spawn(net::serve(
                 Arc::clone(&node),
@@ -83,6 +91,19 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     join(&node, threads);
     info!("cache-node has ended");
     Ok(())
+}
+
+/// Listens on the metrics port, if there is one.
+fn metrics_listeners(settings: &Settings) -> std::io::Result<Vec<TcpListener>> {
+    if settings.metrics_port == 0 {
+        return Ok(Vec::new());
+    }
+    let addresses = if settings.metrics_bind.is_empty() {
+        &settings.bind
+    } else {
+        &settings.metrics_bind
+    };
+    net::bind(addresses, settings.metrics_port, settings.tcp_backlog)
 }
 
 /// Resolves when a signal or a command asks for the end.

@@ -56,6 +56,8 @@ pub struct WorkerStats {
     pub bytes_out: Counter,
     /// Connections that it serves now.
     pub connections: AtomicU64,
+    /// When its housekeeping last ran, in milliseconds since the epoch; 0: never.
+    pub last_round: AtomicU64,
 }
 
 impl Default for WorkerStats {
@@ -79,6 +81,7 @@ impl WorkerStats {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             connections: AtomicU64::new(0),
+            last_round: AtomicU64::new(0),
         }
     }
 

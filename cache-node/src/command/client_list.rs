@@ -74,15 +74,6 @@ fn line(client: &Client) -> String {
 }
 
 pub(super) fn info(context: &mut Context<'_, '_>) -> Result {
-    // The command that asks is its own latest.
-    if let Some(known) = commands().named(b"client") {
-        let own = commands().all()[known.id..]
-            .iter()
-            .find(|other| other.parent.is_some() && other.command.name == "info");
-        if let Some(own) = own {
-            context.session.client.last_command.store(own.id, Relaxed);
-        }
-    }
     let mut text = line(&context.session.client);
     text.push('\n');
     context.reply.verbatim(&text);

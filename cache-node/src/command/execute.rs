@@ -1,6 +1,7 @@
 //! Executing a command: look it up, check it, lock its keys' slots, route it, run it, log its effects.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::clock;
@@ -57,6 +58,7 @@ pub fn execute(
             return Outcome::Done;
         }
     };
+    session.client.last_command.store(known.id, Relaxed);
     match admit_and_run(node, session, known, args, out) {
         Ok(None) => {}
         Ok(Some(outcome)) => return outcome,

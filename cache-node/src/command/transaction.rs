@@ -155,6 +155,13 @@ pub(super) fn exec(
     for args in &transaction.queue {
         queue.push((commands().resolve(args.as_args())?, args.as_args()));
     }
+    for (known, _) in &queue {
+        check_memory(node, known.command).map_err(|_| {
+            error(
+                "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
+            )
+        })?;
+    }
     let paused = queue
         .iter()
         .any(|(known, _)| node.is_paused(known.command.flags));
