@@ -17,6 +17,9 @@ use crate::store::{Entry, Keyed};
 /// Most keys that one command evicts.
 const STEPS: usize = 64;
 
+/// Eviction begins so many bytes below the limit (or a 64th of it below), so that a write that fits into that does not exceed it.
+const HEADROOM: usize = 64 * 1024;
+
 /// A key that may be evicted; the higher the score, the better.
 struct Candidate {
     slot: SlotId,
@@ -27,7 +30,9 @@ struct Candidate {
 /// Evicts until the data set fits, or a step is done; false when it does not fit and nothing can be evicted.
 pub(crate) fn make_room(node: &Node, limit: usize) -> bool {
     let memory = node.store.memory();
-    if memory.used() <= limit {
+    let headroom = (limit / 64).min(HEADROOM);
+    let goal = limit - headroom;
+    if memory.used_here() <= goal {
         return true;
     }
     // While clients are paused nothing may change, and a replica is trimmed by its primary.
@@ -37,13 +42,12 @@ pub(crate) fn make_room(node: &Node, limit: usize) -> bool {
     let settings = node.config.snapshot();
     let policy = settings.maxmemory_policy;
     if policy == EvictionPolicy::NoEviction {
-        return false;
+        return memory.used_here() <= limit;
     }
     let view = node.cluster.peek();
     let mut evicted = 0;
     for _ in 0..STEPS {
-        memory.publish();
-        if memory.used() <= limit {
+        if memory.used_here() <= goal {
             break;
         }
         match evict_one(node, &view, policy, settings.maxmemory_samples) {
@@ -51,9 +55,8 @@ pub(crate) fn make_room(node: &Node, limit: usize) -> bool {
             false => break,
         }
     }
-    memory.publish();
     node.stats.evicted.fetch_add(evicted, Relaxed);
-    evicted > 0 || memory.used() <= limit
+    evicted > 0 || memory.used_here() <= limit
 }
 
 fn evict_one(node: &Node, view: &View, policy: EvictionPolicy, samples: usize) -> bool {
@@ -67,7 +70,9 @@ fn evict_one(node: &Node, view: &View, policy: EvictionPolicy, samples: usize) -
     for _ in 0..wanted * 2 {
         let candidate = sample(node, view, policy, now);
         if let Some(candidate) = candidate
-            && best.as_ref().is_none_or(|best| candidate.score > best.score)
+            && best
+                .as_ref()
+                .is_none_or(|best| candidate.score > best.score)
         {
             best = Some(candidate);
         }

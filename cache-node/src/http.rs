@@ -44,9 +44,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
             let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
             (kind, text).into_response()
         }
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 

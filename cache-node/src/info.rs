@@ -46,7 +46,7 @@ static SECTIONS: &[Section] = &[
 ];
 
 /// The sections with these names; `default`, `all` and `everything` name several. Without a name: the default ones.
-pub fn info(node: &Node, names: &[String]) -> String {
+pub(crate) fn info(node: &Node, names: &[String]) -> String {
     let named = |name: &str| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
     let all = named("all") || named("everything");
     let default = names.is_empty() || named("default");
@@ -115,7 +115,12 @@ fn clients(node: &Node, text: &mut String) -> std::fmt::Result {
 
 /// `1.50M`, as in Redis.
 fn human(bytes: usize) -> String {
-    let units = [(1_u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    let units = [
+        (1_u64 << 40, "T"),
+        (1 << 30, "G"),
+        (1 << 20, "M"),
+        (1 << 10, "K"),
+    ];
     match units.iter().find(|(unit, _)| bytes as u64 >= *unit) {
         Some((unit, name)) => format!("{:.2}{name}", bytes as f64 / *unit as f64),
         None => format!("{bytes}B"),

@@ -57,7 +57,7 @@ impl Gatherer {
 }
 
 /// All metrics as text.
-pub fn text(node: &Node) -> prometheus::Result<String> {
+pub(crate) fn text(node: &Node) -> prometheus::Result<String> {
     let gatherer = Gatherer(Registry::new());
     process_metrics(node, &gatherer)?;
     command_metrics(node, &gatherer)?;
@@ -141,9 +141,10 @@ fn command_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
 
 fn worker_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     let workers = node.stats.workers();
-    let connections = workers.iter().enumerate().map(|(index, worker)| {
-        (index.to_string(), worker.connections.load(Relaxed))
-    });
+    let connections = workers
+        .iter()
+        .enumerate()
+        .map(|(index, worker)| (index.to_string(), worker.connections.load(Relaxed)));
     to.gauges(
         "evenkeel_connections",
         "Connections open now, by worker.",
@@ -202,7 +203,11 @@ fn data_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     let shown = node.count_keys();
     let stored = node.store.count_keys(|_| true);
     for (name, help, value) in [
-        ("evenkeel_keys", "Keys in the slots of this node's shard.", shown),
+        (
+            "evenkeel_keys",
+            "Keys in the slots of this node's shard.",
+            shown,
+        ),
         (
             "evenkeel_keys_foreign",
             "Keys in other slots: those of a running import, or about to be dropped.",
@@ -254,7 +259,11 @@ fn log_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
 
 fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     let view = node.cluster.view();
-    let role = if node.is_replica() { "replica" } else { "primary" };
+    let role = if node.is_replica() {
+        "replica"
+    } else {
+        "primary"
+    };
     to.gauges(
         "evenkeel_role",
         "Role of this node; always 1.",

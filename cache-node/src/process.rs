@@ -4,7 +4,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 /// Bytes of memory that are resident; 0 when the system does not tell.
-pub fn resident_bytes() -> usize {
+pub(crate) fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = status
         .lines()
@@ -14,7 +14,7 @@ pub fn resident_bytes() -> usize {
 }
 
 /// Seconds of processor time used in the system and in the process itself.
-pub fn cpu_seconds() -> (f64, f64) {
+pub(crate) fn cpu_seconds() -> (f64, f64) {
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     match getrusage(UsageWho::RUSAGE_SELF) {
         Ok(usage) => (seconds(usage.system_time()), seconds(usage.user_time())),

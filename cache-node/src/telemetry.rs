@@ -13,7 +13,7 @@ use crate::config::{LogLevel, Settings};
 static LEVEL: OnceLock<Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Starts writing log lines. Later calls (a process may run several nodes) change nothing.
-pub fn init(settings: &Settings) {
+pub(crate) fn init(settings: &Settings) {
     let filter = LevelFilter::from_level(settings.loglevel.filter());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_target(false);
@@ -30,7 +30,7 @@ pub fn init(settings: &Settings) {
 }
 
 /// Changes how much is written.
-pub fn set_level(level: LogLevel) {
+pub(crate) fn set_level(level: LogLevel) {
     if let Some(handle) = LEVEL.get() {
         // It fails only when the subscriber is gone, at the end of the process.
         let _ = handle.modify(|filter| *filter = LevelFilter::from_level(level.filter()));

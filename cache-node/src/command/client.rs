@@ -15,27 +15,94 @@ const fn client(command: Command) -> Command {
     command.group("connection").anytime()
 }
 
-pub(super) static COMMANDS: &[Command] =
-    &[client(Command::container("client", SUBCOMMANDS, "Client connections."))];
+pub(super) static COMMANDS: &[Command] = &[client(Command::container(
+    "client",
+    SUBCOMMANDS,
+    "Client connections.",
+))];
 
 static SUBCOMMANDS: &[Command] = &[
     client(Command::new("id", 2, id, "Returns the connection's id.")),
     client(Command::new("info", 2, info, "Describes this connection.")),
     client(Command::new("list", -2, list, "Describes connections.")).flag(Flags::ADMIN),
     client(Command::new("kill", -3, kill, "Ends connections.")).flag(Flags::ADMIN),
-    client(Command::new("setname", 3, setname, "Names this connection.")),
-    client(Command::new("getname", 2, getname, "Returns this connection's name.")),
-    client(Command::new("setinfo", 4, setinfo, "Notes the client library.")),
-    client(Command::new("no-evict", 3, no_evict, "Protects this connection from eviction.")).flag(Flags::ADMIN),
-    client(Command::new("no-touch", 3, no_touch, "Keeps this connection's accesses out of eviction's sight.")),
-    client(Command::new("reply", 3, reply, "Tells whether replies are sent.")).flag(Flags::NO_MULTI),
-    client(Command::new("pause", -3, pause, "Keeps commands back for a while.")).flag(Flags::ADMIN),
+    client(Command::new(
+        "setname",
+        3,
+        setname,
+        "Names this connection.",
+    )),
+    client(Command::new(
+        "getname",
+        2,
+        getname,
+        "Returns this connection's name.",
+    )),
+    client(Command::new(
+        "setinfo",
+        4,
+        setinfo,
+        "Notes the client library.",
+    )),
+    client(Command::new(
+        "no-evict",
+        3,
+        no_evict,
+        "Protects this connection from eviction.",
+    ))
+    .flag(Flags::ADMIN),
+    client(Command::new(
+        "no-touch",
+        3,
+        no_touch,
+        "Keeps this connection's accesses out of eviction's sight.",
+    )),
+    client(Command::new(
+        "reply",
+        3,
+        reply,
+        "Tells whether replies are sent.",
+    ))
+    .flag(Flags::NO_MULTI),
+    client(Command::new(
+        "pause",
+        -3,
+        pause,
+        "Keeps commands back for a while.",
+    ))
+    .flag(Flags::ADMIN),
     client(Command::new("unpause", 2, unpause, "Ends CLIENT PAUSE.")).flag(Flags::ADMIN),
-    client(Command::new("unblock", -3, unblock, "Ends the wait of a connection in a blocking command.")).flag(Flags::ADMIN),
-    client(Command::new("tracking", -3, tracking, "Client-side caching, which is not supported.")),
-    client(Command::new("trackinginfo", 2, trackinginfo, "Tells that client-side caching is off.")),
-    client(Command::new("caching", 3, caching, "Client-side caching, which is not supported.")),
-    client(Command::new("getredir", 2, getredir, "Tells that client-side caching is off.")),
+    client(Command::new(
+        "unblock",
+        -3,
+        unblock,
+        "Ends the wait of a connection in a blocking command.",
+    ))
+    .flag(Flags::ADMIN),
+    client(Command::new(
+        "tracking",
+        -3,
+        tracking,
+        "Client-side caching, which is not supported.",
+    )),
+    client(Command::new(
+        "trackinginfo",
+        2,
+        trackinginfo,
+        "Tells that client-side caching is off.",
+    )),
+    client(Command::new(
+        "caching",
+        3,
+        caching,
+        "Client-side caching, which is not supported.",
+    )),
+    client(Command::new(
+        "getredir",
+        2,
+        getredir,
+        "Tells that client-side caching is off.",
+    )),
     client(Command::new("help", 2, help, "Lists the subcommands.")),
 ];
 
@@ -85,7 +152,9 @@ fn setinfo(context: &mut Context<'_, '_>) -> Result {
         client.label(|labels| labels.library_version = value);
     } else {
         let attribute = String::from_utf8_lossy(attribute);
-        return Err(Failure::new(format!("ERR Unrecognized option '{attribute}'")));
+        return Err(Failure::new(format!(
+            "ERR Unrecognized option '{attribute}'"
+        )));
     }
     context.reply.ok();
     Ok(())

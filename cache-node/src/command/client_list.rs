@@ -64,7 +64,11 @@ fn line(client: &Client) -> String {
         labels.name,
         now.saturating_sub(client.since) / 1000,
         now.saturating_sub(client.last_heard.load(Relaxed)) / 1000,
-        if queued == usize::MAX { -1 } else { queued as i64 },
+        if queued == usize::MAX {
+            -1
+        } else {
+            queued as i64
+        },
         client.watching.load(Relaxed),
         query + output + size_of::<Client>(),
         client.protocol.load(Relaxed),
@@ -140,7 +144,11 @@ impl Filters {
         while let Some(name) = args.next() {
             let value = args.next().ok_or(SYNTAX)?;
             let text = String::from_utf8_lossy(value).into_owned();
-            let number = || integer(value).ok().and_then(|value| u64::try_from(value).ok());
+            let number = || {
+                integer(value)
+                    .ok()
+                    .and_then(|value| u64::try_from(value).ok())
+            };
             match name.to_ascii_lowercase().as_slice() {
                 b"id" => {
                     let id = number().filter(|id| *id > 0);
@@ -149,7 +157,8 @@ impl Filters {
                 b"addr" => filters.peer = Some(text),
                 b"laddr" => filters.local = Some(text),
                 b"maxage" => {
-                    let age = number().ok_or(error("ERR maxage is not an integer or out of range"))?;
+                    let age =
+                        number().ok_or(error("ERR maxage is not an integer or out of range"))?;
                     filters.older_than = Some(age);
                 }
                 b"type" => filters.nobody |= !is_normal(value)?,

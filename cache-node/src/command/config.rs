@@ -12,14 +12,37 @@ const fn admin(command: Command) -> Command {
     command.group("server").admin()
 }
 
-pub(super) static COMMANDS: &[Command] =
-    &[admin(Command::container("config", SUBCOMMANDS, "The settings in force."))];
+pub(super) static COMMANDS: &[Command] = &[admin(Command::container(
+    "config",
+    SUBCOMMANDS,
+    "The settings in force.",
+))];
 
 static SUBCOMMANDS: &[Command] = &[
-    admin(Command::new("get", -3, get, "Returns settings whose names match patterns.")),
-    admin(Command::new("set", -4, set, "Changes settings, all or none.")),
-    admin(Command::new("resetstat", 2, resetstat, "Sets counters to zero.")),
-    admin(Command::new("rewrite", 2, rewrite, "Writes the settings to the configuration file.")),
+    admin(Command::new(
+        "get",
+        -3,
+        get,
+        "Returns settings whose names match patterns.",
+    )),
+    admin(Command::new(
+        "set",
+        -4,
+        set,
+        "Changes settings, all or none.",
+    )),
+    admin(Command::new(
+        "resetstat",
+        2,
+        resetstat,
+        "Sets counters to zero.",
+    )),
+    admin(Command::new(
+        "rewrite",
+        2,
+        rewrite,
+        "Writes the settings to the configuration file.",
+    )),
     admin(Command::new("help", 2, help, "Lists the subcommands.")),
 ];
 
@@ -66,7 +89,10 @@ fn set(context: &mut Context<'_, '_>) -> Result {
         .map(|pair| (pair[0].as_str(), pair[1].as_str()))
         .collect();
     for (index, (name, _)) in changes.iter().enumerate() {
-        if changes[..index].iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+        if changes[..index]
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        {
             return Err(Failure::new(format!(
                 "ERR CONFIG SET failed (possibly related to argument '{name}') - duplicate parameter"
             )));
@@ -84,10 +110,14 @@ fn refusal(refused: ConfigError) -> Failure {
             format!("ERR Unknown option or number of arguments for CONFIG SET - {refused}")
         }
         ConfigError::Value { name, allowed, .. } => {
-            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - argument {allowed}")
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - argument {allowed}"
+            )
         }
         ConfigError::Fixed(name) => {
-            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
+            )
         }
         other => format!("ERR CONFIG SET failed - {other}"),
     })
@@ -106,9 +136,7 @@ fn rewrite(context: &mut Context<'_, '_>) -> Result {
             context.reply.ok();
             Ok(())
         }
-        Err(ConfigError::Usage(_)) => Err(error(
-            "ERR The server is running without a config file",
-        )),
+        Err(ConfigError::Usage(_)) => Err(error("ERR The server is running without a config file")),
         Err(failed) => Err(Failure::new(format!("ERR Rewriting config file: {failed}"))),
     }
 }

@@ -28,9 +28,7 @@ pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
         });
     }
     context.reply.array(2);
-    context
-        .reply
-        .bulk(next.unwrap_or(0).to_string().as_bytes());
+    context.reply.bulk(next.unwrap_or(0).to_string().as_bytes());
     context.reply.array(found.len());
     found.iter().for_each(|item| context.reply.bulk(item));
     Ok(())

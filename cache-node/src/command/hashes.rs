@@ -14,22 +14,107 @@ const fn hash(command: Command) -> Command {
 }
 
 pub(super) static COMMANDS: &[Command] = &[
-    hash(Command::new("hset", -4, hset, "Sets fields of a hash.").grows(Keys::ONE).fast()),
-    hash(Command::new("hmset", -4, hmset, "Sets fields of a hash.").grows(Keys::ONE).fast()),
-    hash(Command::new("hsetnx", 4, hsetnx, "Sets a field of a hash if it does not exist.").grows(Keys::ONE).fast()),
-    hash(Command::new("hget", 3, hget, "Returns the value of a field.").reads(Keys::ONE).fast()),
-    hash(Command::new("hmget", -3, hmget, "Returns the values of several fields.").reads(Keys::ONE).fast()),
-    hash(Command::new("hgetall", 2, hgetall, "Returns all fields with their values.").reads(Keys::ONE)),
+    hash(
+        Command::new("hset", -4, hset, "Sets fields of a hash.")
+            .grows(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new("hmset", -4, hmset, "Sets fields of a hash.")
+            .grows(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new(
+            "hsetnx",
+            4,
+            hsetnx,
+            "Sets a field of a hash if it does not exist.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    hash(
+        Command::new("hget", 3, hget, "Returns the value of a field.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new("hmget", -3, hmget, "Returns the values of several fields.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new(
+            "hgetall",
+            2,
+            hgetall,
+            "Returns all fields with their values.",
+        )
+        .reads(Keys::ONE),
+    ),
     hash(Command::new("hkeys", 2, hkeys, "Returns all fields.").reads(Keys::ONE)),
     hash(Command::new("hvals", 2, hvals, "Returns all values.").reads(Keys::ONE)),
-    hash(Command::new("hlen", 2, hlen, "Returns the number of fields.").reads(Keys::ONE).fast()),
-    hash(Command::new("hexists", 3, hexists, "Tells whether a field exists.").reads(Keys::ONE).fast()),
-    hash(Command::new("hstrlen", 3, hstrlen, "Returns the length of a field's value.").reads(Keys::ONE).fast()),
-    hash(Command::new("hdel", -3, hdel, "Deletes fields, and the hash with the last one.").writes(Keys::ONE).fast()),
-    hash(Command::new("hincrby", 4, hincrby, "Adds to the integer value of a field.").grows(Keys::ONE).fast()),
-    hash(Command::new("hincrbyfloat", 4, hincrbyfloat, "Adds to the floating point value of a field.").grows(Keys::ONE).fast()),
+    hash(
+        Command::new("hlen", 2, hlen, "Returns the number of fields.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new("hexists", 3, hexists, "Tells whether a field exists.")
+            .reads(Keys::ONE)
+            .fast(),
+    ),
+    hash(
+        Command::new(
+            "hstrlen",
+            3,
+            hstrlen,
+            "Returns the length of a field's value.",
+        )
+        .reads(Keys::ONE)
+        .fast(),
+    ),
+    hash(
+        Command::new(
+            "hdel",
+            -3,
+            hdel,
+            "Deletes fields, and the hash with the last one.",
+        )
+        .writes(Keys::ONE)
+        .fast(),
+    ),
+    hash(
+        Command::new(
+            "hincrby",
+            4,
+            hincrby,
+            "Adds to the integer value of a field.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
+    hash(
+        Command::new(
+            "hincrbyfloat",
+            4,
+            hincrbyfloat,
+            "Adds to the floating point value of a field.",
+        )
+        .grows(Keys::ONE)
+        .fast(),
+    ),
     hash(Command::new("hscan", -3, hscan, "Iterates over the fields of a hash.").reads(Keys::ONE)),
-    hash(Command::new("hrandfield", -2, hrandfield, "Returns random fields of a hash.").reads(Keys::ONE)),
+    hash(
+        Command::new(
+            "hrandfield",
+            -2,
+            hrandfield,
+            "Returns random fields of a hash.",
+        )
+        .reads(Keys::ONE),
+    ),
 ];
 
 /// The hash at `key` for a command that changes it.

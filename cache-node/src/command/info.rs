@@ -4,8 +4,9 @@ use super::context::Context;
 use super::error::Result;
 use super::spec::Command;
 
-pub(super) static COMMANDS: &[Command] =
-    &[Command::new("info", -1, info, "Describes the server.").group("server").anytime()];
+pub(super) static COMMANDS: &[Command] = &[Command::new("info", -1, info, "Describes the server.")
+    .group("server")
+    .anytime()];
 
 fn info(context: &mut Context<'_, '_>) -> Result {
     let sections = context.args.from(1);

@@ -22,12 +22,32 @@ pub(super) static COMMANDS: &[Command] = &[server(Command::container(
 .sync(all)];
 
 static SUBCOMMANDS: &[Command] = &[
-    server(Command::new("count", 2, count, "Returns the number of commands.")),
-    server(Command::new("list", -2, list, "Returns the names of commands.")),
+    server(Command::new(
+        "count",
+        2,
+        count,
+        "Returns the number of commands.",
+    )),
+    server(Command::new(
+        "list",
+        -2,
+        list,
+        "Returns the names of commands.",
+    )),
     server(Command::new("info", -2, info, "Describes commands.")),
     server(Command::new("docs", -2, docs, "Documents commands.")),
-    server(Command::new("getkeys", -3, getkeys, "Returns the keys of a command.")),
-    server(Command::new("getkeysandflags", -3, getkeysandflags, "Returns the keys of a command and how it uses them.")),
+    server(Command::new(
+        "getkeys",
+        -3,
+        getkeys,
+        "Returns the keys of a command.",
+    )),
+    server(Command::new(
+        "getkeysandflags",
+        -3,
+        getkeysandflags,
+        "Returns the keys of a command and how it uses them.",
+    )),
     server(Command::new("help", 2, help, "Lists the subcommands.")),
 ];
 
@@ -178,12 +198,16 @@ fn list(context: &mut Context<'_, '_>) -> Result {
                 return Err(SYNTAX);
             }
             let all = commands().all().iter();
-            all.filter(|known| admits(known)).map(Known::full_name).collect()
+            all.filter(|known| admits(known))
+                .map(Known::full_name)
+                .collect()
         }
         _ => return Err(SYNTAX),
     };
     context.reply.array(names.len());
-    names.iter().for_each(|name| context.reply.bulk(name.as_bytes()));
+    names
+        .iter()
+        .for_each(|name| context.reply.bulk(name.as_bytes()));
     Ok(())
 }
 

@@ -10,12 +10,48 @@ use super::text::integer;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new("del", -2, del, "Deletes keys.").writes(Keys::ALL),
-    Command::new("unlink", -2, del, "Deletes keys; big values are freed in the background, as with DEL.").writes(Keys::ALL).fast(),
-    Command::new("exists", -2, exists, "Counts which of the keys exist.").reads(Keys::ALL).fast(),
-    Command::new("type", 2, type_name, "Returns the type of the value of a key.").reads(Keys::ONE).fast(),
-    Command::new("touch", -2, touch, "Counts which of the keys exist, and marks them as used.").reads(Keys::ALL).fast(),
-    Command::new("rename", 3, rename, "Renames a key and overwrites the destination.").writes(Keys::TWO),
-    Command::new("renamenx", 3, renamenx, "Renames a key if the destination does not exist.").writes(Keys::TWO).fast(),
+    Command::new(
+        "unlink",
+        -2,
+        del,
+        "Deletes keys; big values are freed in the background, as with DEL.",
+    )
+    .writes(Keys::ALL)
+    .fast(),
+    Command::new("exists", -2, exists, "Counts which of the keys exist.")
+        .reads(Keys::ALL)
+        .fast(),
+    Command::new(
+        "type",
+        2,
+        type_name,
+        "Returns the type of the value of a key.",
+    )
+    .reads(Keys::ONE)
+    .fast(),
+    Command::new(
+        "touch",
+        -2,
+        touch,
+        "Counts which of the keys exist, and marks them as used.",
+    )
+    .reads(Keys::ALL)
+    .fast(),
+    Command::new(
+        "rename",
+        3,
+        rename,
+        "Renames a key and overwrites the destination.",
+    )
+    .writes(Keys::TWO),
+    Command::new(
+        "renamenx",
+        3,
+        renamenx,
+        "Renames a key if the destination does not exist.",
+    )
+    .writes(Keys::TWO)
+    .fast(),
     Command::new("copy", -3, copy, "Copies the value of a key to another.").grows(Keys::TWO),
 ];
 
@@ -111,10 +147,10 @@ fn copy(context: &mut Context<'_, '_>) -> Result {
     if from == to {
         return Err(error("ERR source and destination objects are the same"));
     }
-    let copied = match context.db.existing(from) {
-        None => None,
-        Some(entry) => Some((entry.value.duplicate(), deadline_of(entry))),
-    };
+    let copied = context
+        .db
+        .existing(from)
+        .map(|entry| (entry.value.duplicate(), deadline_of(entry)));
     let Some((value, deadline)) = copied else {
         context.reply.integer(0);
         return Ok(());

@@ -17,8 +17,20 @@ pub(super) static COMMANDS: &[Command] = &[
 
 static OBJECT: &[Command] = &[
     Command::new("encoding", 3, encoding, "Returns the encoding of a value.").reads(KEY),
-    Command::new("idletime", 3, idletime, "Returns the seconds since a key was used.").reads(KEY),
-    Command::new("freq", 3, freq, "Returns how often a key is used, which is not tracked.").reads(KEY),
+    Command::new(
+        "idletime",
+        3,
+        idletime,
+        "Returns the seconds since a key was used.",
+    )
+    .reads(KEY),
+    Command::new(
+        "freq",
+        3,
+        freq,
+        "Returns how often a key is used, which is not tracked.",
+    )
+    .reads(KEY),
     Command::new("refcount", 3, refcount, "Returns 1 for a key that exists.").reads(KEY),
     Command::new("help", 2, object_help, "Lists the subcommands.").anytime(),
 ];
@@ -27,7 +39,12 @@ static MEMORY: &[Command] = &[
     Command::new("usage", -3, usage, "Returns the bytes that a key takes.").reads(KEY),
     Command::new("stats", 2, stats, "Describes the use of memory."),
     Command::new("doctor", 2, doctor, "Looks for trouble with memory."),
-    Command::new("purge", 2, purge, "Does nothing: freed memory goes back to the allocator at once."),
+    Command::new(
+        "purge",
+        2,
+        purge,
+        "Does nothing: freed memory goes back to the allocator at once.",
+    ),
     Command::new("help", 2, memory_help, "Lists the subcommands.").anytime(),
 ];
 
@@ -115,9 +132,9 @@ fn stats(context: &mut Context<'_, '_>) -> Result {
 fn client_buffers(context: &Context<'_, '_>) -> usize {
     use std::sync::atomic::Ordering::Relaxed;
     let clients = context.node.clients.all();
-    let buffers = clients.iter().map(|client| {
-        client.query_buffer.load(Relaxed) + client.output_buffer.load(Relaxed)
-    });
+    let buffers = clients
+        .iter()
+        .map(|client| client.query_buffer.load(Relaxed) + client.output_buffer.load(Relaxed));
     buffers.sum()
 }
 
@@ -129,7 +146,9 @@ fn doctor(context: &mut Context<'_, '_>) -> Result {
     } else if limit == 0 {
         format!("The data set takes {used} bytes. There is no limit: set maxmemory.\n")
     } else {
-        format!("The data set takes {used} bytes of maxmemory ({limit}). Nothing to complain about.\n")
+        format!(
+            "The data set takes {used} bytes of maxmemory ({limit}). Nothing to complain about.\n"
+        )
     };
     context.reply.verbatim(&text);
     Ok(())

@@ -80,7 +80,9 @@ impl Replayer {
     /// Empties all slots, as `FLUSHALL` did where the effect comes from. Blocks the thread while others hold slots.
     pub fn flush_all(&mut self) {
         let node = Arc::clone(&self.node);
-        let guards = SlotId::all().map(|slot| node.store.lock_blocking(slot)).collect();
+        let guards = SlotId::all()
+            .map(|slot| node.store.lock_blocking(slot))
+            .collect();
         let stats = Arc::clone(&self.session.stats);
         let locks = Locks::Many(guards);
         let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();

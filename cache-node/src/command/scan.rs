@@ -14,11 +14,22 @@ use super::text::{integer, matches};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new("scan", -2, scan, "Iterates over the keys.").flag(Flags::READONLY),
-    Command::new("keys", 2, keys, "Returns all keys that match a pattern.").flag(Flags::READONLY).flag(Flags::ALL_SLOTS),
+    Command::new("keys", 2, keys, "Returns all keys that match a pattern.")
+        .flag(Flags::READONLY)
+        .flag(Flags::ALL_SLOTS),
     Command::new("randomkey", 1, randomkey, "Returns a random key.").flag(Flags::READONLY),
-    Command::new("dbsize", 1, dbsize, "Returns the number of keys.").flag(Flags::READONLY).fast().group("server"),
-    Command::new("flushdb", -1, flush, "Removes all keys.").flag(Flags::WRITE).flag(Flags::ALL_SLOTS).group("server"),
-    Command::new("flushall", -1, flush, "Removes all keys.").flag(Flags::WRITE).flag(Flags::ALL_SLOTS).group("server"),
+    Command::new("dbsize", 1, dbsize, "Returns the number of keys.")
+        .flag(Flags::READONLY)
+        .fast()
+        .group("server"),
+    Command::new("flushdb", -1, flush, "Removes all keys.")
+        .flag(Flags::WRITE)
+        .flag(Flags::ALL_SLOTS)
+        .group("server"),
+    Command::new("flushall", -1, flush, "Removes all keys.")
+        .flag(Flags::WRITE)
+        .flag(Flags::ALL_SLOTS)
+        .group("server"),
 ];
 
 /// The options of `SCAN` and `HSCAN`.
@@ -48,7 +59,10 @@ impl<'a> ScanOptions<'a> {
                 options.pattern = Some(value).filter(|pattern| *pattern != b"*");
             } else if option.eq_ignore_ascii_case(b"count") {
                 let count = integer(value)?;
-                options.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(SYNTAX)?;
+                options.count = usize::try_from(count)
+                    .ok()
+                    .filter(|count| *count > 0)
+                    .ok_or(SYNTAX)?;
             } else if option.eq_ignore_ascii_case(b"type") {
                 options.type_name = Some(value);
             } else {
@@ -92,9 +106,9 @@ fn scan(context: &mut Context<'_, '_>) -> Result {
         let next = context.db.with_slot(id, |data| {
             data.scan(from, options.count - visited, |entry| {
                 visited += 1;
-                let fits = options
-                    .type_name
-                    .is_none_or(|name| name.eq_ignore_ascii_case(entry.value.type_name().as_bytes()));
+                let fits = options.type_name.is_none_or(|name| {
+                    name.eq_ignore_ascii_case(entry.value.type_name().as_bytes())
+                });
                 if fits && !entry.is_expired(now) && options.admits(entry.key()) {
                     found.push(entry.key().to_vec());
                 }

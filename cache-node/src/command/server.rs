@@ -18,33 +18,117 @@ const fn server(command: Command) -> Command {
 
 pub(super) static COMMANDS: &[Command] = &[
     server(Command::new("time", 1, time, "Returns the server's time.")).fast(),
-    server(Command::new("lastsave", 1, lastsave, "Returns when the data set was last saved; without persistence, the start.")).fast(),
-    server(Command::new("shutdown", -1, shutdown, "Hands over, closes connections and ends the process.")).admin(),
-    server(Command::container("slowlog", SLOWLOG, "The latest slow commands.")),
-    server(Command::container("latency", LATENCY, "Latency events, which are not sampled.")),
+    server(Command::new(
+        "lastsave",
+        1,
+        lastsave,
+        "Returns when the data set was last saved; without persistence, the start.",
+    ))
+    .fast(),
+    server(Command::new(
+        "shutdown",
+        -1,
+        shutdown,
+        "Hands over, closes connections and ends the process.",
+    ))
+    .admin(),
+    server(Command::container(
+        "slowlog",
+        SLOWLOG,
+        "The latest slow commands.",
+    )),
+    server(Command::container(
+        "latency",
+        LATENCY,
+        "Latency events, which are not sampled.",
+    )),
     server(Command::container("debug", DEBUG, "For tests.")),
 ];
 
 static SLOWLOG: &[Command] = &[
-    server(Command::new("get", -2, slowlog_get, "Returns the latest slow commands.")).admin(),
-    server(Command::new("len", 2, slowlog_len, "Returns the number of slow commands held.")).admin(),
-    server(Command::new("reset", 2, slowlog_reset, "Forgets the slow commands.")).admin(),
-    server(Command::new("help", 2, slowlog_help, "Lists the subcommands.")),
+    server(Command::new(
+        "get",
+        -2,
+        slowlog_get,
+        "Returns the latest slow commands.",
+    ))
+    .admin(),
+    server(Command::new(
+        "len",
+        2,
+        slowlog_len,
+        "Returns the number of slow commands held.",
+    ))
+    .admin(),
+    server(Command::new(
+        "reset",
+        2,
+        slowlog_reset,
+        "Forgets the slow commands.",
+    ))
+    .admin(),
+    server(Command::new(
+        "help",
+        2,
+        slowlog_help,
+        "Lists the subcommands.",
+    )),
 ];
 
 static LATENCY: &[Command] = &[
     server(Command::new("latest", 2, latency_none, "Returns no event.")).admin(),
-    server(Command::new("history", 3, latency_none, "Returns no event.")).admin(),
+    server(Command::new(
+        "history",
+        3,
+        latency_none,
+        "Returns no event.",
+    ))
+    .admin(),
     server(Command::new("reset", -2, latency_reset, "Resets no event.")).admin(),
-    server(Command::new("doctor", 2, latency_doctor, "Tells where to look instead.")).admin(),
-    server(Command::new("help", 2, latency_help, "Lists the subcommands.")),
+    server(Command::new(
+        "doctor",
+        2,
+        latency_doctor,
+        "Tells where to look instead.",
+    ))
+    .admin(),
+    server(Command::new(
+        "help",
+        2,
+        latency_help,
+        "Lists the subcommands.",
+    )),
 ];
 
 static DEBUG: &[Command] = &[
-    server(Command::waiting("sleep", 3, debug_sleep, "Lets this connection wait for so many seconds.")).admin(),
-    server(Command::new("object", 3, debug_object, "Describes how a value is stored.")).admin().keys(Keys::new(2, 2, 1)),
-    server(Command::new("set-active-expire", 3, set_active_expire, "Switches the removal of expired keys in the background.")).admin(),
-    server(Command::new("help", 2, debug_help, "Lists the subcommands.")),
+    server(Command::waiting(
+        "sleep",
+        3,
+        debug_sleep,
+        "Lets this connection wait for so many seconds.",
+    ))
+    .admin(),
+    server(Command::new(
+        "object",
+        3,
+        debug_object,
+        "Describes how a value is stored.",
+    ))
+    .admin()
+    .keys(Keys::new(2, 2, 1)),
+    server(Command::new(
+        "set-active-expire",
+        3,
+        set_active_expire,
+        "Switches the removal of expired keys in the background.",
+    ))
+    .admin(),
+    server(Command::new(
+        "help",
+        2,
+        debug_help,
+        "Lists the subcommands.",
+    )),
 ];
 
 fn time(context: &mut Context<'_, '_>) -> Result {
@@ -70,7 +154,9 @@ fn shutdown(context: &mut Context<'_, '_>) -> Result {
             return Err(error("ERR No shutdown in progress."));
         }
         if option.eq_ignore_ascii_case(b"save") {
-            return Err(error("ERR there is no persistence yet, so SHUTDOWN cannot SAVE"));
+            return Err(error(
+                "ERR there is no persistence yet, so SHUTDOWN cannot SAVE",
+            ));
         }
         if !known.iter().any(|name| option.eq_ignore_ascii_case(name)) {
             return Err(SYNTAX);
@@ -86,9 +172,8 @@ fn slowlog_get(context: &mut Context<'_, '_>) -> Result {
         None => 10,
         Some(count) => match integer(count)? {
             -1 => usize::MAX,
-            count => usize::try_from(count).map_err(|_| {
-                error("ERR count should be greater than or equal to -1")
-            })?,
+            count => usize::try_from(count)
+                .map_err(|_| error("ERR count should be greater than or equal to -1"))?,
         },
     };
     let latest = context.node.slowlog.latest(count);

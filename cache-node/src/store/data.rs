@@ -339,7 +339,7 @@ mod tests {
     fn expire_at(slot: &mut SlotData, now: Millis) -> Vec<String> {
         let mut keys = Vec::new();
         while slot.expire_due(now, 10, |key| {
-            keys.push(String::from_utf8_lossy(key).into_owned())
+            keys.push(String::from_utf8_lossy(key).into_owned());
         }) {}
         keys.sort();
         keys

@@ -174,7 +174,7 @@ impl Hash {
             }
             Form::Table { fields, .. } => fields
                 .scan(KeyHash(cursor), count, |field| {
-                    visit(&field.name, &field.value)
+                    visit(&field.name, &field.value);
                 })
                 .map(|next| next.0),
         }

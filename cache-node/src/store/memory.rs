@@ -53,6 +53,11 @@ impl Memory {
         self.used.load(Relaxed).max(0) as usize
     }
 
+    /// Bytes in use as this thread knows it: what is published, and what it holds back itself.
+    pub fn used_here(&self) -> usize {
+        (self.used.load(Relaxed) + PENDING.get()).max(0) as usize
+    }
+
     /// The most that was ever in use.
     pub fn peak(&self) -> usize {
         self.peak.load(Relaxed).max(0) as usize

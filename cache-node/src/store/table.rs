@@ -358,6 +358,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn a_table_behaves_like_a_map(
             steps in prop::collection::vec((0..3000_u32, 0..3_u8), 0..4000)

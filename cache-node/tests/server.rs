@@ -1,0 +1,19 @@
+//! The real binary, driven by a stock client in RESP2 and RESP3 and by bare sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+#[path = "server/process.rs"]
+mod process;
+
+#[path = "server/clients.rs"]
+mod clients;
+#[path = "server/data.rs"]
+mod data;
+#[path = "server/lifecycle.rs"]
+mod lifecycle;
+#[path = "server/memory.rs"]
+mod memory;
+#[path = "server/protocol.rs"]
+mod protocol;
+#[path = "server/transactions.rs"]
+mod transactions;

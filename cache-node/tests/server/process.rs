@@ -1,0 +1,154 @@
+//! Starts the binary on a free port, and ends it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running cache-node.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Calls `check` until it answers something.
+pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+impl Server {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = Command::new(env!("CARGO_BIN_EXE_cache-node"))
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--threads", "2", "--dir"])
+            .arg(dir.path())
+            .args(args)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self {
+            child,
+            port,
+            _dir: dir,
+        };
+        eventually("the start", || TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        self.connect_with("?protocol=resp2")
+    }
+
+    pub(crate) fn connect_resp3(&self) -> Connection {
+        self.connect_with("?protocol=resp3")
+    }
+
+    fn connect_with(&self, options: &str) -> Connection {
+        Client::open(format!("redis://127.0.0.1:{}/{options}", self.port))
+            .unwrap()
+            .get_connection_with_timeout(PATIENCE)
+            .unwrap()
+    }
+
+    /// A bare connection.
+    pub(crate) fn socket(&self) -> Socket {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Socket(stream)
+    }
+
+    pub(crate) fn terminate(&self) {
+        let status = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the end", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A bare connection.
+pub(crate) struct Socket(TcpStream);
+
+impl Socket {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads exactly `expected`.
+    pub(crate) fn expect(&mut self, expected: &str) {
+        let mut bytes = vec![0; expected.len()];
+        self.0.read_exact(&mut bytes).unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    }
+
+    pub(crate) fn ask(&mut self, line: &str, expected: &str) {
+        self.send(format!("{line}\r\n"));
+        self.expect(expected);
+    }
+
+    /// Reads what is left until the other side closes.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset is an end, too.
+        let _ = self.0.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A command and its reply.
+pub(crate) fn ask<T: redis::FromRedisValue>(connection: &mut Connection, line: &str) -> T {
+    try_ask(connection, line).unwrap()
+}
+
+pub(crate) fn try_ask<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    line: &str,
+) -> redis::RedisResult<T> {
+    let mut words = line.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    command.query(connection)
+}
+
+/// The text of the error that a command answers, with its code.
+pub(crate) fn error(connection: &mut Connection, line: &str) -> String {
+    match try_ask::<redis::Value>(connection, line) {
+        Ok(value) => panic!("{line} answered {value:?}"),
+        Err(error) => {
+            let code = error.code().unwrap_or_default().to_owned();
+            format!("{code} {}", error.detail().unwrap_or_default())
+        }
+    }
+}
