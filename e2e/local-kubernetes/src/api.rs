@@ -7,6 +7,7 @@
 mod accounts;
 mod admission;
 mod authentication;
+mod binding;
 mod body;
 mod call;
 mod create;
@@ -173,6 +174,7 @@ async fn dispatch(call: &Call, body: &[u8]) -> Result<Response, ApiError> {
         ("delete", "") => delete::answer(call, body),
         ("deletecollection", "") => delete::collection(call, body),
         (_, "scale") => scale::answer(call, body),
+        ("create", "binding") => binding::answer(call, body),
         ("create", "eviction") => eviction::answer(call, body),
         ("create", "token") => accounts::token(call, body),
         ("get", "log") => log::answer(call).await,

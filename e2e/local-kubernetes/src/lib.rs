@@ -9,6 +9,7 @@ pub mod audit;
 mod bootstrap;
 pub mod cel;
 pub mod clock;
+pub mod cluster;
 pub mod controllers;
 pub mod crd;
 mod custom;

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
 
 /// The pod's condition of that type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
@@ -78,6 +79,17 @@ pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
 /// Whether the object with that uid controls this one.
 pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
     controller_of(metadata).is_some_and(|owner| owner.uid == uid)
+}
+
+/// The reference by which an object controls another; it blocks the owner's foreground deletion.
+pub fn controller_reference<K: Resource<DynamicType = ()>>(
+    owner: &K,
+) -> Option<Vec<OwnerReference>> {
+    let reference = owner.controller_owner_ref(&())?;
+    Some(vec![OwnerReference {
+        block_owner_deletion: Some(true),
+        ..reference
+    }])
 }
 
 /// A pod built from a template: labels, annotations, finalizers and spec; unnamed and unowned.

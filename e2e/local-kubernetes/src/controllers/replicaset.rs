@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{self, Context, Error};
@@ -139,7 +139,7 @@ fn build_pod(set: &ReplicaSet) -> Pod {
     let mut pod = pods::from_template(&template);
     pod.metadata.generate_name = Some(format!("{}-", set.name_any()));
     pod.metadata.namespace = set.namespace();
-    pod.metadata.owner_references = set.controller_owner_ref(&()).map(|owner| vec![owner]);
+    pod.metadata.owner_references = pods::controller_reference(set);
     pod
 }
 

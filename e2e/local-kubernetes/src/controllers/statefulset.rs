@@ -61,7 +61,12 @@ async fn reconcile(seen: Arc<StatefulSet>, context: Arc<Context>) -> Result<Acti
         revision::Update::Create(revision) => {
             match history.create(&context::post(), &revision).await {
                 Err(error) if context::is_already_exists(&error) => {
-                    return collided(&sets, set, collisions).await;
+                    let present = history.get_opt(&revision.name_any()).await?;
+                    return match present.filter(|present| present.data != revision.data) {
+                        Some(_) => collided(&sets, set, collisions).await,
+                        // One that an earlier set of this name left behind goes with it.
+                        None => Ok(Action::requeue(context::SOON)),
+                    };
                 }
                 other => other?,
             }

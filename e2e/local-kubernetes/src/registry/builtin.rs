@@ -182,6 +182,7 @@ fn core() -> Vec<Row> {
             .status()
             .generation()
             .selectable(POD_FIELDS)
+            .sub("binding", None, "Binding", &["create"])
             .sub("eviction", Some(("policy", "v1")), "Eviction", &["create"])
             .sub("log", None, "Pod", &["get"]),
         v1("Secret", "secrets").selectable(&["type"]),

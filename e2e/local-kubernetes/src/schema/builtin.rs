@@ -212,6 +212,16 @@ fn normalise(schema: &mut Value) {
 }
 
 fn extend(definitions: &mut Map<String, Value>) {
+    // Whatever a revision records is kept as it is.
+    if let Some(raw) = definitions
+        .get_mut("io.k8s.apimachinery.pkg.runtime.RawExtension")
+        .and_then(Value::as_object_mut)
+    {
+        raw.insert(
+            "x-kubernetes-preserve-unknown-fields".to_owned(),
+            true.into(),
+        );
+    }
     for (kind, field, keys) in extensions::KEYED_LISTS {
         set(
             definitions,

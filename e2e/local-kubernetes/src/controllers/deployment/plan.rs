@@ -7,9 +7,10 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, Replica
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::controllers::names::hash_of;
+use crate::controllers::pods;
 
 /// Annotation with the number of a rollout.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -289,9 +290,7 @@ fn build(
             namespace: deployment.namespace(),
             labels: Some(labels.clone()),
             annotations: Some([(REVISION.to_string(), revision.to_string())].into()),
-            owner_references: deployment
-                .controller_owner_ref(&())
-                .map(|owner| vec![owner]),
+            owner_references: pods::controller_reference(deployment),
             ..ObjectMeta::default()
         },
         spec: Some(ReplicaSetSpec {

@@ -12,8 +12,8 @@ use k8s_openapi::api::discovery::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
 use kube::core::Selector;
-use kube::{Resource, ResourceExt};
 
 use crate::controllers::pods;
 
@@ -245,7 +245,7 @@ pub fn slice(service: &Service, pods: &[Pod]) -> EndpointSlice {
             generate_name: Some(format!("{}-", service.name_any())),
             namespace: service.namespace(),
             labels: Some(labels),
-            owner_references: service.controller_owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: pods::controller_reference(service),
             ..ObjectMeta::default()
         },
         address_type: "IPv4".into(),

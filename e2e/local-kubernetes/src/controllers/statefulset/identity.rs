@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
 };
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::controllers::pods;
 
@@ -69,7 +69,7 @@ pub fn build_pod(
     let mut pod = pods::from_template(template);
     pod.metadata.generate_name = Some(format!("{}-", set.name_any()));
     pod.metadata.namespace = set.namespace();
-    pod.metadata.owner_references = set.controller_owner_ref(&()).map(|owner| vec![owner]);
+    pod.metadata.owner_references = pods::controller_reference(set);
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(POD_NAME_LABEL.into(), name.clone());
     labels.insert(POD_INDEX_LABEL.into(), ordinal.to_string());

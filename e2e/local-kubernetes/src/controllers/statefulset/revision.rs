@@ -4,10 +4,11 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::controllers::names::hash_of;
+use crate::controllers::pods;
 
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
 
@@ -71,7 +72,7 @@ pub fn update(set: &StatefulSet, revisions: &[ControllerRevision], collisions: i
             name: Some(format!("{}-{hash}", set.name_any())),
             namespace: set.namespace(),
             labels: Some(labels),
-            owner_references: set.controller_owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: pods::controller_reference(set),
             ..ObjectMeta::default()
         },
         data: Some(RawExtension(record)),

@@ -1,0 +1,554 @@
+//! Workloads on a whole local cluster: real, small processes under the controllers and the node agent.
+
+mod support;
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Namespace, PersistentVolumeClaim, Pod, Service,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+use kube::api::{
+    Api, DeleteParams, EvictParams, ListParams, LogParams, Patch, PatchParams, PostParams,
+};
+use serde_json::json;
+use support::{Cluster, eventually};
+
+#[tokio::test]
+async fn a_stateful_set_is_created_scaled_healed_and_deleted() {
+    let cluster = Cluster::start().await;
+    let sets: Api<StatefulSet> = cluster.api();
+    let pods: Api<Pod> = cluster.api();
+    cluster
+        .create_service(
+            "h",
+            json!({"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 80}]}),
+        )
+        .await;
+    let template = json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]});
+    cluster
+        .create_set(
+            "db",
+            2,
+            json!([
+                "sh",
+                "-c",
+                "echo I am $POD_NAME; trap 'exit 0' TERM; sleep 1000 & wait"
+            ]),
+            template,
+        )
+        .await;
+    eventually("two pods are available", || async {
+        status(&sets, "db").await.available_replicas == Some(2)
+    })
+    .await;
+    let first = pods.get("db-0").await.expect("a pod");
+    assert_eq!(first.labels()["statefulset.kubernetes.io/pod-name"], "db-0");
+    let set = status(&sets, "db").await;
+    assert_eq!(
+        (
+            set.current_replicas,
+            set.updated_replicas,
+            set.collision_count
+        ),
+        (Some(2), Some(2), Some(0))
+    );
+    assert_eq!(set.current_revision, set.update_revision);
+    eventually("claims are bound", || async {
+        let claims: Api<PersistentVolumeClaim> = cluster.api();
+        claims
+            .list(&ListParams::default())
+            .await
+            .expect("claims")
+            .items
+            .iter()
+            .filter(|claim| {
+                claim
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.as_deref())
+                    == Some("Bound")
+            })
+            .count()
+            == 2
+    })
+    .await;
+    assert_eq!(
+        pods.logs("db-0", &LogParams::default())
+            .await
+            .expect("a log"),
+        "I am db-0\n"
+    );
+
+    sets.patch_scale(
+        "db",
+        &PatchParams::default(),
+        &Patch::Merge(json!({"spec": {"replicas": 3}})),
+    )
+    .await
+    .expect("scaled");
+    eventually("three pods are ready", || async {
+        status(&sets, "db").await.ready_replicas == Some(3)
+    })
+    .await;
+    pods.delete("db-1", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    eventually("db-1 is another pod", || async {
+        pods.get_opt("db-1")
+            .await
+            .expect("an answer")
+            .is_some_and(|pod| pod.uid() != first.uid() && support::is_ready(&pod))
+    })
+    .await;
+    sets.patch_scale(
+        "db",
+        &PatchParams::default(),
+        &Patch::Merge(json!({"spec": {"replicas": 1}})),
+    )
+    .await
+    .expect("scaled");
+    eventually("one pod is left", || async {
+        pods.list(&ListParams::default())
+            .await
+            .expect("pods")
+            .items
+            .len()
+            == 1
+    })
+    .await;
+
+    sets.delete("db", &DeleteParams::background())
+        .await
+        .expect("deleted");
+    eventually("its pods are collected", || async {
+        pods.list(&ListParams::default())
+            .await
+            .expect("pods")
+            .items
+            .is_empty()
+    })
+    .await;
+    let claims: Api<PersistentVolumeClaim> = cluster.api();
+    assert_eq!(
+        claims
+            .list(&ListParams::default())
+            .await
+            .expect("claims")
+            .items
+            .len(),
+        3,
+        "claims are kept"
+    );
+    cluster.end().await;
+}
+
+async fn status(
+    sets: &Api<StatefulSet>,
+    name: &str,
+) -> k8s_openapi::api::apps::v1::StatefulSetStatus {
+    sets.get(name)
+        .await
+        .expect("a set")
+        .status
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_crashing_container_backs_off_and_keeps_its_previous_log() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    cluster.create_pod("crash", json!({"containers": [{"name": "c", "image": "tools", "command": ["sh", "-c", "echo run; exit 3"]}]})).await;
+    eventually("it waits in CrashLoopBackOff", || async {
+        support::container(&pods, "crash")
+            .await
+            .is_some_and(|status| {
+                support::waiting(&status) == "CrashLoopBackOff" && status.restart_count >= 2
+            })
+    })
+    .await;
+    let status = support::container(&pods, "crash").await.expect("a status");
+    let last = status
+        .last_state
+        .and_then(|state| state.terminated)
+        .expect("an end");
+    assert_eq!((last.exit_code, last.reason.as_deref()), (3, Some("Error")));
+    assert_eq!(
+        pods.logs(
+            "crash",
+            &LogParams {
+                previous: true,
+                ..LogParams::default()
+            }
+        )
+        .await
+        .expect("a log"),
+        "run\n"
+    );
+    let events: Api<Event> = cluster.api();
+    eventually("there are counted events", || async {
+        let events = events
+            .list(&ListParams::default())
+            .await
+            .expect("events")
+            .items;
+        let has = |reason: &str| {
+            events
+                .iter()
+                .any(|event| event.reason.as_deref() == Some(reason))
+        };
+        ["Scheduled", "Pulled", "Created", "Started", "BackOff"]
+            .into_iter()
+            .all(has)
+            && events.iter().any(|event| event.count.unwrap_or(0) > 1)
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn probes_decide_readiness_and_restarts() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    let script = "touch $DIR/live $DIR/ready; sleep 1000";
+    let probe = |file: &str| json!({"exec": {"command": ["sh", "-c", format!("test -e $DIR/{file}")]}, "periodSeconds": 1, "failureThreshold": 1});
+    cluster.create_pod("probed", json!({"terminationGracePeriodSeconds": 1, "volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "c", "image": "tools",
+        "command": ["sh", "-c", script], "env": [{"name": "DIR", "value": "/state"}], "volumeMounts": [{"name": "v", "mountPath": "/state"}],
+        "startupProbe": {"exec": {"command": ["sh", "-c", "test -e $DIR/live"]}, "periodSeconds": 1}, "readinessProbe": probe("ready"), "livenessProbe": probe("live")}]})).await;
+    eventually("it is ready", || async {
+        support::is_ready_named(&pods, "probed").await
+    })
+    .await;
+    let volume = cluster.volume(&pods, "probed", "v").await;
+    std::fs::remove_file(volume.join("ready")).expect("removed");
+    eventually("it is not ready", || async {
+        !support::is_ready_named(&pods, "probed").await
+    })
+    .await;
+    std::fs::write(volume.join("ready"), "").expect("written");
+    eventually("it is ready again", || async {
+        support::is_ready_named(&pods, "probed").await
+    })
+    .await;
+    std::fs::remove_file(volume.join("live")).expect("removed");
+    eventually("it was restarted and is ready", || async {
+        support::container(&pods, "probed")
+            .await
+            .is_some_and(|status| status.restart_count == 1 && status.ready)
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn an_http_server_gets_its_address_config_and_traffic() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    let maps: Api<ConfigMap> = cluster.api();
+    let map = |text: &str| -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "site"}, "data": {"index.html": text}}))
+            .expect("a ConfigMap")
+    };
+    maps.create(&PostParams::default(), &map("one"))
+        .await
+        .expect("created");
+    cluster.create_pod("web", json!({"volumes": [{"name": "site", "configMap": {"name": "site"}}], "containers": [{"name": "c", "image": "tools",
+        "command": ["python3", "-m", "http.server", "--bind", "$(POD_IP)", "--directory", "/site", "8080"],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}], "ports": [{"name": "web", "containerPort": 8080}],
+        "volumeMounts": [{"name": "site", "mountPath": "/site"}], "readinessProbe": {"httpGet": {"port": "web"}, "periodSeconds": 1}}]})).await;
+    eventually("it is ready", || async {
+        support::is_ready_named(&pods, "web").await
+    })
+    .await;
+    let ip = pods
+        .get("web")
+        .await
+        .expect("a pod")
+        .status
+        .and_then(|status| status.pod_ip)
+        .expect("an address");
+    assert!(ip.starts_with("127."), "{ip}");
+    assert!(
+        support::http_get(&format!("{ip}:8080"), "/index.html")
+            .await
+            .ends_with("one")
+    );
+    maps.patch(
+        "site",
+        &PatchParams::default(),
+        &Patch::Merge(json!({"data": {"index.html": "two"}})),
+    )
+    .await
+    .expect("patched");
+    eventually("the new text is served", || async {
+        support::http_get(&format!("{ip}:8080"), "/index.html")
+            .await
+            .ends_with("two")
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn grace_is_given_and_shortened() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    let stubborn = json!({"terminationGracePeriodSeconds": 600, "containers": [{"name": "c", "image": "tools", "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]}]});
+    cluster.create_pod("stubborn", stubborn).await;
+    eventually("it runs", || async {
+        support::is_ready_named(&pods, "stubborn").await
+    })
+    .await;
+    pods.delete("stubborn", &DeleteParams::default())
+        .await
+        .expect("marked");
+    eventually("it is terminating", || async {
+        pods.get("stubborn")
+            .await
+            .is_ok_and(|pod| pod.metadata.deletion_grace_period_seconds == Some(600))
+    })
+    .await;
+    pods.delete("stubborn", &DeleteParams::default().grace_period(1))
+        .await
+        .expect("marked again");
+    eventually("it is gone", || async {
+        pods.get_opt("stubborn").await.expect("an answer").is_none()
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_drain_respects_the_budget() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    let budgets: Api<PodDisruptionBudget> = cluster.api();
+    cluster
+        .create_set("db", 2, json!(["sh", "-c", "sleep 1000"]), json!({}))
+        .await;
+    let budget = serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "db"}}}})).expect("a budget");
+    budgets
+        .create(&PostParams::default(), &budget)
+        .await
+        .expect("created");
+    eventually("one disruption is allowed", || async {
+        budgets
+            .get("db")
+            .await
+            .expect("a budget")
+            .status
+            .is_some_and(|status| status.disruptions_allowed == Some(1))
+    })
+    .await;
+    let node = pods
+        .get("db-0")
+        .await
+        .expect("a pod")
+        .spec
+        .and_then(|spec| spec.node_name)
+        .expect("a node");
+    cluster
+        .inner()
+        .agent()
+        .cordon(&node, true)
+        .await
+        .expect("cordoned");
+    pods.evict("db-0", &EvictParams::default())
+        .await
+        .expect("evicted");
+    let refused = pods
+        .evict("db-1", &EvictParams::default())
+        .await
+        .expect_err("the budget is spent");
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 429));
+    eventually("db-0 is ready elsewhere", || async {
+        pods.get_opt("db-0")
+            .await
+            .expect("an answer")
+            .is_some_and(|pod| {
+                support::is_ready(&pod)
+                    && pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) != Some(&node)
+            })
+    })
+    .await;
+    eventually("a disruption is allowed again", || async {
+        budgets
+            .get("db")
+            .await
+            .expect("a budget")
+            .status
+            .is_some_and(|status| status.disruptions_allowed == Some(1))
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_node_is_noticed_and_comes_back() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    cluster
+        .create_set("db", 3, json!(["sh", "-c", "sleep 1000"]), json!({}))
+        .await;
+    eventually("all are ready", || async {
+        support::ready_count(&pods).await == 3
+    })
+    .await;
+    let before = pods.get("db-0").await.expect("a pod");
+    let node = before
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.clone())
+        .expect("a node");
+    cluster
+        .inner()
+        .agent()
+        .kill_node(&node)
+        .await
+        .expect("killed");
+    eventually("its pod is not ready and being deleted", || async {
+        pods.get("db-0")
+            .await
+            .is_ok_and(|pod| !support::is_ready(&pod) && pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client());
+    let lost = nodes.get(&node).await.expect("a node");
+    assert!(
+        lost.spec
+            .and_then(|spec| spec.taints)
+            .is_some_and(|taints| taints
+                .iter()
+                .any(|taint| taint.key == "node.kubernetes.io/unreachable"))
+    );
+    cluster
+        .inner()
+        .agent()
+        .restart_node(&node)
+        .expect("restarted");
+    eventually("db-0 is ready as a new pod", || async {
+        pods.get_opt("db-0")
+            .await
+            .expect("an answer")
+            .is_some_and(|pod| pod.uid() != before.uid() && support::is_ready(&pod))
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_namespace_is_emptied_before_it_goes() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create_set("db", 1, json!(["sh", "-c", "sleep 1000"]), json!({}))
+        .await;
+    let pods: Api<Pod> = cluster.api();
+    eventually("it is ready", || async {
+        support::is_ready_named(&pods, "db-0").await
+    })
+    .await;
+    let maps: Api<ConfigMap> = cluster.api();
+    eventually("the root certificate is there", || async {
+        maps.get_opt("kube-root-ca.crt")
+            .await
+            .expect("an answer")
+            .is_some()
+    })
+    .await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client());
+    namespaces
+        .delete("t", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    eventually("the namespace is gone", || async {
+        namespaces.get_opt("t").await.expect("an answer").is_none()
+    })
+    .await;
+    let everywhere: Api<Pod> = Api::all(cluster.client());
+    assert!(
+        everywhere
+            .list(&ListParams::default())
+            .await
+            .expect("pods")
+            .items
+            .is_empty()
+    );
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn endpoints_follow_readiness() {
+    let cluster = Cluster::start().await;
+    let services: Api<Service> = cluster.api();
+    cluster.create_service("db", json!({"selector": {"app": "db"}, "ports": [{"name": "x", "port": 80, "targetPort": 8080}]})).await;
+    cluster
+        .create_set("db", 2, json!(["sh", "-c", "sleep 1000"]), json!({}))
+        .await;
+    let endpoints: Api<k8s_openapi::api::core::v1::Endpoints> = cluster.api();
+    let count = || async {
+        let all = endpoints
+            .get_opt("db")
+            .await
+            .expect("an answer")
+            .and_then(|endpoints| endpoints.subsets)
+            .unwrap_or_default();
+        all.iter()
+            .flat_map(|subset| subset.addresses.iter().flatten())
+            .count()
+    };
+    eventually("both are addresses", || async { count().await == 2 }).await;
+    let sets: Api<StatefulSet> = cluster.api();
+    sets.patch_scale(
+        "db",
+        &PatchParams::default(),
+        &Patch::Merge(json!({"spec": {"replicas": 0}})),
+    )
+    .await
+    .expect("scaled");
+    eventually("none is left", || async { count().await == 0 }).await;
+    services
+        .delete("db", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn an_idle_cluster_writes_nothing_but_heartbeats() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    cluster
+        .create_service(
+            "h",
+            json!({"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 80}]}),
+        )
+        .await;
+    cluster
+        .create_set("db", 2, json!(["sh", "-c", "sleep 1000"]), json!({}))
+        .await;
+    eventually("both are ready", || async {
+        support::ready_count(&pods).await == 2
+    })
+    .await;
+    let quiet = cluster.quiet_for(Duration::from_secs(4)).await;
+    assert!(quiet, "something was written although nothing happened");
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn zz_debug() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    cluster.create_pod("crash", json!({"containers": [{"name": "c", "image": "tools", "command": ["sh", "-c", "echo run; exit 3"]}]})).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let p = pods.get("crash").await.unwrap();
+    let patch = json!({"metadata": {"uid": p.uid()}, "status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    println!("{:?}", pods.patch_status("crash", &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop));
+    let events: Api<Event> = cluster.api();
+    for e in events.list(&ListParams::default()).await.unwrap().items { println!("{:?} {:?} {:?} {:?}", e.reason, e.count, e.message, e.involved_object.name); 
+        println!("{:?}", events.patch(&e.name_any(), &PatchParams::default(), &Patch::Merge(&json!({"count": 2, "lastTimestamp": "2026-01-01T00:00:00.123456Z"}))).await.map(drop));
+    }
+    cluster.end().await;
+}
