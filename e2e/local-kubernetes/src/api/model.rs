@@ -56,9 +56,14 @@ pub(super) fn wrong_type(resource: &Resource, object: &Value) -> Option<String> 
         return None;
     }
     let errors = schema::validate(schema(resource)?, object, "", "");
-    let wrong = errors
-        .into_iter()
-        .find(|error| error.reason == Reason::TypeInvalid)?;
+    let found = |field: &str| {
+        let pointer = format!("/{}", field.replace(['.', '['], "/").replace(']', ""));
+        object.pointer(&pointer)
+    };
+    // Null stands for a field that is not there, whatever its type.
+    let wrong = errors.into_iter().find(|error| {
+        error.reason == Reason::TypeInvalid && !found(&error.field).is_some_and(Value::is_null)
+    })?;
     let expected = wrong
         .message
         .split("must be of type ")
@@ -66,12 +71,7 @@ pub(super) fn wrong_type(resource: &Resource, object: &Value) -> Option<String> 
         .split(':')
         .next()?
         .to_owned();
-    let found = object
-        .pointer(&format!(
-            "/{}",
-            wrong.field.replace(['.', '['], "/").replace(']', "")
-        ))
-        .map_or("value", schema::type_name);
+    let found = found(&wrong.field).map_or("value", schema::type_name);
     Some(format!(
         "json: cannot unmarshal {found} into Go struct field .{} of type {expected}",
         wrong.field

@@ -24,6 +24,9 @@ use super::pods;
 /// The namespace of the nodes' heartbeats.
 pub const LEASE_NAMESPACE: &str = "kube-node-lease";
 
+/// How soon a node that could not be attended to is looked at again.
+const RETRY: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
+
 /// Runs until shutdown.
 pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = &context.client;
@@ -82,40 +85,14 @@ async fn pass(context: &Context) -> Result<Option<Timestamp>, Error> {
     let mut next = None;
     let mut due = |at: Timestamp| next = Some(next.map_or(at, |next: Timestamp| next.min(at)));
     for node in &nodes {
-        let lost_at = health::lost_at(
-            node,
-            leases.get(&node.name_any()).copied(),
-            context.options.node_grace,
-        );
-        let mut node = node.clone();
-        if lost_at > now {
-            due(lost_at);
-        } else if health::readiness(&node) != "Unknown" {
-            node = mark_unknown(context, &api, &node, now).await?;
-        }
-        let taints = health::taints(&node, now);
-        if node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.taints.clone())
-            .unwrap_or_default()
-            != taints
-        {
-            node.spec.get_or_insert_default().taints = Some(taints);
-            node = api
-                .replace(&node.name_any(), &context::post(), &node)
-                .await?;
-        }
-        for pod in pods.iter().filter(|pod| runs_on(pod, &node)) {
-            if health::readiness(&node) == "Unknown" && pods::is_ready(pod) {
-                mark_unready(context, pod, now).await?;
-            }
-            match health::evicted_at(pod, &node, context.options.max_toleration)
-                .filter(|_| !pods::is_terminating(pod))
-            {
-                Some(at) if at <= now => evict(context, pod, now).await?,
-                Some(at) => due(at),
-                None => {}
+        let lease = leases.get(&node.name_any()).copied();
+        let next = attend(context, &api, node, lease, &pods, now).await;
+        // What ails one node or pod must not keep the others waiting.
+        match next {
+            Ok(at) => at.into_iter().for_each(&mut due),
+            Err(error) => {
+                tracing::debug!(%error, node = node.name_any(), "could not attend to a node");
+                due(now.checked_add(RETRY).unwrap_or(now));
             }
         }
     }
@@ -127,6 +104,44 @@ async fn pass(context: &Context) -> Result<Option<Timestamp>, Error> {
         }
     }
     Ok(next)
+}
+
+/// Looks at one node and its pods; returns when something becomes due without any change.
+async fn attend(
+    context: &Context,
+    api: &Api<Node>,
+    node: &Node,
+    lease: Option<&Lease>,
+    pods: &[Pod],
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let lost_at = health::lost_at(node, lease, context.options.node_grace);
+    let mut dates = Vec::new();
+    let mut node = node.clone();
+    if lost_at > now {
+        dates.push(lost_at);
+    } else if health::readiness(&node) != "Unknown" {
+        node = mark_unknown(context, api, &node, now).await?;
+    }
+    let taints = health::taints(&node, now);
+    let present = node.spec.as_ref().and_then(|spec| spec.taints.clone());
+    if present.unwrap_or_default() != taints {
+        node.spec.get_or_insert_default().taints = Some(taints);
+        node = api
+            .replace(&node.name_any(), &context::post(), &node)
+            .await?;
+    }
+    for pod in pods.iter().filter(|pod| runs_on(pod, &node)) {
+        if health::readiness(&node) == "Unknown" && pods::is_ready(pod) {
+            mark_unready(context, pod, now).await?;
+        }
+        let leaves = health::evicted_at(pod, &node, context.options.max_toleration);
+        match leaves.filter(|_| !pods::is_terminating(pod)) {
+            Some(at) if at <= now => evict(context, pod, now).await?,
+            other => dates.extend(other),
+        }
+    }
+    Ok(dates.into_iter().min())
 }
 
 fn runs_on(pod: &Pod, node: &Node) -> bool {

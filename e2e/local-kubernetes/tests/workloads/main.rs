@@ -536,19 +536,3 @@ async fn an_idle_cluster_writes_nothing_but_heartbeats() {
     assert!(quiet, "something was written although nothing happened");
     cluster.end().await;
 }
-
-#[tokio::test]
-async fn zz_debug() {
-    let cluster = Cluster::start().await;
-    let pods: Api<Pod> = cluster.api();
-    cluster.create_pod("crash", json!({"containers": [{"name": "c", "image": "tools", "command": ["sh", "-c", "echo run; exit 3"]}]})).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let p = pods.get("crash").await.unwrap();
-    let patch = json!({"metadata": {"uid": p.uid()}, "status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-    println!("{:?}", pods.patch_status("crash", &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop));
-    let events: Api<Event> = cluster.api();
-    for e in events.list(&ListParams::default()).await.unwrap().items { println!("{:?} {:?} {:?} {:?}", e.reason, e.count, e.message, e.involved_object.name); 
-        println!("{:?}", events.patch(&e.name_any(), &PatchParams::default(), &Patch::Merge(&json!({"count": 2, "lastTimestamp": "2026-01-01T00:00:00.123456Z"}))).await.map(drop));
-    }
-    cluster.end().await;
-}
