@@ -180,7 +180,7 @@ fn collect_groups(collector: &mut Collector) {
         .definition::<meta::Status>();
 }
 
-/// Brings a JSON schema of the typed API to OpenAPI v3: a reference with text beside it becomes `allOf`, and a field without a type keeps everything.
+/// Brings a JSON schema of the typed API to OpenAPI v3: a reference with text beside it becomes `allOf`, and an object without fields keeps everything.
 fn normalise(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
@@ -195,6 +195,14 @@ fn normalise(schema: &mut Value) {
             "oneOf".to_owned(),
             json!([{"type": "integer"}, {"type": "string"}]),
         );
+    }
+    // An object of which nothing is said is kept as it is: another object, or a set of fields.
+    let says_nothing = ["properties", "additionalProperties", "allOf"]
+        .iter()
+        .all(|key| !object.contains_key(*key));
+    if object.get("type") == Some(&Value::from("object")) && says_nothing {
+        object.insert("x-kubernetes-preserve-unknown-fields".to_owned(), true.into());
+        object.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
     }
     for key in ["items", "additionalProperties"] {
         if let Some(child) = object.get_mut(key) {
@@ -362,6 +370,16 @@ mod tests {
         let item = ports.items.as_ref().expect("ports have items");
         assert_eq!(item.properties["protocol"].default, Some(json!("TCP")));
         assert!(service.properties["spec"].properties["selector"].atomic_map);
+    }
+
+    #[test]
+    fn objects_within_objects_are_kept_whole() {
+        let revision = builtin("apps", "v1", "ControllerRevision").expect("it is built in");
+        let mut object = json!({"data": {"spec": {"template": {}, "none": null}}, "revision": 1});
+        let before = object.clone();
+        crate::schema::canonical(revision, &mut object);
+        assert_eq!(object, before);
+        assert!(revision.properties["data"].atomic_map);
     }
 
     #[test]
