@@ -267,7 +267,8 @@ impl Bus {
         self.retry_proposals();
         self.tick_meetings();
         self.tick_leaving();
-        self.do_duties();
+        self.seat_voters();
+        self.serve_members();
         self.outbox.persist |= std::mem::take(&mut self.outbox.unsaved);
     }
 
@@ -309,7 +310,7 @@ impl Bus {
                 self.conclude(id, outcome);
             }
             if output.advanced {
-                self.do_duties();
+                self.seat_voters();
             }
             self.finish_proposals();
         }
@@ -411,8 +412,12 @@ impl Bus {
         self.topology.members.contains_key(&self.me)
     }
 
+    /// Nobody else is a member, nor has a seat still.
     fn is_alone(&self) -> bool {
-        self.is_member() && self.topology.members.len() == 1
+        let others = self.topology.voters.iter().chain(&self.topology.learners);
+        self.is_member()
+            && self.topology.members.len() == 1
+            && others.copied().all(|node| node == self.me)
     }
 
     fn has_seat(&self) -> bool {

@@ -236,8 +236,7 @@ impl Consensus {
             output.advanced = true;
         }
         store.append(ready.entries());
-        let committed = ready.take_committed_entries();
-        self.apply(committed, output);
+        let mut committed = ready.take_committed_entries();
         let late = self.addressed(ready.take_persisted_messages());
         output.late.extend(late);
 
@@ -245,11 +244,22 @@ impl Consensus {
         if let Some(commit) = light.commit_index() {
             self.raft.mut_store().commit_to(commit);
         }
-        let early = self.addressed(light.take_messages());
-        output.late.extend(early);
-        self.apply(light.take_committed_entries(), output);
+        let late = self.addressed(light.take_messages());
+        output.late.extend(late);
+        // Only now: the crate must not meet a leader that has just lost its own seat.
+        committed.extend(light.take_committed_entries());
+        self.apply(committed, output);
         let applied = self.raft.store().applied();
         self.raft.advance_apply_to(applied);
+        self.step_down_if_unseated();
+    }
+
+    /// A leader does not take its own seat away, but its predecessor may have proposed that.
+    fn step_down_if_unseated(&mut self) {
+        let raft = &mut self.raft.raft;
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
     }
 
     fn apply(&mut self, entries: Vec<Entry>, output: &mut Output) {

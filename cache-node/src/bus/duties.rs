@@ -1,11 +1,13 @@
 //! What a leader does unasked: seats voters, follows changed addresses, and reinstates a primary whose data nobody else has.
 
+use super::consensus::Consensus;
 use super::proposals::Origin;
 use super::{Bus, seats};
 use crate::topology::{Address, NodeId, TopologyCommand};
 
 impl Bus {
-    pub(super) fn do_duties(&mut self) {
+    /// Changes a seat of the consensus group, if one is to be changed.
+    pub(super) fn seat_voters(&mut self) {
         if self.is_frozen() {
             return;
         }
@@ -26,6 +28,17 @@ impl Bus {
         });
         if let Some(change) = change {
             consensus.change_seat(change);
+        }
+    }
+
+    /// Proposes what members are known to need. Once a tick, so that what is refused is not repeated at once.
+    pub(super) fn serve_members(&mut self) {
+        let leads = self
+            .consensus
+            .as_ref()
+            .is_some_and(Consensus::is_settled_leader);
+        if !leads || !self.is_member() || self.is_frozen() {
+            return;
         }
         let members: Vec<NodeId> = self.topology.members.keys().copied().collect();
         for node in members {

@@ -224,7 +224,9 @@ impl Bus {
     }
 
     fn receive_join(&mut self, token: u64, to: Destination, joiner: Joiner) {
-        self.add_joiner(joiner, to.clone(), Origin::Joiner { to, token });
+        if !self.is_frozen() {
+            self.add_joiner(joiner, to.clone(), Origin::Joiner { to, token });
+        }
     }
 
     fn add_joiner(&mut self, joiner: Joiner, to: Destination, origin: Origin) {
@@ -268,6 +270,10 @@ impl Bus {
         let Some((_, home)) = topology.shard_of(self.me) else {
             return;
         };
+        // Nobody gets a vote before it has joined: this is from an earlier life, told by somebody who has missed what came after.
+        if topology.voters.contains(&self.me) {
+            return;
+        }
         // Long after the invitation this node may have been given other slots; those are not thrown away.
         let brought = self
             .topology

@@ -185,6 +185,81 @@ fn proposals_are_applied_exactly_once_while_leaders_come_and_go() {
     }
 }
 
+/// Nodes are met, forgotten and reset at random while others crash and are cut off. Afterwards every node that is a member of some
+/// cluster can change it.
+fn coming_and_going(seed: u64) {
+    const NODES: usize = 7;
+    let mut s = Simulation::new(seed, NODES, ROUGH);
+    s.run(200);
+    s.form();
+    for round in 0..120 {
+        if round % 20 == 0 {
+            disturb(&mut s);
+        }
+        s.run(100);
+        let (node, other) = (s.rng.random_range(0..NODES), s.rng.random_range(0..NODES));
+        let Some(disk) = s.machines[other].disk.as_ref() else {
+            continue;
+        };
+        let id = disk.node;
+        let request = match s.rng.random_range(0..6) {
+            0 => Request::Propose(TopologyCommand::RemoveMember { node: id }),
+            // A soft reset would bring the same id back: to a cluster that has dissolved meanwhile, it would be a voter without memory.
+            1 => Request::Reset { hard: true },
+            2 | 3 => Request::Meet {
+                ip: s.address(other).ip,
+                bus_port: 16379,
+            },
+            _ => continue,
+        };
+        if s.machines[node].bus.is_some() {
+            s.request(node, request);
+        }
+    }
+    heal(&mut s);
+    // Until the last invitation has passed.
+    s.run(17_000);
+    for node in 0..NODES {
+        if !is_whole(&s, node) {
+            continue;
+        }
+        let id = s.id(node);
+        let address = s.address(node);
+        let set = TopologyCommand::SetAddress { node: id, address };
+        let mut result = s.propose(node, set.clone());
+        for _ in 0..3 {
+            if result.is_ok() || !s.topology(node).members.contains_key(&id) {
+                break;
+            }
+            result = s.propose(node, set.clone());
+        }
+        let removed = !s.topology(node).members.contains_key(&id);
+        assert!(result.is_ok() || removed, "{node}: {result:?}, seed {seed}");
+    }
+}
+
+/// Whether a node is a member of a cluster that still exists: one whose voters, as of its newest topology, have not gone elsewhere.
+fn is_whole(s: &Simulation, node: usize) -> bool {
+    let mine = s.topology(node);
+    let buses = || s.machines.iter().filter_map(|m| m.bus.as_ref());
+    let newest = buses()
+        .map(|bus| bus.topology())
+        .filter(|topology| topology.cluster == mine.cluster)
+        .max_by_key(|topology| topology.version());
+    let voters = newest.map(|topology| topology.voters.clone());
+    mine.members.contains_key(&s.id(node))
+        && voters.unwrap_or_default().iter().all(|voter| {
+            buses().any(|bus| bus.myself() == *voter && bus.topology().cluster == mine.cluster)
+        })
+}
+
+#[test]
+fn membership_may_change_at_any_time() {
+    for seed in seeds(40) {
+        coming_and_going(seed);
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     assert_eq!(chaos(4, true), chaos(4, true));
