@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::FlowError;
 use super::link::Upstream;
+use crate::cluster::View;
 use crate::command::Replayer;
 use crate::log::Scope;
 use crate::node::Node;
@@ -28,6 +29,14 @@ pub(crate) struct Target {
     node: Arc<Node>,
     replayer: Replayer,
     right: Right,
+    proof: Proof,
+}
+
+/// For which view, and which word of an administrator, the right was found to hold: while these are the same, so is the right.
+#[derive(Default)]
+struct Proof {
+    view: Option<Arc<View>>,
+    orders: u64,
 }
 
 impl Target {
@@ -47,14 +56,15 @@ impl Target {
             replayer: Replayer::new(&node),
             node,
             right,
+            proof: Proof::default(),
         }
     }
 
     /// Executes effects on a slot as one step, and appends them to this node's log.
     pub(crate) fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
-        let (node, right) = (&self.node, &self.right);
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         // Asked under the slot's lock: a client's write that was routed here by a newer topology is never followed by an old effect.
-        match self.replayer.replay_if(slot, effects, || right.holds(node)) {
+        match self.replayer.replay_if(slot, effects, || right.holds(node, proof)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(right.lost()),
             Err(error) => Err(FlowError::Replay(error)),
@@ -62,10 +72,11 @@ impl Target {
     }
 
     /// Empties slots.
-    pub(crate) async fn clear(&self, slots: &SlotSet) -> Result<(), FlowError> {
+    pub(crate) async fn clear(&mut self, slots: &SlotSet) -> Result<(), FlowError> {
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         for slot in slots.iter() {
-            if !empty_if(&self.node, slot, || self.right.holds(&self.node)).await {
-                return Err(self.right.lost());
+            if !empty_if(node, slot, || right.holds(node, proof)).await {
+                return Err(right.lost());
             }
         }
         Ok(())
@@ -73,7 +84,28 @@ impl Target {
 }
 
 impl Right {
-    fn holds(&self, node: &Node) -> bool {
+    fn holds(&self, node: &Node, proof: &mut Proof) -> bool {
+        let orders = node.replication.orders() + node.migrations.flushes();
+        let view = node.cluster.peek();
+        let known = proof.orders == orders
+            && proof
+                .view
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(known, &view));
+        if known {
+            return true;
+        }
+        drop(view);
+        proof.orders = orders;
+        proof.view = Some(node.cluster.view());
+        let holds = self.is_given(node);
+        if !holds {
+            proof.view = None;
+        }
+        holds
+    }
+
+    fn is_given(&self, node: &Node) -> bool {
         match self {
             Self::Copies(upstream) => node.replication.upstream(node).as_ref() == Some(upstream),
             Self::Imports { migration, flushes } => {
@@ -97,7 +129,11 @@ impl Right {
 }
 
 /// Empties a slot if `allowed`, which is asked under the slot's lock; the log is told so that replicas do the same. Answers what it said.
-pub(crate) async fn empty_if(node: &Node, slot: SlotId, allowed: impl Fn() -> bool) -> bool {
+pub(crate) async fn empty_if(
+    node: &Node,
+    slot: SlotId,
+    allowed: impl FnOnce() -> bool,
+) -> bool {
     if node.store.keys_in(slot) == 0 {
         return allowed();
     }
