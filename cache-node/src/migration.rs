@@ -12,7 +12,6 @@ pub mod tracker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -34,22 +33,11 @@ pub struct Migrations {
     announced: Mutex<BTreeSet<MigrationId>>,
     exports: Mutex<BTreeMap<MigrationId, watch::Sender<bool>>>,
     staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
-    flushes: AtomicU64,
     /// Wakes the driver when there may be stray data.
     sweep: Notify,
 }
 
 impl Migrations {
-    /// How often this node was flushed. An import ends when this changes, since its staged keys are gone.
-    pub fn flushes(&self) -> u64 {
-        self.flushes.load(Ordering::Acquire)
-    }
-
-    /// `FLUSHALL` was executed here; to be called under the locks of all slots.
-    pub fn flushed(&self) {
-        self.flushes.fetch_add(1, Ordering::AcqRel);
-    }
-
     /// A migration is about to be proposed by this node.
     pub fn announce(&self, id: MigrationId) {
         self.announced.lock().insert(id);

@@ -175,6 +175,7 @@ impl Replication {
     pub fn configure(&self, upstream: Option<(String, u16)>) {
         self.is_configured
             .store(upstream.is_some(), Ordering::Release);
+        self.set_link_state(LinkState::Connect);
         self.configured.send_replace(upstream);
         self.orders.fetch_add(1, Ordering::AcqRel);
     }
@@ -254,8 +255,8 @@ impl Replication {
         self.set_link_state(LinkState::Connected);
     }
 
-    fn set_applied(&self, inflow: &Inflow) {
-        self.applied.store(inflow.applied(), Ordering::Release);
+    fn set_applied(&self, offset: u64) {
+        self.applied.store(offset, Ordering::Release);
         self.link.lock().heard = clock::now();
     }
 

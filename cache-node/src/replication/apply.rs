@@ -17,11 +17,7 @@ enum Right {
     /// This node is a replica of this primary.
     Copies(Upstream),
     /// This node is the target of this migration.
-    Imports {
-        migration: MigrationId,
-        /// [`crate::migration::Migrations::flushes`] when it began: a flush of this node would take staged keys along.
-        flushes: u64,
-    },
+    Imports(MigrationId),
 }
 
 /// Where received data goes.
@@ -47,8 +43,7 @@ impl Target {
 
     /// The slots of a migration to this node.
     pub(crate) fn import(node: Arc<Node>, migration: MigrationId) -> Self {
-        let flushes = node.migrations.flushes();
-        Self::new(node, Right::Imports { migration, flushes })
+        Self::new(node, Right::Imports(migration))
     }
 
     fn new(node: Arc<Node>, right: Right) -> Self {
@@ -64,10 +59,20 @@ impl Target {
     pub(crate) fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         // Asked under the slot's lock: a client's write that was routed here by a newer topology is never followed by an old effect.
-        match self.replayer.replay_if(slot, effects, || right.holds(node, proof)) {
+        match self
+            .replayer
+            .replay_if(slot, effects, || right.holds(node, proof))
+        {
             Ok(true) => Ok(()),
             Ok(false) => Err(right.lost()),
             Err(error) => Err(FlowError::Replay(error)),
+        }
+    }
+
+    /// Everything up to this offset of the sender's log is applied.
+    pub(crate) fn applied(&self, offset: u64) {
+        if let Right::Copies(_) = self.right {
+            self.node.replication.set_applied(offset);
         }
     }
 
@@ -85,7 +90,7 @@ impl Target {
 
 impl Right {
     fn holds(&self, node: &Node, proof: &mut Proof) -> bool {
-        let orders = node.replication.orders() + node.migrations.flushes();
+        let orders = node.replication.orders();
         let view = node.cluster.peek();
         let known = proof.orders == orders
             && proof
@@ -108,14 +113,9 @@ impl Right {
     fn is_given(&self, node: &Node) -> bool {
         match self {
             Self::Copies(upstream) => node.replication.upstream(node).as_ref() == Some(upstream),
-            Self::Imports { migration, flushes } => {
-                *flushes == node.migrations.flushes()
-                    && node
-                        .cluster
-                        .peek()
-                        .topology
-                        .migrations
-                        .contains_key(migration)
+            Self::Imports(migration) => {
+                let view = node.cluster.peek();
+                view.topology.migrations.contains_key(migration)
             }
         }
     }
@@ -123,17 +123,13 @@ impl Right {
     fn lost(&self) -> FlowError {
         FlowError::Role(match self {
             Self::Copies(_) => "this node copies another node now, or none".to_owned(),
-            Self::Imports { .. } => "the migration has ended, or this node was flushed".to_owned(),
+            Self::Imports(_) => "the migration has ended".to_owned(),
         })
     }
 }
 
 /// Empties a slot if `allowed`, which is asked under the slot's lock; the log is told so that replicas do the same. Answers what it said.
-pub(crate) async fn empty_if(
-    node: &Node,
-    slot: SlotId,
-    allowed: impl FnOnce() -> bool,
-) -> bool {
+pub(crate) async fn empty_if(node: &Node, slot: SlotId, allowed: impl FnOnce() -> bool) -> bool {
     if node.store.keys_in(slot) == 0 {
         return allowed();
     }
