@@ -31,7 +31,7 @@ pub struct Migrations {
     pub metrics: Metrics,
     /// Migrations that this node has announced or is about to; one that the topology lists without being here is nobody's.
     announced: Mutex<BTreeSet<MigrationId>>,
-    exports: Mutex<BTreeMap<MigrationId, watch::Sender<bool>>>,
+    exports: Mutex<BTreeMap<MigrationId, Running>>,
     staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
     /// Wakes the driver when there may be stray data.
     sweep: Notify,
@@ -51,8 +51,8 @@ impl Migrations {
     /// Asks every export of this node to stop; answers how many there were.
     pub fn cancel_all(&self) -> usize {
         let exports = self.exports.lock();
-        exports.values().for_each(|cancel| {
-            cancel.send_replace(true);
+        exports.values().for_each(|running| {
+            running.cancel.send_replace(true);
         });
         exports.len()
     }
@@ -76,7 +76,8 @@ impl Migrations {
 
     fn begin_export(self: &Arc<Self>, id: MigrationId, tracker: Arc<Tracker>) -> Exporting {
         let (cancel, cancelled) = watch::channel(false);
-        self.exports.lock().insert(id, cancel);
+        let slots = tracker.subject.slots.clone();
+        self.exports.lock().insert(id, Running { cancel, slots });
         Exporting {
             migrations: self.clone(),
             id,
@@ -85,9 +86,23 @@ impl Migrations {
         }
     }
 
+    /// Whether an export of `slot` runs. Until it has ended, the target may follow what is done to the slot here.
+    fn is_leaving(&self, slot: SlotId) -> bool {
+        self.exports
+            .lock()
+            .values()
+            .any(|running| running.slots.contains(slot))
+    }
+
     fn is_exporting(&self, id: MigrationId) -> bool {
         self.exports.lock().contains_key(&id)
     }
+}
+
+/// An export that runs, as others see it.
+struct Running {
+    cancel: watch::Sender<bool>,
+    slots: SlotSet,
 }
 
 /// Slots that are being received.
@@ -103,7 +118,7 @@ impl Drop for Staging {
     }
 }
 
-/// An export that runs.
+/// An export that runs, as its task has it.
 struct Exporting {
     migrations: Arc<Migrations>,
     id: MigrationId,

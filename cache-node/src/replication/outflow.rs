@@ -96,9 +96,11 @@ impl Outflow {
         if !self.has_room() {
             return Ok(false);
         }
-        let moved = self
-            .walk
-            .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
+        // Nothing follows the final offset: what happens to the slots then is no concern of the receiver's.
+        let moved = !self.finished
+            && self
+                .walk
+                .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
         if let Some(offset) = self
             .final_offset
             .take_if(|end| self.source.cursor() >= *end)
@@ -124,7 +126,7 @@ impl Outflow {
         let walking = room && !self.walk.is_synced();
         tokio::select! {
             progress = self.wire.progress() => progress?,
-            () = self.source.ready(), if room => {}
+            () = self.source.ready(), if room && !self.finished => {}
             () = tokio::time::sleep(BUSY_SLOT), if walking => {}
             () = tokio::time::sleep_until(self.ping), if room => {}
         }
