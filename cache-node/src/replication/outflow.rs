@@ -34,8 +34,6 @@ pub(crate) struct Outflow {
     told_synced: bool,
     final_offset: Option<u64>,
     finished: bool,
-    /// The first and the last offset of which somebody waits for the acknowledgement.
-    ack_wanted: Option<(u64, u64)>,
     ping: Instant,
 }
 
@@ -49,7 +47,6 @@ impl Outflow {
             told_synced: false,
             final_offset: None,
             finished: false,
-            ack_wanted: None,
             ping: Instant::now() + PING,
         }
     }
@@ -96,11 +93,9 @@ impl Outflow {
         if !self.has_room() {
             return Ok(false);
         }
-        // Nothing follows the final offset: what happens to the slots then is no concern of the receiver's.
-        let moved = !self.finished
-            && self
-                .walk
-                .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
+        let moved = self
+            .walk
+            .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
         if let Some(offset) = self
             .final_offset
             .take_if(|end| self.source.cursor() >= *end)
@@ -108,15 +103,8 @@ impl Outflow {
             encode_signal(&mut self.wire.out, Kind::Final, offset);
             self.finished = true;
         }
-        let cursor = self.source.cursor();
-        let wanted = self.ack_wanted.is_some_and(|(first, _)| cursor >= first);
-        if wanted || Instant::now() >= self.ping {
-            self.ack_wanted = self
-                .ack_wanted
-                .filter(|(_, last)| *last > cursor)
-                .map(|(_, last)| (last, last));
-            self.ping = Instant::now() + PING;
-            encode_signal(&mut self.wire.out, Kind::Position, cursor);
+        if Instant::now() >= self.ping {
+            self.ask_ack();
         }
         Ok(moved)
     }
@@ -126,18 +114,17 @@ impl Outflow {
         let walking = room && !self.walk.is_synced();
         tokio::select! {
             progress = self.wire.progress() => progress?,
-            () = self.source.ready(), if room && !self.finished => {}
+            () = self.source.ready(), if room => {}
             () = tokio::time::sleep(BUSY_SLOT), if walking => {}
             () = tokio::time::sleep_until(self.ping), if room => {}
         }
         Ok(())
     }
 
-    /// Has the receiver acknowledge what is in the log now, as soon as it has applied that.
+    /// Has the receiver acknowledge as soon as possible.
     pub(crate) fn ask_ack(&mut self) {
-        let end = self.source.end();
-        let first = self.ack_wanted.map_or(end, |(first, _)| first);
-        self.ack_wanted = Some((first, end));
+        self.ping = Instant::now() + PING;
+        encode_signal(&mut self.wire.out, Kind::Position, self.source.cursor());
     }
 
     /// Sends [`Kind::Final`] when everything before `end` has been sent.

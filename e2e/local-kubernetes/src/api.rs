@@ -23,6 +23,7 @@ mod log;
 mod metadata;
 mod model;
 mod negotiate;
+mod openapi;
 mod patch;
 mod query;
 mod rbac;

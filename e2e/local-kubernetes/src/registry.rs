@@ -4,7 +4,12 @@
 
 mod builtin;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use serde_json::Value;
 
 use crate::custom::Custom;
 
@@ -126,11 +131,16 @@ pub fn qualify(name: &str, group: &str) -> String {
     }
 }
 
+/// OpenAPI documents by path.
+type Documents = BTreeMap<String, Value>;
+
 /// All served resources.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Registry {
     /// Groups in the order of discovery; within a group its versions, within a version its resources.
     groups: Vec<Group>,
+    /// Made when they are first asked for.
+    documents: OnceLock<Documents>,
 }
 
 /// One API group.
@@ -146,7 +156,10 @@ impl Registry {
     /// The built-in resources alone.
     #[must_use]
     pub fn builtin() -> Self {
-        let mut registry = Self { groups: vec![] };
+        let mut registry = Self {
+            groups: vec![],
+            documents: OnceLock::new(),
+        };
         for resource in builtin::resources() {
             registry.add(Arc::new(resource));
         }
@@ -205,6 +218,11 @@ impl Registry {
     #[must_use]
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.version(group, version)?.get(plural)
+    }
+
+    /// The OpenAPI documents, made by `make` when they are first asked for.
+    pub(crate) fn documents(&self, make: impl FnOnce(&Self) -> Documents) -> &Documents {
+        self.documents.get_or_init(|| make(self))
     }
 
     /// All resources.

@@ -1,14 +1,13 @@
-//! What the cluster adds to an object and has to say about it: its namespace, a service's address, a pod's account.
+//! What the cluster adds to an object and has to say about it: its namespace, a service's address, a pod's token.
 
 mod pods;
 mod services;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::ApiError;
 use crate::{
-    crd,
-    object::{self, metadata_mut},
+    kinds, object,
     registry::Resource,
     store::{Key, Store},
 };
@@ -40,56 +39,22 @@ pub(super) fn namespace_open(
     }
 }
 
-/// What an object's writer owns although it is filled in: it follows from the object alone.
-pub(super) fn default(resource: &Resource, object: &mut Value) {
-    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        crd::default_definition(object);
-    }
-    if resource.is("", "Namespace") {
-        let name = object::name(object).to_owned();
-        if !name.is_empty() {
-            let labels = metadata_mut(object)
-                .entry("labels")
-                .or_insert_with(|| json!({}));
-            labels["kubernetes.io/metadata.name"] = name.into();
-        }
-    }
-}
-
 /// What nobody owns: parts that the cluster gives to a new object.
 pub(super) fn complete(store: &Store, resource: &Resource, object: &mut Value) {
     if resource.custom.is_some() {
         return;
     }
     match (resource.group.as_str(), resource.kind.as_str()) {
-        ("", "Namespace") => {
-            object["spec"] = json!({"finalizers": ["kubernetes"]});
-            object["status"] = json!({"phase": "Active"});
-        }
-        ("", "Pod") => pods::complete(object),
-        ("", "Service") => {
-            services::allocate(store, object);
-            object["status"] = json!({"loadBalancer": {}});
-        }
-        ("", "PersistentVolumeClaim") => object["status"] = json!({"phase": "Pending"}),
-        ("apps", "StatefulSet") => {
-            object["status"] = json!({"replicas": 0, "availableReplicas": 0})
-        }
-        ("apps", "ReplicaSet") => object["status"] = json!({"replicas": 0}),
-        ("apps", "Deployment") => object["status"] = json!({}),
-        ("policy", "PodDisruptionBudget") => {
-            object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
-        }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            object["status"] = crd::initial_status(object)
-        }
+        ("", "Pod") => pods::mount_token(object),
+        ("", "Service") => services::allocate(store, object),
         _ => {}
     }
+    kinds::prepare_create(&resource.group, &resource.kind, object);
 }
 
 /// Carries over what the cluster has given and a writer may leave out.
 pub(super) fn keep_allocated(resource: &Resource, live: &Value, new: &mut Value) {
-    if resource.is("", "Service") {
-        services::keep(live, new);
+    if resource.custom.is_none() {
+        kinds::prepare_update(&resource.group, &resource.kind, new, live);
     }
 }

@@ -72,7 +72,6 @@ pub(super) fn create(
         root.remove("status");
     }
     model::settle(resource, &mut object);
-    admission::default(resource, &mut object);
     if ownership == Ownership::Update {
         model::record(call, options, None, &mut object);
     }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     call::respond,
     negotiate::{self, Format, Shape},
+    openapi,
 };
 use crate::{
     registry::{Group, Registry, Resource},
@@ -48,6 +49,13 @@ pub(super) fn answer(state: &Arc<State>, request: &Request<Body>) -> Response {
     let registry = state.registry();
     if let ["healthz" | "readyz" | "livez", ..] = segments.as_slice() {
         return text(StatusCode::OK, "ok");
+    }
+    if let ["openapi", "v3", ..] = segments.as_slice() {
+        let answer = openapi::answer(
+            &registry,
+            request.uri().path().trim_start_matches("/openapi/v3"),
+        );
+        return answer.unwrap_or_else(page_not_found);
     }
     let representation = match negotiate::accept(accept) {
         Ok(representation) => representation,

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{call::Call, error::ApiError, query::WriteOptions};
 use crate::{
-    clock, crd,
+    clock,
     fields::{self, ApplyError, Part, Write},
-    kinds::{metadata, names::NameRule},
+    kinds,
     object::metadata_mut,
     registry::Resource,
     schema::{self, Schema},
@@ -30,7 +30,10 @@ pub(super) fn settle(resource: &Resource, object: &mut Value) {
     let managers = metadata_mut(object).remove("managedFields");
     match (&resource.custom, schema(resource)) {
         (Some(custom), _) => custom.version.complete(object),
-        (None, Some(schema)) => schema::canonical(schema, object),
+        (None, Some(schema)) => {
+            schema::canonical(schema, object);
+            kinds::default(&resource.group, &resource.kind, object);
+        }
         (None, None) => {}
     }
     if let Some(managers) = managers {
@@ -83,19 +86,7 @@ pub(super) fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldE
     if let Some(custom) = &resource.custom {
         return custom.version.validate_create(object);
     }
-    let mut errors = metadata::validate(&object["metadata"], name_rule(resource));
-    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        errors.extend(crd::validate_definition(object));
-    }
-    errors
-}
-
-fn name_rule(resource: &Resource) -> NameRule {
-    match resource.kind.as_str() {
-        "Namespace" | "Service" => NameRule::Label,
-        "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => NameRule::PathSegment,
-        _ => NameRule::Subdomain,
-    }
+    kinds::validate_create(&resource.group, &resource.kind, object)
 }
 
 /// What is wrong with a changed object.
@@ -108,11 +99,7 @@ pub(super) fn validate_update(
     if let Some(custom) = &resource.custom {
         return custom.validate_update(new, live, subresource);
     }
-    let mut errors = metadata::validate_update(&new["metadata"], &live["metadata"]);
-    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        errors.extend(crd::validate_definition_update(new, live));
-    }
-    errors
+    kinds::validate_update(&resource.group, &resource.kind, new, live, subresource)
 }
 
 /// Records in `managedFields` that the manager wrote `new` over `live`.

@@ -74,11 +74,10 @@ pub(super) fn replace(
     metadata::keep_system_fields(live, &mut new);
     keep_other_parts(call, live, &mut new);
     model::settle(resource, &mut new);
-    admission::default(resource, &mut new);
-    admission::keep_allocated(resource, live, &mut new);
     if ownership == Ownership::Update {
         model::record(call, options, Some(live), &mut new);
     }
+    admission::keep_allocated(resource, live, &mut new);
     metadata::bump_generation(resource, live, &mut new);
     object::copy_metadata(live, &mut new, "resourceVersion");
     let errors = model::validate_update(resource, &new, live, &call.about.subresource);
