@@ -443,9 +443,18 @@ fn keep_times(live: Option<&Value>, managers: &mut Managers, old: &Value, new: &
     else {
         return;
     };
-    if before.same_fields(managers) && old == new {
+    if before.same_fields(managers) && without_version(old) == without_version(new) {
         *managers = before;
     }
+}
+
+/// The object without its resource version, which a writer may leave out.
+fn without_version(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    object
 }
 
 fn without_managers(object: &Value) -> Value {

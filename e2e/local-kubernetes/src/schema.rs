@@ -20,7 +20,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 pub use self::{
-    builtin::{builtin, definition_name, definitions},
+    builtin::{builtin, definition_kind, definition_name, definitions},
     formats::{Quantity, is_valid_format},
     lists::validate_lists,
     prune::{canonical, duplicate_fields, prune, unknown_fields},
@@ -220,6 +220,7 @@ impl Schema {
             definitions: &Map::new(),
             known: BTreeMap::new(),
             open: BTreeSet::new(),
+            null_is_absent: false,
         }
         .schema(openapi)
     }
@@ -250,6 +251,8 @@ struct Reader<'a> {
     known: BTreeMap<String, Arc<Schema>>,
     /// Definitions being read: a definition inside itself keeps everything.
     open: BTreeSet<String>,
+    /// Whether `null` stands for a missing value everywhere, as in built-in kinds.
+    null_is_absent: bool,
 }
 
 impl Reader<'_> {
@@ -353,7 +356,7 @@ impl Reader<'_> {
             required: strings(openapi, "required"),
             additional,
             items,
-            nullable: flag(openapi, "nullable"),
+            nullable: self.null_is_absent || flag(openapi, "nullable"),
             default: openapi.get("default").cloned(),
             allowed: openapi.get("enum").and_then(Value::as_array).cloned(),
             minimum: openapi.get("minimum").and_then(Value::as_f64),

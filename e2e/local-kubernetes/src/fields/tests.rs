@@ -158,6 +158,24 @@ fn zero_values_of_a_new_object_belong_to_nobody() {
 }
 
 #[test]
+fn an_update_that_changes_nothing_leaves_the_time() {
+    let write = |now| builtin_write("ConfigMap", "m", now);
+    let mut live = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s"}, "data": {"a": "1"}});
+    update(&write("2026-01-01T00:00:00Z"), None, &mut live);
+    live["metadata"]["resourceVersion"] = "5".into();
+    let mut same = live.clone();
+    same["metadata"]
+        .as_object_mut()
+        .expect("metadata")
+        .remove("resourceVersion");
+    update(&write("2026-01-02T00:00:00Z"), Some(&live), &mut same);
+    assert_eq!(
+        same["metadata"]["managedFields"],
+        live["metadata"]["managedFields"]
+    );
+}
+
+#[test]
 fn several_conflicts_are_listed_by_manager() {
     let write = |manager| builtin_write("ConfigMap", manager, "2026-01-01T00:00:00Z");
     let patch = |a: &str, b: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s"}, "data": {"a": a, "b": b}});

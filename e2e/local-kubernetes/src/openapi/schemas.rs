@@ -88,7 +88,11 @@ impl Schemas {
                 continue;
             }
             if let Some(definition) = schema::definitions().get(&name) {
-                let definition = published(definition);
+                let mut definition = published(definition);
+                if let Some((group, version, kind)) = schema::definition_kind(&name) {
+                    let kind = json!({"group": group, "version": version, "kind": kind});
+                    definition["x-kubernetes-group-version-kind"] = json!([kind]);
+                }
                 references(&definition, &mut self.wanted);
                 self.schemas.insert(name, definition);
             }
@@ -142,6 +146,12 @@ fn published(definition: &Value) -> Value {
         {
             property.remove("default");
         }
+    }
+    if let Some(definition) = definition.as_object_mut()
+        && !definition.contains_key("properties")
+    {
+        definition.remove("x-kubernetes-preserve-unknown-fields");
+        definition.remove("x-kubernetes-map-type");
     }
     definition
 }

@@ -48,6 +48,12 @@ pub fn definition_name(group: &str, version: &str, kind: &str) -> Option<&'stati
         .map(String::as_str)
 }
 
+/// The group, version and kind of a definition, if it is a kind.
+pub fn definition_kind(name: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    let (key, _) = builtins().names.iter().find(|(_, known)| *known == name)?;
+    Some((&key.0, &key.1, &key.2))
+}
+
 /// All definitions of built-in types as OpenAPI v3 schemas that refer to each other by `#/components/schemas/NAME`.
 pub fn definitions() -> &'static Map<String, Value> {
     &builtins().definitions
@@ -109,6 +115,7 @@ impl Builtins {
             definitions: &definitions,
             known: BTreeMap::new(),
             open: BTreeSet::new(),
+            null_is_absent: true,
         };
         let schemas = names
             .values()
@@ -201,7 +208,10 @@ fn normalise(schema: &mut Value) {
         .iter()
         .all(|key| !object.contains_key(*key));
     if object.get("type") == Some(&Value::from("object")) && says_nothing {
-        object.insert("x-kubernetes-preserve-unknown-fields".to_owned(), true.into());
+        object.insert(
+            "x-kubernetes-preserve-unknown-fields".to_owned(),
+            true.into(),
+        );
         object.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
     }
     for key in ["items", "additionalProperties"] {
