@@ -121,7 +121,7 @@ impl Story<'_> {
         load.watch(slots);
         let began = Instant::now();
         let healed = match faults::kill(self.cache, &victim).await {
-            Ok(()) => self.wait_healed(&victim).await,
+            Ok(()) => wait_healed(self.cache, &victim, BOUND, &|line| self.say(line)).await,
             Err(error) => Err(error),
         };
         let seconds = began.elapsed().as_secs_f64();
@@ -133,32 +133,6 @@ impl Story<'_> {
         let audit = work.verify().await?;
         self.say(&format!("{} acknowledged writes lost", audit.lost_writes));
         self.report.failed_over(&tally, &audit);
-        Ok(())
-    }
-
-    /// Waits until the killed primary's slots have another owner, every node follows or leads, and the operator says Ready.
-    async fn wait_healed(&self, victim: &str) -> Result<()> {
-        let healed = async {
-            loop {
-                let addresses = self.cache.addresses().await.unwrap_or_default();
-                let replaced = self
-                    .owners()
-                    .await
-                    .is_ok_and(|owners| !owners.contains_key(victim));
-                if replaced && nodes::settled(&addresses).await {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let began = Instant::now();
-        tokio::time::timeout(BOUND, healed).await.with_context(|| {
-            format!("the slots of {victim} are not served by an in-sync shard after {BOUND:?}")
-        })?;
-        self.say("a replica took over and every node is in sync");
-        self.cache
-            .wait_ready(BOUND.saturating_sub(began.elapsed()), |line| self.say(line))
-            .await?;
         Ok(())
     }
 
@@ -176,4 +150,38 @@ impl Story<'_> {
     fn say(&self, line: &str) {
         (self.tell)(line);
     }
+}
+
+/// Waits until the slots of the primary at `victim` have another owner, every node leads or follows, and the operator says
+/// Ready.
+///
+/// # Errors
+/// If that is not so within `bound`.
+pub async fn wait_healed(
+    cache: &Cache,
+    victim: &str,
+    bound: Duration,
+    tell: &dyn Fn(&str),
+) -> Result<()> {
+    let began = Instant::now();
+    let healed = async {
+        loop {
+            let addresses = cache.addresses().await.unwrap_or_default();
+            let replaced = nodes::owners(&addresses)
+                .await
+                .is_ok_and(|owners| !owners.contains_key(victim));
+            if replaced && nodes::settled(&addresses).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(bound, healed).await.with_context(|| {
+        format!("the slots of {victim} are not served by an in-sync shard after {bound:?}")
+    })?;
+    tell("a replica took over and every node is in sync");
+    cache
+        .wait_ready(bound.saturating_sub(began.elapsed()), tell)
+        .await?;
+    Ok(())
 }

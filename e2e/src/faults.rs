@@ -7,10 +7,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use crate::caches::{self, Cache};
-use crate::nodes;
-
-/// The process name that a node's process must have before it is sent a signal.
-const NODE: &str = "cache-node";
+use crate::{nodes, programs};
 
 /// Sends `signal` to the process of the node at a client address (`ip:port`), and tells its id.
 ///
@@ -30,8 +27,8 @@ pub fn signal_process(process: i32, signal: Signal) -> Result<()> {
     let name = std::fs::read_to_string(format!("/proc/{process}/comm"))
         .with_context(|| format!("process {process}"))?;
     ensure!(
-        name.trim() == NODE,
-        "process {process} is {}, not {NODE}",
+        name.trim() == programs::NODE,
+        "process {process} is {}, not a node",
         name.trim()
     );
     signal::kill(Pid::from_raw(process), signal)

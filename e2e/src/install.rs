@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::chart::{self, Release};
 
 /// The definition of `CacheCluster`.
-const CRD: &str = include_str!("../../crds/cachecluster.yaml");
+pub(crate) const CRD: &str = include_str!("../../crds/cachecluster.yaml");
 /// Field manager of everything that is installed.
 const MANAGER: &str = "helm";
 /// How long the server may take to take a new definition up.

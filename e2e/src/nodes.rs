@@ -124,6 +124,43 @@ async fn follows_or_leads(address: &str) -> Result<bool> {
     Ok(role.as_deref() == Some("master") || link.as_deref() == Some("up"))
 }
 
+/// Waits until every primary's replicas have all that it has.
+///
+/// # Errors
+/// If that is not so within `bound`.
+pub async fn wait_replicated(addresses: &[String], bound: Duration) -> Result<()> {
+    let replicated = async {
+        while !replicated(addresses).await.unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(bound, replicated)
+        .await
+        .context("the replicas do not catch up")
+}
+
+async fn replicated(addresses: &[String]) -> Result<bool> {
+    for primary in owners(addresses).await?.keys() {
+        let mut connection = connect(primary).await?;
+        let info: InfoDict = redis::cmd("INFO")
+            .arg("replication")
+            .query_async(&mut connection)
+            .await?;
+        let replicas: usize = info.get("connected_slaves").unwrap_or(0);
+        let offset: Option<u64> = info.get("master_repl_offset");
+        for replica in 0..replicas {
+            let line: String = info.get(&format!("slave{replica}")).unwrap_or_default();
+            let acknowledged = line
+                .split(',')
+                .find_map(|field| field.strip_prefix("offset=")?.parse().ok());
+            if acknowledged < offset {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

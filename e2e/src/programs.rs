@@ -14,8 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Names under which the executable runs as something else than itself.
-pub const NAMES: [&str; 2] = ["cache-node", "cache-operator"];
+/// Name of the data plane's program.
+pub const NODE: &str = "cache-node";
+/// Name of the control plane's program.
+pub const OPERATOR: &str = "cache-operator";
 /// Subcommand of the executable that makes it the janitor.
 pub const JANITOR: &str = "janitor";
 
@@ -37,7 +39,7 @@ impl Programs {
             .context("temporary directory")?;
         let programs = directory.path().join("bin");
         fs::create_dir(&programs).context("program directory")?;
-        for name in NAMES {
+        for name in [NODE, OPERATOR] {
             symlink(executable, programs.join(name)).with_context(|| format!("link {name}"))?;
         }
         // The janitor learns of our end when the other end of its standard input is closed. In a process group of its

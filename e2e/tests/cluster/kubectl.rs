@@ -1,0 +1,177 @@
+//! Unmodified kubectl does with a cache cluster what it does on any Kubernetes.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::bench::{self, BOUND, Bench, say};
+
+/// What a kubectl printed.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) succeeded: bool,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+/// Runs kubectl in the test's namespace.
+pub(crate) async fn kubectl(bench: &Bench, arguments: &[&str], input: &str) -> Answer {
+    let mut child = Command::new("kubectl")
+        .env("KUBECONFIG", bench.platform.kubeconfig())
+        .args(["--namespace", &bench.namespace])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("kubectl is needed for this test: https://kubernetes.io/docs/tasks/tools/");
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(BOUND, child.wait_with_output())
+        .await
+        .expect("kubectl does not end")
+        .unwrap();
+    Answer {
+        succeeded: output.status.success(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        error: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The same, for what must succeed; its standard output.
+async fn ok(bench: &Bench, arguments: &[&str], input: &str) -> String {
+    let answer = kubectl(bench, arguments, input).await;
+    assert!(answer.succeeded, "kubectl {arguments:?}: {answer:?}");
+    answer.out
+}
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn kubectl_applies_shows_explains_scales_and_deletes() {
+    bench::run_heavy("kubectl", async |bench: &Bench| {
+        let applied = ok(bench, &["apply", "-f", "-"], &bench::manifest(2, 1)).await;
+        contains(&applied, &["cachecluster.cache.evenkeel.dev/cache created"]);
+        ok(
+            bench,
+            &[
+                "wait",
+                "cc/cache",
+                "--for=condition=Ready",
+                "--timeout=180s",
+            ],
+            "",
+        )
+        .await;
+        let again = ok(bench, &["apply", "-f", "-"], &bench::manifest(2, 1)).await;
+        contains(&again, &["cachecluster.cache.evenkeel.dev/cache unchanged"]);
+
+        let table = ok(bench, &["get", "cc"], "").await;
+        contains(
+            &table,
+            &[
+                "NAME", "SHARDS", "READY", "SLOTS", "PHASE", "16384", "Ready",
+            ],
+        );
+        let pods = ok(
+            bench,
+            &[
+                "get",
+                "pods",
+                "-l",
+                "cache.evenkeel.dev/cluster=cache",
+                "-o",
+                "wide",
+            ],
+            "",
+        )
+        .await;
+        contains(&pods, &["cache-s0-0", "cache-s1-1", "1/1", "Running"]);
+        let all = ok(
+            bench,
+            &[
+                "get",
+                "statefulsets,services,poddisruptionbudgets,configmaps",
+                "-o",
+                "name",
+            ],
+            "",
+        )
+        .await;
+        contains(
+            &all,
+            &[
+                "statefulset.apps/cache-s1",
+                "service/cache-nodes",
+                "service/cache",
+                "poddisruptionbudget.policy/cache-s0",
+                "configmap/cache-config",
+            ],
+        );
+        let described = ok(bench, &["describe", "cc", "cache"], "").await;
+        contains(&described, &["Shard Status:", "Conditions:", "Events:"]);
+        let explained = ok(bench, &["explain", "cc.spec.shards"], "").await;
+        contains(
+            &explained,
+            &[
+                "KIND:",
+                "CacheCluster",
+                "shards <integer>",
+                "Number of shards",
+            ],
+        );
+        contains(
+            &ok(bench, &["logs", "cache-s0-0", "--tail=5"], "").await,
+            &[""],
+        );
+
+        ok(bench, &["scale", "cc", "cache", "--replicas=3"], "").await;
+        bench.cache().wait_ready(BOUND, say).await.unwrap();
+        let shards = ok(
+            bench,
+            &[
+                "get",
+                "cc",
+                "cache",
+                "-o",
+                "jsonpath={.spec.shards} {.status.readyShards}",
+            ],
+            "",
+        )
+        .await;
+        assert_eq!(shards, "3 3");
+        let patch = r#"{"spec":{"shards":2}}"#;
+        ok(
+            bench,
+            &["patch", "cc", "cache", "--type=merge", "-p", patch],
+            "",
+        )
+        .await;
+        bench.cache().wait_ready(BOUND, say).await.unwrap();
+
+        ok(bench, &["delete", "pod", "cache-s0-0"], "").await;
+        ok(bench, &["delete", "cc", "cache", "--timeout=120s"], "").await;
+        let selector = "app.kubernetes.io/managed-by=cache-operator";
+        let kinds = "statefulsets,services,poddisruptionbudgets,configmaps,endpointslices,persistentvolumeclaims";
+        tokio::time::timeout(BOUND, async {
+            while !ok(bench, &["get", kinds, "-l", selector, "-o", "name"], "")
+                .await
+                .is_empty()
+                || !ok(bench, &["get", "pods", "-o", "name"], "")
+                    .await
+                    .is_empty()
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        })
+        .await
+        .expect("deleting the CacheCluster removes everything");
+    });
+}

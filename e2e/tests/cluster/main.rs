@@ -1,0 +1,11 @@
+//! The whole path against a Kubernetes: the local one, started once for all tests here and installed from the chart, or
+//! the one that `E2E_KUBECONFIG` names.
+
+mod bench;
+mod healing;
+mod idle;
+mod kubectl;
+mod manifests;
+mod operator_loss;
+mod python;
+mod scaling;

@@ -1,0 +1,186 @@
+//! Shards come and go under load, and nothing that was acknowledged is lost.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use cache_operator::api::Health;
+use e2e::caches::{self, Cache};
+use e2e::load::{Pressure, Workload};
+use e2e::{faults, nodes};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::bench::{self, BOUND, Bench, say};
+use crate::python;
+
+const KEYS: usize = 5_000;
+
+async fn filled(cache: &Cache) -> Workload {
+    let work = Workload::new(&cache.addresses().await.unwrap(), "rust:", KEYS).unwrap();
+    work.fill(|_| ()).await.unwrap();
+    work
+}
+
+async fn nothing_lost(work: &Workload) {
+    let audit = work.verify().await.unwrap();
+    assert_eq!(
+        (audit.lost_writes, audit.alien_values),
+        (0, 0),
+        "{:?}",
+        audit.samples
+    );
+}
+
+async fn scale(cache: &Cache, shards: i32) {
+    cache.scale(shards).await.unwrap();
+    cache.wait_ready(BOUND, say).await.unwrap();
+}
+
+/// The python client, once its load is under way.
+async fn python_load(address: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let mut child = Command::new(python::interpreter().await)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/load.py"))
+        .args([host, port, "1000"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = tokio::time::timeout(BOUND, lines.next_line())
+        .await
+        .expect("redis-py's load does not start");
+    assert_eq!(ready.unwrap().as_deref(), Some("ready"));
+    (child, lines)
+}
+
+#[test]
+fn redis_rs_and_redis_py_lose_nothing_and_see_no_error_through_3_5_3() {
+    bench::run_heavy("clients", async |bench: &Bench| {
+        let cache = bench.ready_cache(3, 1).await;
+        let work = filled(&cache).await;
+        let (mut python, mut lines) = python_load(&cache.addresses().await.unwrap()[0]).await;
+        let load = work.start(Pressure::default()).await.unwrap();
+        scale(&cache, 5).await;
+        assert_eq!(
+            nodes::owners(&cache.addresses().await.unwrap())
+                .await
+                .unwrap()
+                .len(),
+            5
+        );
+        scale(&cache, 3).await;
+        assert_eq!(cache.pods().await.unwrap().len(), 6);
+        let tally = load.stop().await;
+        assert_eq!(
+            (tally.errors, tally.stale_reads),
+            (0, 0),
+            "{:?}",
+            tally.samples
+        );
+        assert!(tally.acknowledged_writes > 1_000, "{tally}");
+        nothing_lost(&work).await;
+
+        drop(python.stdin.take());
+        let report = tokio::time::timeout(BOUND, lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        for name in ["errors", "stale", "lost"] {
+            assert_eq!(report[name], serde_json::json!([]), "redis-py: {name}");
+        }
+        assert!(report["writes"].as_u64() > Some(1_000), "{report}");
+        python.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn shards_raised_again_in_the_middle_of_a_drain_converge() {
+    bench::run_heavy("again", async |bench: &Bench| {
+        let cache = bench.ready_cache(4, 0).await;
+        let work = filled(&cache).await;
+        cache.scale(2).await.unwrap();
+        let draining = |cluster: &cache_operator::api::CacheCluster| {
+            let status = cluster.status.as_ref();
+            status.is_some_and(|status| {
+                status
+                    .shard_status
+                    .iter()
+                    .any(|shard| shard.health == Health::Draining)
+            })
+        };
+        cache.wait("draining", BOUND, draining, say).await.unwrap();
+        scale(&cache, 4).await;
+        assert_eq!(
+            nodes::owners(&cache.addresses().await.unwrap())
+                .await
+                .unwrap()
+                .len(),
+            4
+        );
+        nothing_lost(&work).await;
+    });
+}
+
+#[test]
+fn a_shard_whose_primary_is_stopped_is_not_removed_before_it_is_drained() {
+    bench::run_heavy("stopped", async |bench: &Bench| {
+        if !bench::local_only(bench) {
+            return;
+        }
+        let cache = bench.ready_cache(3, 1).await;
+        let work = filled(&cache).await;
+        let pods = cache.pods().await.unwrap();
+        let owners = nodes::owners(&cache.addresses().await.unwrap())
+            .await
+            .unwrap();
+        let doomed = pods
+            .iter()
+            .find(|pod| {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                name.starts_with("cache-s2-")
+                    && caches::address(pod).is_some_and(|address| owners.contains_key(&address))
+            })
+            .and_then(caches::address)
+            .expect("shard 2 has a primary");
+        let process = faults::signal(&doomed, Signal::SIGSTOP).await.unwrap();
+        cache.scale(2).await.unwrap();
+        let says_why = |cluster: &cache_operator::api::CacheCluster| {
+            let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+            conditions
+                .into_iter()
+                .any(|condition| condition.type_ != "Available" && condition.message.contains("s2"))
+        };
+        cache
+            .wait("saying why it waits", BOUND, says_why, say)
+            .await
+            .unwrap();
+        let others: Vec<String> = pods
+            .iter()
+            .filter_map(caches::address)
+            .filter(|address| *address != doomed)
+            .collect();
+        let covered: usize = nodes::owners(&others)
+            .await
+            .unwrap()
+            .values()
+            .map(cache_node::slot::SlotSet::len)
+            .sum();
+        assert_eq!(covered, 16_384);
+        // It may have been restarted by its liveness probe meanwhile.
+        let _ = faults::signal_process(process, Signal::SIGCONT);
+        cache.wait_ready(BOUND, say).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while cache.pods().await.unwrap().len() != 4 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        })
+        .await
+        .expect("the drained shard's pods go");
+        nothing_lost(&work).await;
+    });
+}
