@@ -1,6 +1,6 @@
 //! Time as the data set sees it: milliseconds since the Unix epoch.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
@@ -15,10 +15,41 @@ pub fn now_micros() -> u64 {
     since_epoch().as_micros() as u64
 }
 
-fn since_epoch() -> std::time::Duration {
+fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// The time in a turn of a connection: read once from the wall, and then from the faster clock that measures commands anyway.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnClock {
+    wall: Millis,
+    start: Instant,
+    now: Instant,
+}
+
+impl TurnClock {
+    /// A turn that begins now.
+    pub fn start() -> Self {
+        let start = Instant::now();
+        Self {
+            wall: now(),
+            start,
+            now: start,
+        }
+    }
+
+    /// The present command's time, in milliseconds since the epoch.
+    pub fn now(&self) -> Millis {
+        self.wall + (self.now - self.start).as_millis() as Millis
+    }
+
+    /// The present command is over, and the next begins; answers how long it took.
+    pub fn lap(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.now, Instant::now());
+        self.now - before
+    }
 }
 
 /// Length of a [`Tick`] in milliseconds.

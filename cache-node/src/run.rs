@@ -122,6 +122,9 @@ async fn await_end(node: &Node) -> std::io::Result<()> {
 /// Hands over, then lets connections finish.
 async fn drain(node: &Arc<Node>) {
     let timeout = Duration::from_secs(node.config.get().shutdown_timeout);
+    // What is left is for the connections.
+    let closing = (timeout / 4).clamp(Duration::from_millis(200), Duration::from_secs(2));
+    let timeout = timeout.saturating_sub(closing);
     let hooks = async {
         for (name, hook) in node.shutdown.take_hooks() {
             info!(hook = name, "draining");
@@ -144,10 +147,7 @@ async fn drain(node: &Arc<Node>) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(2), closed)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(closing, closed).await.is_err() {
         warn!(
             connections = node.clients.count(),
             "closing connections that do not end"

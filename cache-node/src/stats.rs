@@ -40,6 +40,28 @@ pub struct CommandStats {
     pub failed: Counter,
 }
 
+/// What a command looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Keys that it read and found.
+    pub hits: u64,
+    /// Keys that it read and did not find.
+    pub misses: u64,
+    /// Keys that it removed because they had expired.
+    pub expired: u64,
+}
+
+impl Lookups {
+    /// Counts a key that is read.
+    pub fn count(&mut self, found: bool) {
+        if found {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+}
+
 /// Counters of one worker.
 #[derive(Debug)]
 pub struct WorkerStats {
@@ -85,9 +107,17 @@ impl WorkerStats {
         }
     }
 
-    /// Counts a lookup by a reading command.
-    pub fn count_lookup(&self, found: bool) {
-        if found { &self.hits } else { &self.misses }.add(1);
+    /// Counts what a command looked up.
+    pub fn count_lookups(&self, lookups: Lookups) {
+        for (counter, amount) in [
+            (&self.hits, lookups.hits),
+            (&self.misses, lookups.misses),
+            (&self.expired, lookups.expired),
+        ] {
+            if amount > 0 {
+                counter.add(amount);
+            }
+        }
     }
 
     /// Counts keys removed because they had expired.

@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::log::{Log, Scope};
 use crate::resp::{encode_request, request_len};
 use crate::slot::SlotId;
-use crate::stats::WorkerStats;
+use crate::stats::Lookups;
 use crate::store::{
     Deadline, Entry, Hash, Keyed, SlotData, SlotGuard, Store, Touched, Value, encode_entry,
 };
@@ -52,8 +52,8 @@ struct Effects {
 pub struct Db<'g> {
     store: &'g Store,
     log: &'g Log,
-    stats: &'g WorkerStats,
     locks: Locks<'g>,
+    lookups: Lookups,
     /// The command's time.
     now: Millis,
     /// Entries with a deadline up to this time are not there; 0 when effects are replayed.
@@ -62,21 +62,14 @@ pub struct Db<'g> {
     touches: bool,
     recording: bool,
     effects: SmallVec<[(Option<SlotId>, Effects); 1]>,
-    expired: u64,
 }
 
 impl<'g> Db<'g> {
-    pub(super) fn new(
-        store: &'g Store,
-        log: &'g Log,
-        stats: &'g WorkerStats,
-        locks: Locks<'g>,
-        now: Millis,
-    ) -> Self {
+    pub(super) fn new(store: &'g Store, log: &'g Log, locks: Locks<'g>, now: Millis) -> Self {
         Self {
             store,
             log,
-            stats,
+            lookups: Lookups::default(),
             locks,
             now,
             horizon: now,
@@ -84,7 +77,6 @@ impl<'g> Db<'g> {
             // Asked under the locks, as the log wants it.
             recording: log.is_recording(),
             effects: SmallVec::new(),
-            expired: 0,
         }
     }
 
@@ -117,11 +109,7 @@ impl<'g> Db<'g> {
 
     /// The slot of `key`, which is locked.
     fn slot(&mut self, key: &[u8]) -> &mut SlotData {
-        let guard = match &mut self.locks {
-            Locks::One(guard) => Some(guard),
-            locks => locks.of_slot(SlotId::of(key)),
-        };
-        guard.expect("the slots of a command's keys are locked before it runs")
+        slot_of(&mut self.locks, key)
     }
 
     fn slot_id(&self, key: &[u8]) -> SlotId {
@@ -144,15 +132,15 @@ impl<'g> Db<'g> {
 
     /// The entry of `key` for a command that reads: counts as hit or miss, and as access.
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let (now, horizon, touches, stats) = (self.now, self.horizon, self.touches, self.stats);
-        let slot = self.slot(key);
+        let (now, horizon, touches) = (self.now, self.horizon, self.touches);
+        let slot = slot_of(&mut self.locks, key);
         let entry = if touches {
             slot.access(key, now)
         } else {
             slot.get(key)
         };
         let live = entry.filter(|entry| !entry.is_expired(horizon));
-        stats.count_lookup(live.is_some());
+        self.lookups.count(live.is_some());
         live
     }
 
@@ -168,7 +156,7 @@ impl<'g> Db<'g> {
     pub fn existing(&mut self, key: &[u8]) -> Option<&Entry> {
         let (now, horizon, touches) = (self.now, self.horizon, self.touches);
         if self.slot(key).expire(key, horizon) {
-            self.expired += 1;
+            self.lookups.expired += 1;
             self.effect(key, &[b"DEL", key]);
             return None;
         }
@@ -331,7 +319,7 @@ impl<'g> Db<'g> {
     }
 
     /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks.
-    pub(super) fn commit(self) {
+    pub(super) fn commit(self) -> Lookups {
         for (slot, effects) in &self.effects {
             if self.recording {
                 let scope = slot.map_or(Scope::All, Scope::Slot);
@@ -340,13 +328,22 @@ impl<'g> Db<'g> {
                 self.log.skip(effects.len);
             }
         }
-        self.stats.count_expired(self.expired);
+        self.lookups
     }
 
     /// Tells the log the effects that were replayed, as they came, and releases the locks.
     pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8]) {
         self.log.append(scope, effects);
     }
+}
+
+/// The slot of `key`, which is locked.
+fn slot_of<'l>(locks: &'l mut Locks<'_>, key: &[u8]) -> &'l mut SlotData {
+    let guard = match locks {
+        Locks::One(guard) => Some(guard),
+        locks => locks.of_slot(SlotId::of(key)),
+    };
+    guard.expect("the slots of a command's keys are locked before it runs")
 }
 
 /// A string's bytes: those of the entry, or those of a number's text.

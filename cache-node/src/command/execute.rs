@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
-use crate::clock;
 use crate::cluster::{Access, Route, View};
 use crate::node::Node;
 use crate::resp::{Args, Reply};
@@ -49,7 +47,6 @@ pub fn execute(
     out: &mut Vec<u8>,
 ) -> Outcome {
     let start = out.len();
-    let began = Instant::now();
     let known = match commands().resolve(args) {
         Ok(known) => known,
         Err(failure) => {
@@ -74,7 +71,8 @@ pub fn execute(
     if session.asking && known.command.name != "asking" && session.transaction.is_none() {
         session.asking = false;
     }
-    node.finished(session, known, args, began.elapsed());
+    let took = session.clock.lap();
+    node.finished(session, known, args, took);
     finish_reply(session, start, out);
     Outcome::Done
 }
@@ -118,13 +116,17 @@ fn run(
         return Ok(());
     };
     check_memory(node, command)?;
-    let stats = Arc::clone(&session.stats);
     let (slot, locks) = lock(node, command, args)?;
-    let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now());
+    let mut db = Db::new(&node.store, &node.log, locks, session.clock.now());
     if let Some(slot) = slot {
         route(node, session, command, slot, args, &mut db)?;
-    } else if command.flags.has(Flags::WRITE) {
-        check_writable(node)?;
+    } else if command.flags.has(Flags::WRITE) || command.flags.has(Flags::READONLY) {
+        if node.is_loading() {
+            return Err(LOADING);
+        }
+        if command.flags.has(Flags::WRITE) {
+            check_writable(node)?;
+        }
     }
     if session.client.is_untouching() {
         db = db.without_touching();
@@ -138,7 +140,8 @@ fn run(
     };
     let result = handler(&mut context);
     // A handler that fails half-way through leaves effects that must not be lost.
-    db.commit();
+    let lookups = db.commit();
+    session.stats.count_lookups(lookups);
     result
 }
 

@@ -69,8 +69,7 @@ impl Replayer {
         if !allowed() {
             return Ok(false);
         }
-        let stats = Arc::clone(&self.session.stats);
-        let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();
+        let mut db = Db::new(&node.store, &node.log, locks, clock::now()).replaying();
         let result = self.execute(slot, effects, &mut db);
         db.commit_replayed(Scope::Slot(slot), effects);
         node.store.memory().publish();
@@ -83,9 +82,8 @@ impl Replayer {
         let guards = SlotId::all()
             .map(|slot| node.store.lock_blocking(slot))
             .collect();
-        let stats = Arc::clone(&self.session.stats);
         let locks = Locks::Many(guards);
-        let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now()).replaying();
+        let mut db = Db::new(&node.store, &node.log, locks, clock::now()).replaying();
         db.clear(|_| true);
         let mut effect = Vec::new();
         encode_request(&mut effect, [b"FLUSHALL".as_slice()].into_iter());

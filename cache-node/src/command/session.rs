@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clients::Client;
+use crate::clock::TurnClock;
 use crate::resp::{OwnedArgs, Protocol};
 use crate::stats::WorkerStats;
 use crate::store::Touched;
@@ -14,6 +15,8 @@ pub struct Session {
     pub client: Arc<Client>,
     /// Statistics of the thread that executes its commands.
     pub stats: Arc<WorkerStats>,
+    /// The time of the command that is executed.
+    pub clock: TurnClock,
     /// RESP2 or RESP3.
     pub protocol: Protocol,
     /// Whether it has authenticated, or need not.
@@ -77,6 +80,7 @@ impl Session {
         Self {
             client,
             stats,
+            clock: TurnClock::start(),
             protocol: Protocol::default(),
             authenticated,
             readonly: false,

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use crate::clock;
 use crate::node::Node;
 use crate::resp::{Args, Reply};
 use crate::slot::SlotId;
@@ -187,8 +186,7 @@ fn run_all(
     out: &mut Vec<u8>,
 ) -> Result<Option<Outcome>> {
     let (slot, locks) = lock_all(node, queue, watching)?;
-    let stats = Arc::clone(&session.stats);
-    let mut db = Db::new(&node.store, &node.log, &stats, locks, clock::now());
+    let mut db = Db::new(&node.store, &node.log, locks, session.clock.now());
     let touched = watching.is_some_and(|watching| {
         watching.touched.is_set()
             || watching
@@ -218,7 +216,8 @@ fn run_all(
     for (known, args) in queue {
         run_one(node, session, *known, *args, &mut db, out);
     }
-    db.commit();
+    let lookups = db.commit();
+    session.stats.count_lookups(lookups);
     Ok(None)
 }
 
@@ -263,7 +262,6 @@ fn run_one(
         return;
     };
     let start = out.len();
-    let began = std::time::Instant::now();
     let mut context = Context {
         node,
         reply: Reply::new(out, session.protocol),
@@ -281,5 +279,6 @@ fn run_one(
         session.stats.count_failure(known.id);
         Reply::new(out, session.protocol).error(&text);
     }
-    node.finished(session, known, args, began.elapsed());
+    let took = session.clock.lap();
+    node.finished(session, known, args, took);
 }

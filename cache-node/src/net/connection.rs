@@ -4,15 +4,16 @@
 //! connection holds no buffer. Work in a turn is bounded, so that a deep pipeline cannot starve the others.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::worker::Share;
-use crate::clock;
+use crate::clock::{self, TurnClock};
 use crate::command::{Known, Outcome, Session, Wait, execute, run_waiting};
 use crate::node::Node;
 use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
@@ -139,7 +140,7 @@ impl Connection {
             return self.read_more();
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let read = self.stream.try_read(&mut scratch.input)?;
+            let read = read_available(&self.stream, &mut scratch.input)?;
             if read == 0 {
                 return Ok(None);
             }
@@ -147,6 +148,7 @@ impl Connection {
             std::mem::swap(&mut self.output, &mut scratch.output);
             let (used, turn) = self.execute(&scratch.input[..read]);
             self.pending.extend_from_slice(&scratch.input[used..read]);
+            self.show_buffers();
             self.send();
             if self.output.is_empty() {
                 std::mem::swap(&mut self.output, &mut scratch.output);
@@ -185,12 +187,14 @@ impl Connection {
         if self.pending.is_empty() && self.pending.capacity() > KEEP {
             self.pending = Vec::new();
         }
+        self.show_buffers();
         self.send();
         turn
     }
 
     /// Executes the commands in `data`; answers how many bytes are done with.
     fn execute(&mut self, data: &[u8]) -> (usize, Turn) {
+        self.session.clock = TurnClock::start();
         self.limits.unauthenticated = !self.session.authenticated;
         let mut used = 0;
         let mut commands = 0;
@@ -235,6 +239,14 @@ impl Connection {
         self.session.client.last_heard.store(clock::now(), Relaxed);
     }
 
+    /// Shows others how much is kept for this connection (`CLIENT LIST`).
+    fn show_buffers(&self) {
+        let client = &self.session.client;
+        client.query_buffer.store(self.pending.capacity(), Relaxed);
+        let unsent = self.output.len();
+        client.output_buffer.store(unsent, Relaxed);
+    }
+
     /// Sends what can be sent at once. An error shows again in [`Connection::flush`], or when reading.
     fn send(&mut self) {
         if self.output.is_empty() {
@@ -265,6 +277,7 @@ impl Connection {
             }
         }
         self.output.clear();
+        self.session.client.output_buffer.store(0, Relaxed);
         if self.output.capacity() > KEEP {
             self.output = Vec::new();
         }
@@ -293,4 +306,19 @@ impl Connection {
         run_waiting(&self.node, &mut self.session, known, args, &mut self.output).await;
         client.blocked.store(false, Relaxed);
     }
+}
+
+/// Reads what has arrived. When that does not fill the buffer, the socket is known to be empty, which saves the call that would tell.
+fn read_available(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = None;
+    let result = stream.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(stream)).read(buffer)?;
+        read = Some(count);
+        if count > 0 && count < buffer.len() {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(count)
+        }
+    });
+    read.map_or(result, Ok)
 }
