@@ -64,6 +64,7 @@ pub(crate) fn text(node: &Node) -> prometheus::Result<String> {
     worker_metrics(node, &gatherer)?;
     data_metrics(node, &gatherer)?;
     log_metrics(node, &gatherer)?;
+    replication_metrics(node, &gatherer)?;
     cluster_metrics(node, &gatherer)?;
     node.replication.metrics.register(&gatherer.0)?;
     node.migrations.metrics.register(&gatherer.0)?;
@@ -255,6 +256,33 @@ fn log_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
         "Replicas and migrations that read the log.",
         node.log.readers() as u64,
     )
+}
+
+fn replication_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
+    let replicas = node.replication.replicas.list();
+    let end = node.log.end();
+    to.gauges(
+        "evenkeel_replica_behind_bytes",
+        "Bytes of the log that a connected replica has not acknowledged.",
+        "replica",
+        replicas.iter().map(|replica| {
+            let behind = end.saturating_sub(replica.acknowledged());
+            (replica.node.to_string(), behind)
+        }),
+    )?;
+    if node.is_replica() {
+        to.gauge(
+            "evenkeel_replication_link_up",
+            "Whether the link to the primary is up and its data are here.",
+            u64::from(node.replication.is_link_up()),
+        )?;
+        to.gauge(
+            "evenkeel_replication_applied_bytes",
+            "Offset of the primary's log that is applied here.",
+            node.replication.applied(),
+        )?;
+    }
+    Ok(())
 }
 
 fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {

@@ -58,7 +58,10 @@ pub struct Watching {
 }
 
 /// What takes a connection over: called with the socket and the bytes that were read beyond the command.
-pub struct Takeover(pub Box<dyn FnOnce(std::net::TcpStream, &[u8]) + Send + Sync>);
+pub struct Takeover(pub(crate) Box<TakeOver>);
+
+/// See [`Takeover`].
+pub(crate) type TakeOver = dyn FnOnce(std::net::TcpStream, &[u8]) + Send + Sync;
 
 /// What becomes of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

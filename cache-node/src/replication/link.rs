@@ -101,7 +101,7 @@ pub async fn run(
             backoff.reset();
         }
         node.replication.set_link_state(LinkState::Connect);
-        let wait = backoff.next();
+        let wait = backoff.next_wait();
         match ended {
             Ok(why) => {
                 tracing::info!(primary = %upstream.host, port = upstream.port, "replication ended by the primary: {why}");

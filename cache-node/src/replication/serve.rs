@@ -186,11 +186,13 @@ impl Serving<'_> {
 
     /// From the moment that [`Kind::Final`] is on its way, only the topology can say how the hand-over ends.
     fn announce_final(&mut self) {
-        if matches!(self.hand_over, HandOver::Catching(..)) && self.outflow.is_finished() {
-            if let HandOver::Catching(paused, deadline) = self.take() {
-                self.hand_over = HandOver::Final(paused, deadline);
-            }
+        if !self.outflow.is_finished() {
+            return;
         }
+        self.hand_over = match self.take() {
+            HandOver::Catching(paused, deadline) => HandOver::Final(paused, deadline),
+            other => other,
+        };
     }
 
     fn take(&mut self) -> HandOver {

@@ -245,7 +245,7 @@ pub struct Backoff(u32);
 
 impl Backoff {
     /// The time to wait before the next attempt.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let wait = Duration::from_millis(100) * 2u32.pow(self.0.min(5));
         self.0 += 1;
         wait.min(Duration::from_secs(3))
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn attempts_become_rarer_up_to_a_bound() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u128> = (0..7).map(|_| backoff.next().as_millis()).collect();
+        let waits: Vec<u128> = (0..7).map(|_| backoff.next_wait().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3000, 3000]);
         backoff.reset();
-        assert_eq!(backoff.next().as_millis(), 100);
+        assert_eq!(backoff.next_wait().as_millis(), 100);
     }
 }

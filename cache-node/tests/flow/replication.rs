@@ -54,14 +54,12 @@ async fn a_replica_has_everything_after_full_sync_and_continuous_writes() {
     let writing = tokio::spawn(async move {
         for round in 0..20_000u32 {
             let key = format!("key:{}", round % 7000);
-            let _: () = if round % 11 == 0 {
-                background.del(&key).await.expect("DEL")
+            if round % 11 == 0 {
+                let _: () = background.del(&key).await.expect("DEL");
             } else {
-                background
-                    .append(&key, format!(":{round}"))
-                    .await
-                    .expect("APPEND")
-            };
+                let more = format!(":{round}");
+                let _: () = background.append(&key, more).await.expect("APPEND");
+            }
         }
     });
     follow(&mut on_replica, &primary).await;
