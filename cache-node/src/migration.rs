@@ -12,7 +12,6 @@ pub mod tracker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -32,24 +31,13 @@ pub struct Migrations {
     pub metrics: Metrics,
     /// Migrations that this node has announced or is about to; one that the topology lists without being here is nobody's.
     announced: Mutex<BTreeSet<MigrationId>>,
-    exports: Mutex<BTreeMap<MigrationId, watch::Sender<bool>>>,
+    exports: Mutex<BTreeMap<MigrationId, Running>>,
     staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
-    flushes: AtomicU64,
     /// Wakes the driver when there may be stray data.
     sweep: Notify,
 }
 
 impl Migrations {
-    /// How often this node was flushed. An import ends when this changes, since its staged keys are gone.
-    pub fn flushes(&self) -> u64 {
-        self.flushes.load(Ordering::Acquire)
-    }
-
-    /// `FLUSHALL` was executed here; to be called under the locks of all slots.
-    pub fn flushed(&self) {
-        self.flushes.fetch_add(1, Ordering::AcqRel);
-    }
-
     /// A migration is about to be proposed by this node.
     pub fn announce(&self, id: MigrationId) {
         self.announced.lock().insert(id);
@@ -63,8 +51,8 @@ impl Migrations {
     /// Asks every export of this node to stop; answers how many there were.
     pub fn cancel_all(&self) -> usize {
         let exports = self.exports.lock();
-        exports.values().for_each(|cancel| {
-            cancel.send_replace(true);
+        exports.values().for_each(|running| {
+            running.cancel.send_replace(true);
         });
         exports.len()
     }
@@ -88,7 +76,8 @@ impl Migrations {
 
     fn begin_export(self: &Arc<Self>, id: MigrationId, tracker: Arc<Tracker>) -> Exporting {
         let (cancel, cancelled) = watch::channel(false);
-        self.exports.lock().insert(id, cancel);
+        let slots = tracker.subject.slots.clone();
+        self.exports.lock().insert(id, Running { cancel, slots });
         Exporting {
             migrations: self.clone(),
             id,
@@ -97,9 +86,23 @@ impl Migrations {
         }
     }
 
+    /// Whether an export of `slot` runs. Until it has ended, the target may follow what is done to the slot here.
+    fn is_leaving(&self, slot: SlotId) -> bool {
+        self.exports
+            .lock()
+            .values()
+            .any(|running| running.slots.contains(slot))
+    }
+
     fn is_exporting(&self, id: MigrationId) -> bool {
         self.exports.lock().contains_key(&id)
     }
+}
+
+/// An export that runs, as others see it.
+struct Running {
+    cancel: watch::Sender<bool>,
+    slots: SlotSet,
 }
 
 /// Slots that are being received.
@@ -115,7 +118,7 @@ impl Drop for Staging {
     }
 }
 
-/// An export that runs.
+/// An export that runs, as its task has it.
 struct Exporting {
     migrations: Arc<Migrations>,
     id: MigrationId,

@@ -16,7 +16,7 @@ use crate::pause::Pause;
 use crate::replication::Replication;
 use crate::resp::{Args, encode_request, request_len};
 use crate::shutdown::Shutdown;
-use crate::slot::SlotId;
+use crate::slot::{SlotId, SlotSet};
 use crate::slowlog::{Slow, SlowLog, shortened};
 use crate::stats::Stats;
 use crate::store::Store;
@@ -138,6 +138,16 @@ impl Node {
     pub fn shows(&self, slot: SlotId) -> bool {
         let view = self.cluster.peek();
         !view.enabled || owns(&view, slot)
+    }
+
+    /// The slots that [`Node::shows`], as of one moment.
+    pub fn shown_slots(&self) -> SlotSet {
+        let view = self.cluster.peek();
+        if !view.enabled {
+            return SlotSet::full();
+        }
+        let shard = view.topology.shard_of(view.myself);
+        shard.map_or_else(SlotSet::new, |(_, shard)| shard.slots.clone())
     }
 
     /// Number of keys in the slots that are shown.

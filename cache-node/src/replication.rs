@@ -77,6 +77,7 @@ pub struct Replication {
     configured: watch::Sender<Option<(String, u16)>>,
     /// Whether `configured` names a node, where every command looks.
     is_configured: AtomicBool,
+    orders: AtomicU64,
     link: Mutex<Link>,
     /// The primary's log offset that is applied here.
     applied: AtomicU64,
@@ -103,6 +104,7 @@ impl Default for Replication {
             metrics: Metrics::default(),
             configured: watch::Sender::new(None),
             is_configured: AtomicBool::new(false),
+            orders: AtomicU64::new(0),
             link: Mutex::default(),
             applied: AtomicU64::new(0),
             incomplete: AtomicBool::new(false),
@@ -164,11 +166,18 @@ impl Replication {
         self.is_configured.load(Ordering::Acquire)
     }
 
+    /// How often [`Replication::configure`] was called.
+    fn orders(&self) -> u64 {
+        self.orders.load(Ordering::Acquire)
+    }
+
     /// `REPLICAOF`, outside cluster mode.
     pub fn configure(&self, upstream: Option<(String, u16)>) {
         self.is_configured
             .store(upstream.is_some(), Ordering::Release);
+        self.set_link_state(LinkState::Connect);
         self.configured.send_replace(upstream);
+        self.orders.fetch_add(1, Ordering::AcqRel);
     }
 
     /// State of the link to the primary.
@@ -246,8 +255,8 @@ impl Replication {
         self.set_link_state(LinkState::Connected);
     }
 
-    fn set_applied(&self, inflow: &Inflow) {
-        self.applied.store(inflow.applied(), Ordering::Release);
+    fn set_applied(&self, offset: u64) {
+        self.applied.store(offset, Ordering::Release);
         self.link.lock().heard = clock::now();
     }
 

@@ -188,8 +188,9 @@ fn flush(context: &mut Context<'_, '_>) -> Result {
                 && (mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync")) => {}
         Some(_) => return Err(SYNTAX),
     }
-    let node = context.node;
-    context.db.clear(|slot| node.shows(slot));
+    // Asked once: slots that change owner meanwhile are either all flushed or none.
+    let shown = context.node.shown_slots();
+    context.db.clear(|slot| shown.contains(slot));
     context.reply.ok();
     Ok(())
 }

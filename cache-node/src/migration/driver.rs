@@ -93,10 +93,11 @@ async fn abort(node: Arc<Node>, id: MigrationId) {
     }
 }
 
-/// Whether keys in `slot` are stray: it belongs to another shard and is not on its way to this one.
+/// Whether keys in `slot` are stray: it belongs to another shard and is not on its way.
 fn is_stray(node: &Node, view: &View, elsewhere: &SlotSet, slot: SlotId) -> bool {
     elsewhere.contains(slot)
         && !node.migrations.is_staged(slot)
+        && !node.migrations.is_leaving(slot)
         && !view.hand_moved.importing.contains_key(&slot)
 }
 

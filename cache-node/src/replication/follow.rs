@@ -14,7 +14,11 @@ pub async fn follow(node: Arc<Node>) {
     let mut configured = node.replication.configured.subscribe();
     let mut link: Option<(Upstream, JoinHandle<()>)> = None;
     loop {
-        let wanted = node.replication.upstream(&node);
+        // A process on its way down copies nobody any more.
+        let wanted = node
+            .replication
+            .upstream(&node)
+            .filter(|_| !node.shutdown.is_requested());
         if link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
             if let Some((_, task)) = link.take() {
                 stop(&node, task).await;

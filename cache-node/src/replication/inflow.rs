@@ -87,6 +87,7 @@ impl Inflow {
     ) -> Result<Told<T>, FlowError> {
         for _ in 0..FRAMES_PER_TURN {
             let Some(frame) = self.wire.try_frame()? else {
+                self.target.applied(self.receiver.applied());
                 self.ack_if_due();
                 self.wire.poll_both()?;
                 return self.wait(interrupted).await;
@@ -156,6 +157,7 @@ impl Inflow {
     /// Acknowledges what is applied. Before the whole content is here that is nothing.
     fn ack(&mut self) {
         let now = Instant::now();
+        self.target.applied(self.receiver.applied());
         if self.receiver.is_synced() {
             self.acknowledged = self.receiver.applied();
         }

@@ -152,7 +152,6 @@ impl Link<'_> {
         let mut inflow = Inflow::new(wire, target, SlotSet::full());
         loop {
             let told = inflow.next(local(requests, &mut self.proposal)).await?;
-            replication.set_applied(&inflow);
             match told {
                 Told::Applied | Told::Interrupted(Local::Request(None)) => {}
                 Told::Synced => {

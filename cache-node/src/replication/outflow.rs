@@ -34,6 +34,8 @@ pub(crate) struct Outflow {
     told_synced: bool,
     final_offset: Option<u64>,
     finished: bool,
+    /// The first and the last offset of which somebody waits for the acknowledgement.
+    ack_wanted: Option<(u64, u64)>,
     ping: Instant,
 }
 
@@ -47,6 +49,7 @@ impl Outflow {
             told_synced: false,
             final_offset: None,
             finished: false,
+            ack_wanted: None,
             ping: Instant::now() + PING,
         }
     }
@@ -93,9 +96,11 @@ impl Outflow {
         if !self.has_room() {
             return Ok(false);
         }
-        let moved = self
-            .walk
-            .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
+        // Nothing follows the final offset: what happens to the slots then is no concern of the receiver's.
+        let moved = !self.finished
+            && self
+                .walk
+                .step(&mut self.source, Budget::default(), &mut self.wire.out)?;
         if let Some(offset) = self
             .final_offset
             .take_if(|end| self.source.cursor() >= *end)
@@ -103,8 +108,15 @@ impl Outflow {
             encode_signal(&mut self.wire.out, Kind::Final, offset);
             self.finished = true;
         }
-        if Instant::now() >= self.ping {
-            self.ask_ack();
+        let cursor = self.source.cursor();
+        let wanted = self.ack_wanted.is_some_and(|(first, _)| cursor >= first);
+        if wanted || Instant::now() >= self.ping {
+            self.ack_wanted = self
+                .ack_wanted
+                .filter(|(_, last)| *last > cursor)
+                .map(|(_, last)| (last, last));
+            self.ping = Instant::now() + PING;
+            encode_signal(&mut self.wire.out, Kind::Position, cursor);
         }
         Ok(moved)
     }
@@ -114,17 +126,18 @@ impl Outflow {
         let walking = room && !self.walk.is_synced();
         tokio::select! {
             progress = self.wire.progress() => progress?,
-            () = self.source.ready(), if room => {}
+            () = self.source.ready(), if room && !self.finished => {}
             () = tokio::time::sleep(BUSY_SLOT), if walking => {}
             () = tokio::time::sleep_until(self.ping), if room => {}
         }
         Ok(())
     }
 
-    /// Has the receiver acknowledge as soon as possible.
+    /// Has the receiver acknowledge what is in the log now, as soon as it has applied that.
     pub(crate) fn ask_ack(&mut self) {
-        self.ping = Instant::now() + PING;
-        encode_signal(&mut self.wire.out, Kind::Position, self.source.cursor());
+        let end = self.source.end();
+        let first = self.ack_wanted.map_or(end, |(first, _)| first);
+        self.ack_wanted = Some((first, end));
     }
 
     /// Sends [`Kind::Final`] when everything before `end` has been sent.

@@ -83,7 +83,11 @@ impl Replicas {
             orders,
         });
         let number = self.next.fetch_add(1, Relaxed);
-        self.connected.lock().insert(number, replica.clone());
+        let mut connected = self.connected.lock();
+        // One that comes back has lost its old connection, whose end may not have been seen yet.
+        connected.retain(|_, other| other.node != node);
+        connected.insert(number, replica.clone());
+        drop(connected);
         Connected {
             replicas: self.clone(),
             number,
@@ -194,6 +198,21 @@ mod tests {
         assert_eq!(waiting.await.expect("no panic"), 2);
         let most = replicas.most_advanced().expect("two are online");
         assert_eq!(most.node, second.replica.node);
+    }
+
+    #[test]
+    fn a_replica_that_comes_back_counts_once() {
+        let replicas = replicas();
+        let node = NodeId::new([1; 20]);
+        let old = replicas.add(node, "127.0.0.1".into(), 1);
+        let new = replicas.add(node, "127.0.0.1".into(), 1);
+        for connected in [&old, &new] {
+            connected.set_online();
+            connected.acknowledge(10);
+        }
+        assert_eq!(replicas.count_at(10), 1);
+        drop(old);
+        assert_eq!(replicas.count_at(10), 1);
     }
 
     #[tokio::test]

@@ -172,39 +172,40 @@ impl Cluster {
         panic!("the job should be {state}, is {seen}");
     }
 
-    /// The id of the primary that owns `slot`, as each node sees it.
-    pub(crate) async fn owners(&self, slot: u16) -> Vec<String> {
-        let mut owners = Vec::new();
-        for node in &self.nodes {
-            let value: redis::Value = ask(&mut node.connect().await, "CLUSTER SLOTS").await;
-            let redis::Value::Array(ranges) = value else {
-                panic!("an array, not {value:?}");
+    /// The id of the primary that owns `slot`, as a node sees it; empty when nobody owns it.
+    pub(crate) async fn owners_at(&self, node: usize, slot: u16) -> String {
+        type Shard = (u16, u16, redis::Value);
+        let ranges: Vec<redis::Value> = ask(&mut self.connect(node).await, "CLUSTER SLOTS").await;
+        for range in ranges {
+            let redis::Value::Array(mut fields) = range else {
+                panic!("a range");
             };
-            for range in ranges {
-                let redis::Value::Array(fields) = range else {
-                    panic!("a range");
+            fields.truncate(3);
+            let (first, last, primary): Shard =
+                redis::from_redis_value(redis::Value::Array(fields)).expect("a range");
+            if (first..=last).contains(&slot) {
+                let redis::Value::Array(primary) = primary else {
+                    panic!("a node");
                 };
-                let first: u16 = redis::from_redis_value(fields[0].clone()).expect("first");
-                let last: u16 = redis::from_redis_value(fields[1].clone()).expect("last");
-                if (first..=last).contains(&slot) {
-                    let redis::Value::Array(primary) = fields[2].clone() else {
-                        panic!("a node");
-                    };
-                    let id: String = redis::from_redis_value(primary[2].clone()).expect("id");
-                    owners.push(id);
-                }
+                return redis::from_redis_value(primary[2].clone()).expect("an id");
             }
         }
-        owners
+        String::new()
+    }
+
+    /// Waits until a node sees that `owner` owns `slot`.
+    pub(crate) async fn wait_for_owner_at(&self, node: usize, slot: u16, owner: usize) {
+        eventually("the node sees the owner", async || {
+            self.owners_at(node, slot).await == self.ids[owner]
+        })
+        .await;
     }
 
     /// Waits until all nodes agree that `node` owns `slot`.
     pub(crate) async fn wait_for_owner(&self, slot: u16, node: usize) {
-        eventually("all nodes agree on the owner", async || {
-            let owners = self.owners(slot).await;
-            owners.len() == self.nodes.len() && owners.iter().all(|id| *id == self.ids[node])
-        })
-        .await;
+        for viewer in 0..self.nodes.len() {
+            self.wait_for_owner_at(viewer, slot, node).await;
+        }
     }
 
     /// Number of keys that a node holds in `first` to `last`, shown or not.

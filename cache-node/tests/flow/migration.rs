@@ -156,26 +156,79 @@ async fn a_cancelled_migration_leaves_everything_at_the_source() {
     assert!(none.is_err());
 }
 
+/// Fills the slots, begins to move them, and returns when some have arrived and many have not.
+async fn begin_and_stop_half_way(cluster: &Cluster, tags: &[String]) {
+    let mut client = cluster.client().await;
+    let value = "x".repeat(50_000);
+    for number in 0..600 {
+        let tag = &tags[number % tags.len()];
+        let key = format!("{{{tag}}}:big:{number}");
+        let _: () = client.set(key, &value).await.expect("SET");
+    }
+    cluster.migrate(0, 1, FIRST, LAST).await;
+    eventually("some slots have been sent", async || {
+        let jobs = cluster.jobs(0).await;
+        jobs[0]["state"] == "success"
+            || jobs[0]["bytes_moved"]
+                .parse::<u64>()
+                .is_ok_and(|sent| sent > 0)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_dies_leaves_the_source_serving_everything() {
     let mut cluster = Cluster::start(3, &[], true).await;
     let mut client = cluster.client().await;
     let tags = tags(FIRST, LAST, 20);
-    fill(&cluster, &tags, 3000).await;
     let writers = Writers::start(&client, 2, &tags);
-    some_writes(&writers, 100).await;
+    // Stopped first, so that the transfer cannot be over when it is killed.
+    cluster.nodes[1].signal(Signal::SIGSTOP);
     cluster.migrate(0, 1, FIRST, LAST).await;
+    some_writes(&writers, 100).await;
     cluster.nodes[1].kill();
-    eventually("the job ends", async || {
-        let jobs = cluster.jobs(0).await;
-        ["failed", "success"].contains(&jobs[0]["state"].as_str())
-    })
-    .await;
-    if cluster.jobs(0).await[0]["state"] == "failed" {
-        some_writes(&writers, 100).await;
-        let records = writers.stop().await;
-        records.verify(&mut client).await;
-        assert!(cluster.keys_in(0, FIRST, LAST).await >= 3000);
+    cluster.wait_for_job(0, "failed").await;
+    some_writes(&writers, 100).await;
+    let records = writers.stop().await;
+    records.verify(&mut client).await;
+    cluster.wait_for_owner_at(0, FIRST, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_dies_half_way_is_replaced_and_the_target_forgets() {
+    let mut cluster = Cluster::start(3, &[0, 1], true).await;
+    let tags = tags(FIRST, LAST, 200);
+    begin_and_stop_half_way(&cluster, &tags).await;
+    cluster.nodes[0].kill();
+    cluster.insist(3, "CLUSTER FAILOVER FORCE").await;
+    cluster.wait_for_owner_at(3, 16383, 2).await;
+    let owner = cluster.owners_at(3, FIRST).await;
+    // Whichever was committed first: one of the two has everything, the other nothing.
+    let (has, has_not) = if owner == cluster.ids[3] {
+        (3, [1, 4])
+    } else {
+        (1, [3, 3])
+    };
+    assert_eq!(cluster.keys_in(has, FIRST, LAST).await, 600);
+    for node in has_not {
+        eventually("the others have forgotten the slots", async || {
+            cluster.keys_in(node, FIRST, LAST).await == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_of_the_target_does_not_take_the_moving_slots_along() {
+    let cluster = Cluster::start(3, &[], true).await;
+    let tags = tags(FIRST, LAST, 200);
+    begin_and_stop_half_way(&cluster, &tags).await;
+    let _: () = ask(&mut cluster.connect(1).await, "FLUSHALL").await;
+    let over = cluster.jobs(0).await[0]["state"] == "success";
+    cluster.wait_for_job(0, "success").await;
+    // Had it been over before, the slots were the target's to flush.
+    if !over {
+        assert!([0, 600].contains(&cluster.keys_in(1, FIRST, LAST).await));
     }
 }
 
