@@ -171,7 +171,7 @@ fn is_reset(given: &Value) -> bool {
 fn record_update(write: &Write<'_>, managers: &mut Managers, name: &str, old: &Value, new: &Value) {
     let changes = owned_changes(write, old, new);
     take_from_others(managers, None, &changes);
-    let taken = strip(changes.added.union(&changes.modified));
+    let taken = strip(&changes.added.union(&changes.modified));
     if taken.is_empty() {
         return;
     }
@@ -237,7 +237,7 @@ pub fn apply(
     take_from_others(&mut managers, Some(&manager), &changes);
     let changed = !changes.is_same();
     if let Some(owned) = managers.0.get_mut(&manager) {
-        owned.fields = strip(fields);
+        owned.fields = strip(&fields);
         if changed {
             owned.time = Some(write.now.to_owned());
         }
@@ -406,7 +406,7 @@ fn owned_part(part: Part, set: &FieldSet) -> FieldSet {
 }
 
 /// Leaves out what nobody owns: the identity of the object and what the server says about it.
-fn strip(set: FieldSet) -> FieldSet {
+fn strip(set: &FieldSet) -> FieldSet {
     const IDENTITY: [&str; 3] = ["apiVersion", "kind", "metadata"];
     const METADATA: [&str; 9] = [
         "name",

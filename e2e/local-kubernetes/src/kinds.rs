@@ -44,7 +44,7 @@ pub fn default(group: &str, kind: &str, object: &mut Value) {
         ("discovery.k8s.io", "EndpointSlice") => service::default_slice(object),
         ("", "Endpoints") => service::default_endpoints(object),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            rbac::default_binding(object)
+            rbac::default_binding(object);
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crd::default_definition(object),
         _ => {}
@@ -57,11 +57,11 @@ pub fn prepare_create(group: &str, kind: &str, object: &mut Value) {
         ("", "Namespace") => namespace::prepare_create(object),
         ("", "Pod") => pod::prepare_create(object),
         ("", "PersistentVolumeClaim" | "PersistentVolume") => {
-            object["status"] = json!({"phase": "Pending"})
+            object["status"] = json!({"phase": "Pending"});
         }
         ("", "Service") => service::prepare_create(object),
         ("apps", "StatefulSet") => {
-            object["status"] = json!({"replicas": 0, "availableReplicas": 0})
+            object["status"] = json!({"replicas": 0, "availableReplicas": 0});
         }
         ("apps", "ReplicaSet") => object["status"] = json!({"replicas": 0}),
         ("apps", "Deployment") => object["status"] = json!({}),
@@ -69,7 +69,7 @@ pub fn prepare_create(group: &str, kind: &str, object: &mut Value) {
             object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            object["status"] = crd::initial_status(object)
+            object["status"] = crd::initial_status(object);
         }
         _ => {}
     }

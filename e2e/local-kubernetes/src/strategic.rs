@@ -79,13 +79,10 @@ fn merge_objects(
             (Some(Value::Array(old)), Value::Array(new))
                 if known.is_some_and(|known| known.patch.merge) =>
             {
-                object.insert(name, lists::merge_lists(known, old, new, order)?.into());
+                object.insert(name, lists::merge_lists(known, &old, new, order)?.into());
             }
             (None, Value::Array(new)) if known.is_some_and(|known| known.patch.merge) => {
-                object.insert(
-                    name,
-                    lists::merge_lists(known, Vec::new(), new, order)?.into(),
-                );
+                object.insert(name, lists::merge_lists(known, &[], new, order)?.into());
             }
             (_, change) => {
                 object.insert(name, without_directives(change));

@@ -179,7 +179,7 @@ fn typed(openapi: &Value, path: &str, container: &str, errors: &mut Vec<FieldErr
 
 fn forbidden(openapi: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut forbid = |keyword: &str, detail: &str| {
-        errors.push(FieldError::forbidden(child(path, keyword), detail))
+        errors.push(FieldError::forbidden(child(path, keyword), detail));
     };
     for keyword in [
         "$ref",
@@ -337,7 +337,8 @@ fn own_default(openapi: &Value, path: &str, errors: &mut Vec<FieldError>) {
 fn value_validation(structure: &Value, openapi: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let int_or_string = structure["x-kubernetes-int-or-string"] == true;
     for keyword in STRUCTURE_ONLY {
-        if !openapi[keyword].is_null() && !(int_or_string && keyword == "type") {
+        let is_allowed = int_or_string && keyword == "type";
+        if !is_allowed && !openapi[keyword].is_null() {
             errors.push(FieldError::forbidden(
                 child(path, keyword),
                 "must be empty to be structural",

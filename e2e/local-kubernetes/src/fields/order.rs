@@ -6,13 +6,16 @@ use serde_json::Value;
 
 use super::path::PathElement;
 
+/// Merges an item of the live list with one of the patch.
+type Merge<'a> = dyn Fn(Option<&Value>, Option<&Value>) -> Option<Value> + 'a;
+
 /// Merges two lists of identified items. Items of the patch come in the patch's order; live items that it does not name stay where they are
 /// between those that it does.
 pub(super) fn merge_items(
     live: Option<&Value>,
     patch: Option<&Value>,
     element: &dyn Fn(usize, &Value) -> PathElement,
-    merge: &dyn Fn(Option<&Value>, Option<&Value>) -> Option<Value>,
+    merge: &Merge<'_>,
 ) -> Value {
     let (live, patch) = (Side::new(live, element), Side::new(patch, element));
     let mut shared = patch

@@ -222,7 +222,7 @@ proptest! {
         let write = |manager| builtin_write("ConfigMap", manager, "2026-01-01T00:00:00Z");
         let live = apply(&write("one"), None, &first, false).expect("a new object").object;
         let after = apply(&write("two"), Some(&live), &second, true).expect("forced").object;
-        let wanted = strip(to_set(write("two").schema, &second));
+        let wanted = strip(&to_set(write("two").schema, &second));
         prop_assert_eq!(owned_by(&after, "two"), wanted);
         prop_assert_eq!(merge(write("two").schema, &after, &second), after);
     }
@@ -246,7 +246,7 @@ proptest! {
         let after = apply(&write("two"), Some(&both), &nothing, false).expect("dropping conflicts with nobody").object;
         prop_assert!(owned_by(&after, "two").is_empty());
         let schema = write("one").schema;
-        let left = strip(to_set(schema, &without_managers(&after)));
+        let left = strip(&to_set(schema, &without_managers(&after)));
         let ones = owned_by(&after, "one");
         prop_assert!(left.paths().iter().all(|path| ones.has(path)));
     }

@@ -137,11 +137,11 @@ fn identity(schema: &Schema, value: &Value) -> Result<PathElement, String> {
 /// What does not fit the schema, worded as `.spec.bogus: field not declared in schema`. Nulls fit everywhere.
 pub fn mismatches(schema: &Schema, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    check(Some(schema), value, String::new(), &mut found);
+    check(Some(schema), value, "", &mut found);
     found
 }
 
-fn check(schema: Option<&Schema>, value: &Value, path: String, found: &mut Vec<String>) {
+fn check(schema: Option<&Schema>, value: &Value, path: &str, found: &mut Vec<String>) {
     let Some(schema) = schema else {
         return;
     };
@@ -183,7 +183,7 @@ fn check(schema: Option<&Schema>, value: &Value, path: String, found: &mut Vec<S
             for (name, below) in fields {
                 let path = format!("{path}.{name}");
                 match schema.field(name) {
-                    Some(known) => check(Some(known), below, path, found),
+                    Some(known) => check(Some(known), below, &path, found),
                     None if schema.keeps_everything()
                         || is_atomic_object(schema)
                         || schema.kind.is_none() => {}
@@ -210,7 +210,7 @@ fn check_items(schema: &Schema, items: &[Value], path: &str, found: &mut Vec<Str
         if seen.contains(&element) {
             found.push(format!("{path}: duplicate entries for key {element}"));
         }
-        check(item(schema), value, format!("{path}{element}"), found);
+        check(item(schema), value, &format!("{path}{element}"), found);
         seen.push(element);
     }
 }
@@ -351,7 +351,7 @@ fn compare_items(
         path.push(element.clone());
         match (olds.as_slice(), news.as_slice()) {
             ([] | [_], [] | [_]) => {
-                compare_at(item(schema), olds.first(), news.first(), path, found)
+                compare_at(item(schema), olds.first(), news.first(), path, found);
             }
             ([_, _, ..], [_, _, ..]) if olds != news => found.modified.insert(path),
             ([_, _, ..], [_, _, ..]) => {}

@@ -26,7 +26,7 @@ pub(super) fn validate_role(kind: &str, role: &Value) -> Vec<FieldError> {
         let path = index("rules", at);
         let count = |field: &str| items(&rule[field]).count();
         let mut require = |field: &str, detail: &str| {
-            errors.push(FieldError::required(child(&path, field), detail))
+            errors.push(FieldError::required(child(&path, field), detail));
         };
         if count("verbs") == 0 {
             require("verbs", "verbs must contain at least one value");

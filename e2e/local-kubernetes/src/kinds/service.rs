@@ -87,7 +87,7 @@ pub(super) fn validate(service: &Value) -> Vec<FieldError> {
     }
     match kind {
         "ExternalName" if is_unset(&spec["externalName"]) => {
-            errors.push(FieldError::required("spec.externalName", ""))
+            errors.push(FieldError::required("spec.externalName", ""));
         }
         "LoadBalancer" | "NodePort" if is_headless => {
             let detail = format!("may not be set to 'None' for {kind} services");

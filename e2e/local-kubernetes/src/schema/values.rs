@@ -93,7 +93,7 @@ impl Check<'_> {
         match value {
             Value::String(text) => self.string(schema, text, value, place),
             Value::Number(number) => {
-                self.number(schema, number.as_f64().unwrap_or_default(), value, place)
+                self.number(schema, number.as_f64().unwrap_or_default(), value, place);
             }
             Value::Array(items) => self.list(schema, items, value, place),
             _ => {}

@@ -8,7 +8,7 @@ use crate::schema::Schema;
 /// Merges the items of a patch into a list. `order` is the wanted order of items, if the patch gives one.
 pub(super) fn merge_lists(
     schema: Option<&Schema>,
-    old: Vec<Value>,
+    old: &[Value],
     patch: Vec<Value>,
     order: Option<&[Value]>,
 ) -> Result<Vec<Value>, PatchError> {
@@ -16,7 +16,7 @@ pub(super) fn merge_lists(
     let (directives, items): (Vec<Value>, Vec<Value>) = patch
         .into_iter()
         .partition(|item| item.get(PATCH).is_some());
-    let mut list = old.clone();
+    let mut list = old.to_vec();
     for item in &directives {
         match item[PATCH].as_str() {
             Some("delete") => {
@@ -44,7 +44,7 @@ pub(super) fn merge_lists(
             (None, item) => list.push(without_directives(item)),
         }
     }
-    reorder(schema, list, &wanted, &old)
+    reorder(schema, list, &wanted, old)
 }
 
 /// Puts the items named in `wanted` in that order; the others keep their place relative to them as in `before`.
