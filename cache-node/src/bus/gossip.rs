@@ -18,10 +18,10 @@ const MOST_PUSHES: usize = 32;
 impl Bus {
     /// Everybody gets a heartbeat at least four times within the node timeout; in small clusters, in every round.
     pub(super) fn send_heartbeats(&mut self) {
-        if !self.is_member() && self.leaving.is_none() {
+        if !self.is_member() && !self.has_seat() && self.leaving.is_none() {
             return;
         }
-        let others = self.topology.members.len().saturating_sub(1);
+        let others = self.listeners().count();
         let rounds = (self.config.node_timeout / 4 / HEARTBEAT_MS).max(1) as usize;
         let wanted = LEAST_PEERS.max(others.div_ceil(rounds)).min(others);
         let mut body = Heartbeat {
@@ -39,11 +39,19 @@ impl Bus {
         }
     }
 
-    /// The members in a random order, all of them before anybody's second turn.
+    /// The other members, and who has left but not yet given back its seat: it may be the leader.
+    fn listeners(&self) -> impl Iterator<Item = NodeId> {
+        let topology = &self.topology;
+        let seats = topology.voters.iter().chain(&topology.learners);
+        let left = seats.filter(|node| !topology.members.contains_key(node));
+        let all = topology.members.keys().chain(left).copied();
+        all.filter(|node| *node != self.me)
+    }
+
+    /// All listeners in a random order, each before anybody's second turn.
     fn next_peer(&mut self) -> Option<NodeId> {
         if self.round.is_empty() {
-            let others = self.topology.members.keys().copied();
-            self.round = others.filter(|node| *node != self.me).collect();
+            self.round = self.listeners().collect();
             self.round.shuffle(&mut self.rng);
         }
         self.round.pop()

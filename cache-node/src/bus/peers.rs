@@ -151,9 +151,9 @@ impl Peers {
 
     /// The leader that the freshest term among the members' heartbeats names.
     pub(crate) fn leader(&self, topology: &Topology, now: u64) -> Option<(u64, NodeId)> {
-        topology
-            .members
-            .keys()
+        let members = topology.members.keys();
+        members
+            .chain(&topology.voters)
             .filter(|node| !self.suspected(**node, now))
             .filter_map(|node| self.peers.get(node)?.leader)
             .max()
