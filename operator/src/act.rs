@@ -99,7 +99,7 @@ impl Actor<'_> {
             match &result {
                 Ok(()) => tracing::info!(cluster = self.cluster, "{step}"),
                 Err(error) => {
-                    tracing::warn!(cluster = self.cluster, %error, "could not be done: {step}")
+                    tracing::warn!(cluster = self.cluster, %error, "could not be done: {step}");
                 }
             }
             // One node that cannot join does not keep the others out.

@@ -40,10 +40,18 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers write the value in place"
+    )]
     fn cluster(spec: Value) -> CacheCluster {
         named("sessions", spec)
     }
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers write the value in place"
+    )]
     fn named(name: &str, spec: Value) -> CacheCluster {
         serde_json::from_value(json!({
             "apiVersion": "cache.evenkeel.dev/v1alpha1",

@@ -159,7 +159,7 @@ impl Election {
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, lease = self.name, "the lease was not renewed")
+                    tracing::warn!(%error, lease = self.name, "the lease was not renewed");
                 }
                 Err(_) => {}
             }

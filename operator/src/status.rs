@@ -276,7 +276,7 @@ pub fn notices(before: &CacheClusterStatus, after: &CacheClusterStatus) -> Vec<N
             warning,
             reason,
             note,
-        })
+        });
     };
     let (old, new) = (before.phase, after.phase);
     if new == Phase::Forming && old == Phase::Pending {

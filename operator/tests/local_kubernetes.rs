@@ -1,6 +1,8 @@
 //! The operator against the local Kubernetes, with pods that are ready at once and a model in place of their nodes.
 //! The same with real nodes is an end-to-end test.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
 #[path = "support/model.rs"]
 mod model;
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// The nodes of all pods, by address.
 #[derive(Default)]
-pub struct Model(Mutex<State>);
+pub(crate) struct Model(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -29,12 +29,12 @@ struct Node {
 
 impl Model {
     /// Tells the model which pod has an address.
-    pub fn place(&self, ip: &str, pod: &str) {
+    pub(crate) fn place(&self, ip: &str, pod: &str) {
         self.0.lock().pods.insert(ip.to_owned(), pod.to_owned());
     }
 
     /// Slots by the pod of their primary.
-    pub fn slots(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn slots(&self) -> BTreeMap<String, u32> {
         let state = self.0.lock();
         let primaries = state
             .members

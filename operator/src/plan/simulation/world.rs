@@ -279,12 +279,10 @@ impl World {
                     other.cluster == node.topology.cluster && other.members.contains_key(&node.id)
                 })
                 .max_by_key(|other| (other.generation, other.index));
-            if let Some(newest) = newest {
-                if (newest.generation, newest.index)
-                    > (node.topology.generation, node.topology.index)
-                {
-                    node.topology = newest.clone();
-                }
+            let version = |topology: &Topology| (topology.generation, topology.index);
+            if let Some(newest) = newest.filter(|newest| version(newest) > version(&node.topology))
+            {
+                node.topology = newest.clone();
             }
         }
     }
