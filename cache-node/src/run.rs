@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cluster;
@@ -53,6 +53,11 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         .thread_name("control")
         .enable_all()
         .build()?;
+    // Before anybody can connect: whoever reaches the node may also end it.
+    let signals = {
+        let _runtime = control.enter();
+        Signals::catch()?
+    };
     let settings = config.snapshot();
     let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
     let http = metrics_listeners(&settings)?;
@@ -83,10 +88,9 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
                 Arc::clone(&workers),
             ));
         }
-        await_end(&node).await?;
+        await_end(&node, signals).await;
         drain(&node).await;
-        Ok::<_, std::io::Error>(())
-    })?;
+    });
     drop(workers);
     join(&node, threads);
     info!("cache-node has ended");
@@ -106,17 +110,29 @@ fn metrics_listeners(settings: &Settings) -> std::io::Result<Vec<TcpListener>> {
     net::bind(addresses, settings.metrics_port, settings.tcp_backlog)
 }
 
+/// The signals that ask for the end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Resolves when a signal or a command asks for the end.
-async fn await_end(node: &Node) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn await_end(node: &Node, mut signals: Signals) {
     tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: shutting down"),
-        _ = interrupt.recv() => info!("SIGINT: shutting down"),
+        _ = signals.terminate.recv() => info!("SIGTERM: shutting down"),
+        _ = signals.interrupt.recv() => info!("SIGINT: shutting down"),
         () = node.shutdown.requested() => info!("SHUTDOWN: shutting down"),
     }
     node.shutdown.request();
-    Ok(())
 }
 
 /// Hands over, then lets connections finish.
