@@ -10,7 +10,7 @@ pub mod metrics;
 pub mod request;
 pub mod tracker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use crate::slot::{SlotId, SlotSet};
 use crate::topology::MigrationId;
 
 use metrics::Metrics;
-use tracker::{Tracker, Trackers};
+use tracker::{Subject, Tracker, Trackers};
 
 /// This node's part in slot migrations.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub struct Migrations {
     /// Counters for `/metrics`.
     pub metrics: Metrics,
     /// Migrations that this node has announced or is about to; one that the topology lists without being here is nobody's.
-    announced: Mutex<BTreeSet<MigrationId>>,
+    announced: Mutex<BTreeMap<MigrationId, Arc<Tracker>>>,
     exports: Mutex<BTreeMap<MigrationId, Running>>,
     staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
     /// Wakes the driver when there may be stray data.
@@ -38,14 +38,18 @@ pub struct Migrations {
 }
 
 impl Migrations {
-    /// A migration is about to be proposed by this node.
-    pub fn announce(&self, id: MigrationId) {
-        self.announced.lock().insert(id);
+    /// A migration is about to be proposed by this node. It is listed from now on.
+    pub fn announce(&self, subject: Subject) {
+        let id = subject.id;
+        let tracker = self.trackers.begin(subject, "connecting");
+        self.announced.lock().insert(id, tracker);
     }
 
     /// The migration will not begin.
     pub fn withdraw(&self, id: MigrationId) {
-        self.announced.lock().remove(&id);
+        if self.announced.lock().remove(&id).is_some() {
+            self.trackers.forget(id);
+        }
     }
 
     /// Asks every export of this node to stop; answers how many there were.

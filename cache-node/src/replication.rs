@@ -150,6 +150,7 @@ impl Replication {
                 primary: None,
                 host,
                 port,
+                order: self.orders(),
             });
         }
         let primary = view.my_primary()?;
@@ -158,6 +159,7 @@ impl Replication {
             primary: Some((primary.id, shard.primary_incarnation)),
             host: primary.address.ip.clone(),
             port: primary.address.port,
+            order: 0,
         })
     }
 
@@ -173,11 +175,14 @@ impl Replication {
 
     /// `REPLICAOF`, outside cluster mode.
     pub fn configure(&self, upstream: Option<(String, u16)>) {
+        if *self.configured.borrow() == upstream {
+            return;
+        }
         self.is_configured
             .store(upstream.is_some(), Ordering::Release);
         self.set_link_state(LinkState::Connect);
-        self.configured.send_replace(upstream);
         self.orders.fetch_add(1, Ordering::AcqRel);
+        self.configured.send_replace(upstream);
     }
 
     /// State of the link to the primary.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::migration::request;
-use crate::migration::tracker::Tracker;
+use crate::migration::tracker::{Operation, Subject, Tracker};
 use crate::node::Node;
 use crate::resp::Reply;
 use crate::topology::{Migration, MigrationId, TopologyCommand};
@@ -46,7 +46,15 @@ pub(super) fn migrate_slots(context: AsyncContext<'_>) -> Waiting<'_> {
 async fn begin(node: &Arc<Node>, migration: Migration) -> Result<MigrationId> {
     let id = MigrationId::random();
     // Before the proposal: the driver ends migrations from here that nobody has announced.
-    node.migrations.announce(id);
+    let view = node.cluster.view();
+    let target = view.topology.shards.get(&migration.target);
+    node.migrations.announce(Subject {
+        id,
+        operation: Operation::Export,
+        slots: migration.slots.clone(),
+        source: view.myself,
+        target: target.map_or(view.myself, |shard| shard.primary),
+    });
     let begin = TopologyCommand::BeginMigration { id, migration };
     match node.cluster.propose(begin).await {
         Ok(_) => Ok(id),

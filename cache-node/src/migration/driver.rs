@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::export;
-use super::tracker::{Operation, Subject};
 use crate::cluster::View;
 use crate::node::Node;
 use crate::replication::empty_if;
@@ -29,7 +28,7 @@ pub async fn drive(node: Arc<Node>) {
         orphans.retain(|_, attempt| !attempt.is_finished());
         if view.enabled && view.is_serving_primary() {
             for (id, migration) in from_here(&view) {
-                look_after(&node, &view, id, migration, &mut orphans);
+                look_after(&node, id, migration, &mut orphans);
             }
             sweep(&node, &view).await;
         }
@@ -50,27 +49,13 @@ fn from_here(view: &View) -> Vec<(MigrationId, Migration)> {
         .collect()
 }
 
-fn look_after(
-    node: &Arc<Node>,
-    view: &View,
-    id: MigrationId,
-    migration: Migration,
-    orphans: &mut Orphans,
-) {
+fn look_after(node: &Arc<Node>, id: MigrationId, migration: Migration, orphans: &mut Orphans) {
     let migrations = &node.migrations;
     if migrations.is_exporting(id) || orphans.contains_key(&id) {
         return;
     }
-    if migrations.announced.lock().remove(&id) {
-        let target = view.topology.shards.get(&migration.target);
-        let subject = Subject {
-            id,
-            operation: Operation::Export,
-            slots: migration.slots.clone(),
-            source: view.myself,
-            target: target.map_or(view.myself, |shard| shard.primary),
-        };
-        let tracker = migrations.trackers.begin(subject, "connecting");
+    let announced = migrations.announced.lock().remove(&id);
+    if let Some(tracker) = announced {
         let exporting = migrations.begin_export(id, tracker);
         tokio::spawn(export::run(node.clone(), id, migration, exporting));
         return;

@@ -149,6 +149,11 @@ impl Trackers {
         tracker
     }
 
+    /// Takes a migration off the list that has not come about.
+    pub fn forget(&self, id: MigrationId) {
+        self.0.lock().retain(|tracker| tracker.subject.id != id);
+    }
+
     /// All of them, the newest first.
     pub fn list(&self) -> Vec<Arc<Tracker>> {
         self.0.lock().iter().cloned().collect()

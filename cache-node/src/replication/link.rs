@@ -25,6 +25,8 @@ pub struct Upstream {
     pub host: String,
     /// Its client port.
     pub port: u16,
+    /// Which of an administrator's orders it was, outside cluster mode; 0 inside.
+    pub order: u64,
 }
 
 /// State of the link.

@@ -156,8 +156,9 @@ async fn a_cancelled_migration_leaves_everything_at_the_source() {
     assert!(none.is_err());
 }
 
-/// Fills the slots, begins to move them, and returns when some have arrived and many have not.
-async fn begin_and_stop_half_way(cluster: &Cluster, tags: &[String]) {
+/// Fills the slots, begins to move them, and returns when some have been sent and many have not. So many replicas of the source have
+/// everything before.
+async fn begin_and_stop_half_way(cluster: &Cluster, tags: &[String], replicas: u32) {
     let mut client = cluster.client().await;
     let value = "x".repeat(50_000);
     for number in 0..600 {
@@ -165,6 +166,9 @@ async fn begin_and_stop_half_way(cluster: &Cluster, tags: &[String]) {
         let key = format!("{{{tag}}}:big:{number}");
         let _: () = client.set(key, &value).await.expect("SET");
     }
+    let wait = format!("WAIT {replicas} 20000");
+    let waited: u32 = ask(&mut cluster.connect(0).await, &wait).await;
+    assert_eq!(waited, replicas);
     cluster.migrate(0, 1, FIRST, LAST).await;
     eventually("some slots have been sent", async || {
         let jobs = cluster.jobs(0).await;
@@ -198,7 +202,7 @@ async fn a_target_that_dies_leaves_the_source_serving_everything() {
 async fn a_source_that_dies_half_way_is_replaced_and_the_target_forgets() {
     let mut cluster = Cluster::start(3, &[0, 1], true).await;
     let tags = tags(FIRST, LAST, 200);
-    begin_and_stop_half_way(&cluster, &tags).await;
+    begin_and_stop_half_way(&cluster, &tags, 1).await;
     cluster.nodes[0].kill();
     cluster.insist(3, "CLUSTER FAILOVER FORCE").await;
     cluster.wait_for_owner_at(3, 16383, 2).await;
@@ -222,7 +226,7 @@ async fn a_source_that_dies_half_way_is_replaced_and_the_target_forgets() {
 async fn a_flush_of_the_target_does_not_take_the_moving_slots_along() {
     let cluster = Cluster::start(3, &[], true).await;
     let tags = tags(FIRST, LAST, 200);
-    begin_and_stop_half_way(&cluster, &tags).await;
+    begin_and_stop_half_way(&cluster, &tags, 0).await;
     let _: () = ask(&mut cluster.connect(1).await, "FLUSHALL").await;
     let over = cluster.jobs(0).await[0]["state"] == "success";
     cluster.wait_for_job(0, "success").await;
