@@ -50,7 +50,7 @@ use self::{
     query::Query,
     request::{ResourceRequest, Target},
 };
-use crate::{audit, state::State, user::User};
+use crate::{audit, registry::Resource, state::State, user::User};
 
 /// The router over the shared state.
 pub(crate) fn router(state: Arc<State>) -> Router {
@@ -155,14 +155,28 @@ async fn resource(
         about,
         query,
     };
-    match call.about.verb {
-        "watch" => watch::answer(call).await,
-        "list" => list::answer(call).await,
+    let deprecation = deprecation(resource);
+    let mut response = match call.about.verb {
+        "watch" => watch::answer(call).await?,
+        "list" => list::answer(call).await?,
         _ => {
             let body = body::read(body).await?;
-            dispatch(&call, &body).await
+            dispatch(&call, &body).await?
         }
+    };
+    if let Some(warning) = deprecation {
+        call::warn(&mut response, &warning);
     }
+    Ok(response)
+}
+
+/// The warning that comes with every use of a deprecated resource.
+fn deprecation(resource: &Resource) -> Option<String> {
+    if resource.is("", "Endpoints") {
+        let text = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        return Some(text.to_owned());
+    }
+    resource.custom.as_ref()?.version.deprecation.clone()
 }
 
 async fn dispatch(call: &Call, body: &[u8]) -> Result<Response, ApiError> {
@@ -184,10 +198,7 @@ async fn dispatch(call: &Call, body: &[u8]) -> Result<Response, ApiError> {
 }
 
 /// 404 and 405 before anything else is looked at.
-fn check_method(
-    resource: &crate::registry::Resource,
-    about: &ResourceRequest,
-) -> Result<(), ApiError> {
+fn check_method(resource: &Resource, about: &ResourceRequest) -> Result<(), ApiError> {
     if !about.subresource.is_empty() && !resource.has_subresource(&about.subresource) {
         return Err(ApiError::no_such_resource());
     }

@@ -41,6 +41,10 @@ pub(super) fn user(
             if groups.is_empty() {
                 groups = User::from(name).groups;
             }
+            let authenticated = "system:authenticated".to_owned();
+            if name != User::anonymous().name && !groups.contains(&authenticated) {
+                groups.push(authenticated);
+            }
             Ok(User {
                 name: name.into(),
                 groups,

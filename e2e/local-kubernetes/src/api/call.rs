@@ -67,12 +67,17 @@ impl Call {
     ) -> Response {
         let mut response = self.respond(code, body);
         for warning in warnings {
-            let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
-                response.headers_mut().append(header::WARNING, value);
-            }
+            warn(&mut response, warning);
         }
         response
+    }
+}
+
+/// Adds a warning, which kubectl prints.
+pub(super) fn warn(response: &mut Response, warning: &str) {
+    let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
+        response.headers_mut().append(header::WARNING, value);
     }
 }
 

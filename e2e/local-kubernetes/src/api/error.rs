@@ -23,6 +23,8 @@ pub(super) struct ApiError {
     pub(super) message: String,
     /// `details`, left out if `None`.
     pub(super) details: Option<Value>,
+    /// Whether the answer lacks its kind and calls itself text, as where Kubernetes gives up a request.
+    is_bare: bool,
 }
 
 impl ApiError {
@@ -32,6 +34,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            is_bare: false,
         }
     }
 
@@ -179,7 +182,13 @@ impl ApiError {
     /// 422: the object breaks rules.
     #[must_use]
     pub(super) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
-        Self::invalid_kind(&resource.kind, &resource.group, name, errors)
+        // Both forms of events are checked as the core one.
+        let group = if resource.is("events.k8s.io", "Event") {
+            ""
+        } else {
+            &resource.group
+        };
+        Self::invalid_kind(&resource.kind, group, name, errors)
     }
 
     /// 422 for a kind that is not a served resource, such as `ListOptions.meta.k8s.io`.
@@ -279,7 +288,9 @@ impl ApiError {
     #[must_use]
     pub(super) fn timeout() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout";
-        Self::new(504, "Timeout", message).with_details(json!({}))
+        let mut error = Self::new(504, "Timeout", message).with_details(json!({}));
+        error.is_bare = true;
+        error
     }
 
     /// A failure that a test asked for.
@@ -332,13 +343,22 @@ fn kind_details(kind: &str, group: &str, name: &str) -> Value {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.status().to_string()));
+        let mut status = self.status();
+        if let Some(status) = status.as_object_mut().filter(|_| self.is_bare) {
+            status.remove("kind");
+            status.remove("apiVersion");
+        }
+        let mut response = Response::new(Body::from(status.to_string()));
         *response.status_mut() =
             StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
-            axum::http::HeaderValue::from_static("application/json"),
+            axum::http::HeaderValue::from_static(if self.is_bare {
+                "text/plain; charset=utf-8"
+            } else {
+                "application/json"
+            }),
         );
         if self.code == 429 {
             headers.insert(

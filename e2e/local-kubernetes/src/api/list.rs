@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{http::StatusCode, response::Response};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    alphabet::URL_SAFE,
+    engine::general_purpose::{GeneralPurpose, NO_PAD},
+};
 use serde_json::{Value, json};
 
 use super::{call::Call, encode, error::ApiError};
@@ -13,6 +17,10 @@ use crate::{
     store::{Key, Store},
     validation::FieldError,
 };
+
+/// The encoding of continue tokens. Like Go's decoder it takes texts whose last bits are not zero.
+const TOKEN: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// How long a list waits for a revision that has not come yet, as in Kubernetes.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -260,8 +268,7 @@ fn encode_token(call: &Call, revision: u64, last: &Key) -> String {
         None if call.resource.namespaced => format!("/{}/{}\0", last.namespace, last.name),
         None => format!("/{}\0", last.name),
     };
-    URL_SAFE_NO_PAD
-        .encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
+    TOKEN.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
 }
 
 fn decode_token(call: &Call, token: &str) -> Result<Moment, ApiError> {
@@ -270,7 +277,7 @@ fn decode_token(call: &Call, token: &str) -> Result<Moment, ApiError> {
             "invalid continue token: continue key is not valid: {why}"
         ))
     };
-    let bytes = URL_SAFE_NO_PAD
+    let bytes = TOKEN
         .decode(token)
         .map_err(|error| invalid(error.to_string()))?;
     let parsed: Value = serde_json::from_slice(&bytes).map_err(|_| {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::{http::StatusCode, response::Response};
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
 use serde_json::Value;
 
 use super::{call::respond, negotiate::Format};
@@ -21,7 +24,10 @@ pub(super) fn answer(registry: &Registry, path: &str) -> Option<Response> {
                 .iter()
                 .map(|(path, document)| (path.clone(), document)),
         );
-        return Some(respond(Format::Json, StatusCode::OK, &index));
+        let mut response = respond(Format::Json, StatusCode::OK, &index);
+        let media = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        return Some(response);
     }
     Some(respond(Format::Json, StatusCode::OK, documents.get(path)?))
 }

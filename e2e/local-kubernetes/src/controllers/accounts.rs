@@ -15,6 +15,8 @@ use super::context::{self, Context, Error};
 
 const ACCOUNT: &str = "default";
 const ROOT_CA: &str = "kube-root-ca.crt";
+const DESCRIBED: &str = "kubernetes.io/description";
+const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
 /// Runs until shutdown.
 pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
@@ -65,7 +67,10 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
             maps.create(
                 &context::post(),
                 &ConfigMap {
-                    metadata: named(ROOT_CA),
+                    metadata: ObjectMeta {
+                        annotations: Some([(DESCRIBED.into(), DESCRIPTION.into())].into()),
+                        ..named(ROOT_CA)
+                    },
                     data,
                     ..ConfigMap::default()
                 },

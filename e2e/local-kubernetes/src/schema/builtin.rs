@@ -8,11 +8,12 @@ use std::{
 use k8s_openapi::{
     Resource,
     api::{
-        admissionregistration::v1 as admission, apps::v1 as apps, autoscaling::v1 as autoscaling,
-        batch::v1 as batch, coordination::v1 as coordination, core::v1 as core,
-        discovery::v1 as discovery, events::v1 as events, networking::v1 as networking,
-        policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling,
-        storage::v1 as storage,
+        admissionregistration::v1 as admission, apps::v1 as apps,
+        authentication::v1 as authentication, authorization::v1 as authorization,
+        autoscaling::v1 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
+        core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+        networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac,
+        scheduling::v1 as scheduling, storage::v1 as storage,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
     apimachinery::pkg::apis::meta::v1 as meta,
@@ -166,6 +167,10 @@ fn collect_groups(collector: &mut Collector) {
         .kind::<apps::Deployment>()
         .kind::<apps::ReplicaSet>()
         .kind::<apps::StatefulSet>()
+        .kind::<authentication::SelfSubjectReview>()
+        .kind::<authorization::SelfSubjectAccessReview>()
+        .kind::<authorization::SelfSubjectRulesReview>()
+        .kind::<authorization::SubjectAccessReview>()
         .kind::<autoscaling::Scale>()
         .kind::<batch::CronJob>()
         .kind::<batch::Job>()
@@ -239,6 +244,7 @@ fn extend(definitions: &mut Map<String, Value>) {
             "x-kubernetes-preserve-unknown-fields".to_owned(),
             true.into(),
         );
+        raw.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
     }
     for (kind, field, keys) in extensions::KEYED_LISTS {
         set(
