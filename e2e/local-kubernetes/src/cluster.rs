@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::backoff::BackoffPolicy;
 use crate::agent::credentials::ApiServer;
 use crate::agent::images::ImageTable;
+use crate::agent::network::Network;
 use crate::agent::{self, AgentHandle, AgentOptions, NodeSpec};
 use crate::controllers;
 use crate::server::{self, Server};
@@ -35,6 +36,8 @@ pub struct ClusterOptions {
     pub lease_renewal: Duration,
     /// Delays of restarts.
     pub backoff: BackoffPolicy,
+    /// The loopback network of nodes, pods and Services; a free one is claimed when it is not given.
+    pub network: Option<Network>,
     /// Where processes find the API server, when it is served to them.
     pub api_server: Option<ApiServer>,
 }
@@ -51,6 +54,7 @@ impl ClusterOptions {
             images,
             lease_renewal: Duration::from_secs(5),
             backoff: BackoffPolicy::default(),
+            network: None,
             api_server: None,
         }
     }
@@ -68,18 +72,23 @@ pub struct LocalCluster {
 ///
 /// # Errors
 /// The node agent could not start.
-pub fn start(options: ClusterOptions) -> std::io::Result<LocalCluster> {
-    let server = Server::new(options.server.clone());
+pub fn start(mut options: ClusterOptions) -> std::io::Result<LocalCluster> {
+    let network = options.network.take().map_or_else(Network::claim, Ok)?;
+    options.server.services = network.services();
+    options.network = Some(network);
+    let server = Server::new(options.server);
     start_with(server, options)
 }
 
-/// Starts controllers and nodes for a server that is there already (and may be served over TLS).
+/// Starts controllers and nodes for a server that is there already (and may be served over TLS). For Services to be
+/// reachable at their cluster addresses, the server's `services` and `network` must be of the same [`Network`].
 ///
 /// # Errors
 /// The node agent could not start.
 pub fn start_with(server: Server, options: ClusterOptions) -> std::io::Result<LocalCluster> {
     let stop = CancellationToken::new();
-    let agent = agent::start(AgentOptions {
+    let network = options.network.map_or_else(Network::claim, Ok)?;
+    let setup = AgentOptions {
         nodes: options.nodes,
         api_server: options.api_server,
         lease_renewal: options.lease_renewal,
@@ -89,7 +98,8 @@ pub fn start_with(server: Server, options: ClusterOptions) -> std::io::Result<Lo
             options.dir,
             options.images,
         )
-    })?;
+    };
+    let agent = agent::start_on(setup, network)?;
     server.set_log_source(Arc::new(agent.logs()));
     let client = server.client(User::component("kube-controller-manager"));
     let controllers = tokio::spawn(controllers::run(client, options.controllers, stop.clone()));

@@ -35,6 +35,6 @@ pub mod user;
 pub mod validation;
 
 pub use crate::{
-    server::{Options, Server},
+    server::{AddressRange, Options, Server},
     user::User,
 };

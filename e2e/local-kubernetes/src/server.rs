@@ -1,6 +1,6 @@
 //! The handle of a server: starting it, clients of it, and what tests may ask it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::Ipv4Addr, sync::Arc};
 
 use axum::{Router, http::HeaderValue};
 use tower::{ServiceExt, service_fn};
@@ -16,15 +16,47 @@ use crate::{
 };
 
 /// How a server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many changes the history keeps; watches from before are refused with 410.
     pub history: usize,
+    /// The cluster addresses that Services get.
+    pub services: AddressRange,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history: 20_000 }
+        Self {
+            history: 20_000,
+            services: AddressRange::default(),
+        }
+    }
+}
+
+/// Addresses that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// The first of them.
+    pub first: Ipv4Addr,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Default for AddressRange {
+    /// Kubernetes's usual 10.96.0.0/12, but for the first ten, which are the cluster's own.
+    fn default() -> Self {
+        Self {
+            first: Ipv4Addr::new(10, 96, 0, 11),
+            count: (1 << 20) - 11,
+        }
+    }
+}
+
+impl AddressRange {
+    /// The addresses in their order.
+    pub fn iter(self) -> impl Iterator<Item = Ipv4Addr> {
+        let first = self.first.to_bits();
+        (first..first.saturating_add(self.count)).map(Ipv4Addr::from_bits)
     }
 }
 

@@ -7,8 +7,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    audit::Audit, clock::Clock, faults::Faults, logs::LogSource, registry::Registry,
-    server::Options, store::Store, user::Tokens,
+    audit::Audit,
+    clock::Clock,
+    faults::Faults,
+    logs::LogSource,
+    registry::Registry,
+    server::{AddressRange, Options},
+    store::Store,
+    user::Tokens,
 };
 
 /// The server's shared state.
@@ -17,6 +23,7 @@ pub(crate) struct State {
     registry: RwLock<Arc<Registry>>,
     revisions: watch::Sender<u64>,
     pub(crate) clock: Clock,
+    pub(crate) services: AddressRange,
     pub(crate) tokens: Tokens,
     pub(crate) audit: Audit,
     pub(crate) faults: Faults,
@@ -30,6 +37,7 @@ impl State {
             registry: RwLock::new(Arc::new(Registry::builtin())),
             revisions: watch::Sender::new(0),
             clock: Clock::start(),
+            services: options.services,
             tokens: Tokens::default(),
             audit: Audit::default(),
             faults: Faults::default(),

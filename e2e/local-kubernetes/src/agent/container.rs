@@ -133,7 +133,7 @@ impl Run {
                 && let Ok(leader) = i32::try_from(leader)
             {
                 // Only the first process is told, as in a container; the rest go when it has ended.
-                drop(kill(Pid::from_raw(leader), Signal::SIGTERM));
+                let _ = kill(Pid::from_raw(leader), Signal::SIGTERM);
             }
         });
     }

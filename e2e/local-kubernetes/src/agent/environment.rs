@@ -280,6 +280,10 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "db-0", "namespace": "t", "uid": "u", "labels": {"app": "db"}}, "spec": {"nodeName": "n1", "containers": []}})).expect("a Pod")
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read better by value"
+    )]
     fn container(env: serde_json::Value) -> Container {
         serde_json::from_value(
             json!({"name": "c", "resources": {"limits": {"memory": "64Mi"}}, "env": env}),

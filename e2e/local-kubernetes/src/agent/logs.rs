@@ -208,11 +208,11 @@ impl Writer {
             Ok(file) => {
                 self.file = file;
                 self.progress.send_modify(|progress| {
-                    (progress.older, progress.current) = (progress.current, progress.end)
+                    (progress.older, progress.current) = (progress.current, progress.end);
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, path = %self.path.display(), "could not rotate a log")
+                tracing::debug!(%error, path = %self.path.display(), "could not rotate a log");
             }
         }
     }

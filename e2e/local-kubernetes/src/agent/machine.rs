@@ -396,6 +396,7 @@ impl Machine {
         message: String,
         now: Timestamp,
     ) -> Vec<Effect> {
+        let event = warning(index, "Failed", format!("Error: {message}"));
         let delay = self
             .policy
             .base
@@ -407,11 +408,11 @@ impl Machine {
                 .and_then(|delay| now.checked_add(delay).ok());
             container.phase = Phase::Waiting {
                 reason,
-                message: Some(message.clone()),
+                message: Some(message),
                 until,
             };
         }
-        vec![warning(index, "Failed", format!("Error: {message}"))]
+        vec![event]
     }
 
     /// A run has ended, or could not begin at all (`reason` says so).
@@ -466,7 +467,7 @@ impl Machine {
         &mut self,
         index: usize,
         kind: ProbeKind,
-        answer: Result<(), String>,
+        answer: &Result<(), String>,
         now: Timestamp,
     ) -> Vec<Effect> {
         let stopping = self.is_stopping();
@@ -487,7 +488,7 @@ impl Machine {
         let mut effects = Vec::new();
         match answer {
             Ok(()) => {
-                (counter.successes, counter.failures) = (counter.successes.saturating_add(1), 0)
+                (counter.successes, counter.failures) = (counter.successes.saturating_add(1), 0);
             }
             Err(reason) => {
                 (counter.successes, counter.failures) = (0, counter.failures.saturating_add(1));

@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better by value"
+)]
 fn machine(spec: Value) -> Machine {
     let pod: Pod = serde_json::from_value(
         json!({"metadata": {"name": "db-0", "namespace": "t", "uid": "u"}, "spec": spec}),
@@ -37,6 +41,10 @@ fn deeds(effects: Vec<Effect>) -> Vec<Effect> {
         .collect()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better by value"
+)]
 fn one(extra: Value) -> Machine {
     let mut container = json!({"name": "c"});
     container
@@ -108,22 +116,22 @@ fn readiness_follows_thresholds_and_startup_comes_first() {
         deeds(machine.started(0, "run".into(), at(0))),
         [Effect::Probe(0, ProbeKind::Startup)]
     );
-    let effects = machine.probed(0, ProbeKind::Startup, Err("no".into()), at(1));
+    let effects = machine.probed(0, ProbeKind::Startup, &Err("no".into()), at(1));
     assert!(
         matches!(&effects[..], [Effect::Event { reason: "Unhealthy", message, .. }] if message == "Startup probe failed: no")
     );
     assert_eq!(
-        deeds(machine.probed(0, ProbeKind::Startup, Ok(()), at(2))),
+        deeds(machine.probed(0, ProbeKind::Startup, &Ok(()), at(2))),
         [
             Effect::Probe(0, ProbeKind::Liveness),
             Effect::Probe(0, ProbeKind::Readiness)
         ]
     );
     assert!(!machine.containers[0].ready);
-    machine.probed(0, ProbeKind::Readiness, Ok(()), at(3));
-    machine.probed(0, ProbeKind::Readiness, Err("no".into()), at(4));
+    machine.probed(0, ProbeKind::Readiness, &Ok(()), at(3));
+    machine.probed(0, ProbeKind::Readiness, &Err("no".into()), at(4));
     assert!(machine.containers[0].ready, "one failure is not enough");
-    machine.probed(0, ProbeKind::Readiness, Err("no".into()), at(5));
+    machine.probed(0, ProbeKind::Readiness, &Err("no".into()), at(5));
     assert!(!machine.containers[0].ready);
 }
 
@@ -133,11 +141,11 @@ fn a_failed_liveness_probe_stops_the_container_and_kills_it_after_the_grace() {
     machine.prepared();
     machine.started(0, "run".into(), at(0));
     assert_eq!(
-        deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(1))),
+        deeds(machine.probed(0, ProbeKind::Liveness, &Err("no".into()), at(1))),
         [Effect::Stop(0, 5)]
     );
     assert_eq!(
-        deeds(machine.probed(0, ProbeKind::Liveness, Err("no".into()), at(2))),
+        deeds(machine.probed(0, ProbeKind::Liveness, &Err("no".into()), at(2))),
         [],
         "stopped once"
     );
@@ -234,7 +242,7 @@ proptest! {
                 0 => machine.tick(at(now)),
                 1 if machine.containers[index].phase == Phase::Starting => machine.started(index, "run".into(), at(now)),
                 2 if machine.containers[index].is_running() => machine.exited(index, ended(i32::from(!good), now - 1, now)),
-                3 => machine.probed(index, ProbeKind::Liveness, if good { Ok(()) } else { Err("no".into()) }, at(now)),
+                3 => machine.probed(index, ProbeKind::Liveness, &if good { Ok(()) } else { Err("no".into()) }, at(now)),
                 4 if machine.containers[index].phase == Phase::Starting => machine.postponed(index, "CreateContainerConfigError", "no".into(), at(now)),
                 _ => Vec::new(),
             };

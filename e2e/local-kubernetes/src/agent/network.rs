@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::server::AddressRange;
+
 /// The address and port that are listened on for as long as a network is claimed.
 const CLAIM: (u8, u8, u16) = (255, 254, 20_999);
 /// The second octets that are tried.
@@ -14,6 +16,7 @@ const COUNT: u8 = 160;
 /// Third octets: nodes have 0, pods 1 to 199; services may have the rest.
 const POD_BLOCKS: u32 = 199;
 const HOSTS: u32 = 254;
+const SERVICE_BLOCK: u8 = 200;
 
 /// A claimed loopback network. Clones share it; the last one to go releases it.
 #[derive(Clone, Debug)]
@@ -60,6 +63,15 @@ impl Network {
             0,
             u8::try_from(index % 254).unwrap_or(0) + 1,
         )
+    }
+
+    /// Addresses for Services, which the agent's proxy listens on.
+    #[must_use]
+    pub fn services(&self) -> AddressRange {
+        AddressRange {
+            first: Ipv4Addr::new(127, self.octet, SERVICE_BLOCK, 1),
+            count: 256 * 50,
+        }
     }
 
     /// The next pod's address. An address comes again only after some 50,000 others.

@@ -74,12 +74,14 @@ fn kubelet() -> PostParams {
 
 /// Runs the node until `killed`; then its processes are gone and nothing more is written, as when a machine loses power.
 pub(super) async fn run(context: Arc<NodeContext>, killed: CancellationToken) {
-    let node = killed.run_until_cancelled(register(&context)).await;
+    let node = killed
+        .run_until_cancelled(Box::pin(register(&context)))
+        .await;
     let Some(node) = node else { return };
-    let heartbeats = renew(&context, &node);
+    let heartbeats = Box::pin(renew(&context, &node));
     tokio::join!(
         killed.run_until_cancelled(heartbeats),
-        follow_pods(&context, &killed)
+        Box::pin(follow_pods(&context, &killed))
     );
 }
 
@@ -89,7 +91,7 @@ async fn register(context: &NodeContext) -> Node {
         match try_register(context).await {
             Ok(node) => return node,
             Err(error) => {
-                tracing::debug!(%error, node = context.spec.name, "could not register a node")
+                tracing::debug!(%error, node = context.spec.name, "could not register a node");
             }
         }
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;

@@ -234,7 +234,7 @@ impl Worker {
                 answer,
             } => {
                 if self.is_current(index, run) {
-                    self.machine.probed(index, kind, answer, now)
+                    self.machine.probed(index, kind, &answer, now)
                 } else {
                     Vec::new()
                 }

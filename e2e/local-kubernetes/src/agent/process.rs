@@ -97,7 +97,7 @@ pub fn signal_group(leader: u32, signal: Signal) {
         && leader > 1
     {
         // ESRCH: nobody is left, which is what was wanted.
-        drop(killpg(Pid::from_raw(leader), signal));
+        let _ = killpg(Pid::from_raw(leader), signal);
     }
 }
 

@@ -273,6 +273,10 @@ mod tests {
     use crate::agent::backoff::BackoffPolicy;
     use serde_json::json;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read better by value"
+    )]
     fn pod(spec: serde_json::Value) -> Pod {
         let status = json!({"conditions": [{"type": "example.com/gate", "status": "True"}, {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:01Z"}]});
         serde_json::from_value(json!({"metadata": {"name": "db-0", "namespace": "t", "uid": "u", "generation": 1}, "spec": spec, "status": status})).expect("a Pod")

@@ -9,6 +9,7 @@ use super::error::ApiError;
 use crate::{
     kinds, object,
     registry::Resource,
+    server::AddressRange,
     store::{Key, Store},
 };
 
@@ -40,13 +41,18 @@ pub(super) fn namespace_open(
 }
 
 /// What nobody owns: parts that the cluster gives to a new object.
-pub(super) fn complete(store: &Store, resource: &Resource, object: &mut Value) {
+pub(super) fn complete(
+    store: &Store,
+    addresses: AddressRange,
+    resource: &Resource,
+    object: &mut Value,
+) {
     if resource.custom.is_some() {
         return;
     }
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Pod") => pods::mount_token(object),
-        ("", "Service") => services::allocate(store, object),
+        ("", "Service") => services::allocate(store, addresses, object),
         _ => {}
     }
     kinds::prepare_create(&resource.group, &resource.kind, object);

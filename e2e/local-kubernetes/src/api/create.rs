@@ -77,7 +77,7 @@ pub(super) fn create(
     }
     admission::namespace_open(store, resource, call.namespace(), object::name(&object))?;
     metadata::complete(&call.state, resource, &mut object);
-    admission::complete(store, resource, &mut object);
+    admission::complete(store, call.state.services, resource, &mut object);
     let errors = model::validate_create(resource, &object);
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, object::name(&object), &errors));

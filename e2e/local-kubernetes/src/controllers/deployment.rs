@@ -139,7 +139,7 @@ async fn carry_out(
             annotate(deployments, &name, revision).await?;
         }
         Step::Delete { name: set, uid } => {
-            context::deleted(sets.delete(&set, &context::precondition_uid(&uid)).await)?
+            context::deleted(sets.delete(&set, &context::precondition_uid(&uid)).await)?;
         }
     }
     Ok(())

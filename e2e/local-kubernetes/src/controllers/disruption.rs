@@ -249,6 +249,10 @@ mod tests {
     use crate::controllers::pods::fixtures::{pod, terminating};
     use serde_json::json;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read better by value"
+    )]
     fn budget(spec: serde_json::Value) -> PodDisruptionBudget {
         serde_json::from_value(json!({"metadata": {"name": "db", "generation": 1}, "spec": spec}))
             .expect("a budget")

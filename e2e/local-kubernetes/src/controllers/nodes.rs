@@ -30,17 +30,13 @@ const RETRY: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
 /// Runs until shutdown.
 pub(super) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = &context.client;
-    let leases = Api::<Lease>::namespaced(client.clone(), LEASE_NAMESPACE);
+    // Heartbeats are not watched: they are looked up when a node would be lost without one.
     let mut changes = select_all([
         watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
             .default_backoff()
             .map(drop)
             .boxed(),
         watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .map(drop)
-            .boxed(),
-        watcher(leases, watcher::Config::default())
             .default_backoff()
             .map(drop)
             .boxed(),

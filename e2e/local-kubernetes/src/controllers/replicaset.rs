@@ -105,7 +105,7 @@ async fn carry_out(
                                 "SuccessfulCreate",
                                 &format!("Created pod: {}", pod.name_any()),
                             )
-                            .await
+                            .await;
                     }
                     Err(error) => {
                         context

@@ -114,7 +114,7 @@ async fn schedule_all(context: &Context, recorder: &Recorder) -> Result<(), Erro
                 }
             }
             Err(unschedulable) => {
-                report(context, recorder, &pod, &unschedulable.to_string()).await?
+                report(context, recorder, &pod, &unschedulable.to_string()).await?;
             }
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Namespace, PersistentVolumeClaim, Pod, Service,
 };
@@ -534,5 +534,175 @@ async fn an_idle_cluster_writes_nothing_but_heartbeats() {
     .await;
     let quiet = cluster.quiet_for(Duration::from_secs(4)).await;
     assert!(quiet, "something was written although nothing happened");
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_service_address_leads_to_ready_pods() {
+    let cluster = Cluster::start().await;
+    let pods: Api<Pod> = cluster.api();
+    cluster
+        .create_service(
+            "web",
+            json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "web"}]}),
+        )
+        .await;
+    cluster.create_pod("web", json!({"containers": [{"name": "c", "image": "tools",
+        "command": ["python3", "-m", "http.server", "--bind", "$(POD_IP)", "8080"],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}], "ports": [{"name": "web", "containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": "web"}, "periodSeconds": 1}}]})).await;
+    eventually("it is ready", || async {
+        support::is_ready_named(&pods, "web").await
+    })
+    .await;
+    let services: Api<Service> = cluster.api();
+    let ip = services
+        .get("web")
+        .await
+        .expect("a Service")
+        .spec
+        .and_then(|spec| spec.cluster_ip)
+        .expect("an address");
+    eventually("the service answers", || async {
+        support::try_http_get(&format!("{ip}:80"), "/")
+            .await
+            .is_some_and(|answer| answer.contains("200 OK"))
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn owners_wait_for_or_free_their_dependents() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = cluster.api();
+    let create = |name: &'static str, owner: Option<ConfigMap>| {
+        let owners: Vec<_> = owner.iter().map(|owner| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner.name_any(), "uid": owner.uid(), "blockOwnerDeletion": true})).collect();
+        let map: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": owners}}))
+                .expect("a ConfigMap");
+        let maps = maps.clone();
+        async move {
+            maps.create(&PostParams::default(), &map)
+                .await
+                .expect("created")
+        }
+    };
+    let gone = |name: &'static str| {
+        let maps = maps.clone();
+        async move { maps.get_opt(name).await.expect("an answer").is_none() }
+    };
+    let first = create("first", None).await;
+    let child = create("child", Some(first)).await;
+    create("grandchild", Some(child)).await;
+    maps.delete("first", &DeleteParams::foreground())
+        .await
+        .expect("marked");
+    eventually("all three are gone", || async {
+        gone("first").await && gone("child").await && gone("grandchild").await
+    })
+    .await;
+
+    let second = create("second", None).await;
+    create("freed", Some(second)).await;
+    maps.delete("second", &DeleteParams::orphan())
+        .await
+        .expect("marked");
+    eventually("the owner is gone", || gone("second")).await;
+    let freed = maps.get("freed").await.expect("it stays");
+    assert!(freed.owner_references().is_empty());
+
+    let mut absent = freed.clone();
+    absent.metadata.uid = Some("11111111-1111-1111-1111-111111111111".into());
+    create("lost", Some(absent)).await;
+    eventually("the child of an absent owner is collected", || gone("lost")).await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_deployment_rolls_to_its_new_template() {
+    let cluster = Cluster::start().await;
+    let deployments: Api<Deployment> = cluster.api();
+    let pods: Api<Pod> = cluster.api();
+    let deployment: Deployment = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "tools", "command": ["sleep", "1000"]}]}}}}))
+    .expect("a Deployment");
+    deployments
+        .create(&PostParams::default(), &deployment)
+        .await
+        .expect("created");
+    let complete = |revision: &'static str| {
+        let deployments = deployments.clone();
+        async move {
+            let deployment = deployments.get("web").await.expect("a Deployment");
+            let status = deployment.status.clone().unwrap_or_default();
+            deployment
+                .annotations()
+                .get("deployment.kubernetes.io/revision")
+                .map(String::as_str)
+                == Some(revision)
+                && (
+                    status.updated_replicas,
+                    status.replicas,
+                    status.available_replicas,
+                ) == (Some(2), Some(2), Some(2))
+        }
+    };
+    eventually("the first rollout is complete", || complete("1")).await;
+    deployments
+        .patch(
+            "web",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}})),
+        )
+        .await
+        .expect("patched");
+    eventually("the second rollout is complete", || complete("2")).await;
+    eventually("only new pods are left", || async {
+        pods.list(&ListParams::default())
+            .await
+            .expect("pods")
+            .items
+            .iter()
+            .all(|pod| pod.annotations().contains_key("a"))
+    })
+    .await;
+    deployments
+        .delete("web", &DeleteParams::background())
+        .await
+        .expect("deleted");
+    eventually("its pods are collected", || async {
+        pods.list(&ListParams::default())
+            .await
+            .expect("pods")
+            .items
+            .is_empty()
+    })
+    .await;
+    cluster.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hollow_pods_live_on_paused_time() {
+    let cluster = Cluster::start_hollow().await;
+    let pods: Api<Pod> = cluster.api();
+    let start = tokio::time::Instant::now();
+    let slow = json!({"minReadySeconds": 600});
+    cluster
+        .create_set("db", 3, json!(["cache-node"]), slow)
+        .await;
+    let sets: Api<StatefulSet> = cluster.api();
+    loop {
+        if status(&sets, "db").await.available_replicas == Some(3) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(1200));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert!(
+        start.elapsed() >= Duration::from_secs(600),
+        "ten minutes of virtual time have passed"
+    );
+    assert_eq!(support::ready_count(&pods).await, 3);
     cluster.end().await;
 }

@@ -6,6 +6,10 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better by value"
+)]
 fn deployment(image: &str, replicas: i32, strategy: serde_json::Value) -> Deployment {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "t", "uid": "u", "generation": 1},

@@ -162,9 +162,9 @@ pub fn endpoints(service: &Service, pods: &[Pod]) -> Endpoints {
         };
         let subset = subsets.entry(numbers).or_default();
         if publishes_not_ready(service) || pods::is_ready(pod) {
-            subset.0.push(entry)
+            subset.0.push(entry);
         } else {
-            subset.1.push(entry)
+            subset.1.push(entry);
         }
     }
     let subsets: Vec<_> = subsets
@@ -282,6 +282,10 @@ mod tests {
     use crate::controllers::pods::fixtures::{pod, terminating};
     use serde_json::json;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read better by value"
+    )]
     fn service(spec: serde_json::Value) -> Service {
         serde_json::from_value(
             json!({"metadata": {"name": "h", "namespace": "t", "uid": "u"}, "spec": spec}),

@@ -176,13 +176,14 @@ impl Graph {
                 .unwrap_or_default();
             if is_deleting(item) && has_finalizer(item, ORPHAN) {
                 orphan(uid, children, &mut actions);
-            } else if is_deleting(item) && has_finalizer(item, FOREGROUND) {
-                if !children.iter().any(|(_, _, blocks)| *blocks) {
-                    actions.push(Action::RemoveFinalizer {
-                        uid: uid.clone(),
-                        finalizer: FOREGROUND,
-                    });
-                }
+            } else if is_deleting(item)
+                && has_finalizer(item, FOREGROUND)
+                && !children.iter().any(|(_, _, blocks)| *blocks)
+            {
+                actions.push(Action::RemoveFinalizer {
+                    uid: uid.clone(),
+                    finalizer: FOREGROUND,
+                });
             }
             if !is_deleting(item) && !owners(item).is_empty() {
                 actions.extend(self.attend(uid, item, !children.is_empty(), absent));
@@ -204,7 +205,7 @@ impl Graph {
         for reference in owners(item) {
             match self.owner(item, reference) {
                 Some(owner) if is_deleting(owner) && has_finalizer(owner, FOREGROUND) => {
-                    waiting += 1
+                    waiting += 1;
                 }
                 Some(_) => solid.push(reference.clone()),
                 None if absent.contains(&Suspect {
@@ -212,7 +213,7 @@ impl Graph {
                     place: owner_place(item, reference),
                 }) =>
                 {
-                    gone += 1
+                    gone += 1;
                 }
                 None => solid.push(reference.clone()),
             }

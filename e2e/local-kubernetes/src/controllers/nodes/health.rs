@@ -143,6 +143,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read better by value"
+    )]
     fn node(ready: &str, spec: serde_json::Value) -> Node {
         serde_json::from_value(json!({
             "metadata": {"name": "n", "creationTimestamp": "1970-01-01T00:00:10Z"}, "spec": spec,

@@ -16,6 +16,10 @@ fn nodes() -> Vec<Node> {
     vec![node("n1", "a"), node("n2", "a"), node("n3", "b")]
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better by value"
+)]
 fn pod(name: &str, at: Option<&str>, spec: Value) -> Pod {
     let mut pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "t", "labels": {"app": "db"},

@@ -15,6 +15,10 @@ const CHANGED: Revisions<'_> = Revisions {
     update: "b",
 };
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better by value"
+)]
 fn set(replicas: i32, policy: &str, strategy: serde_json::Value) -> StatefulSet {
     serde_json::from_value(json!({
         "metadata": {"name": "db", "namespace": "t", "uid": "u", "generation": 4},
