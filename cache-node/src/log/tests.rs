@@ -1,3 +1,5 @@
+//! The log, read by fast and slow readers.
+
 use std::time::Duration;
 
 use super::*;

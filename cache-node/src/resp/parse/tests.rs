@@ -1,3 +1,5 @@
+//! Requests, whole and broken, in any pieces.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! A slot's expiry calendar and its watched keys.
+
 use super::*;
 
 const NOW: Millis = 1_800_000_000_000;

@@ -1,3 +1,5 @@
+//! The table against a model, and what a scan promises.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
