@@ -8,6 +8,7 @@ pub mod backoff;
 mod container;
 pub mod credentials;
 pub mod environment;
+mod guardian;
 pub mod images;
 pub mod logs;
 pub mod machine;

@@ -207,6 +207,7 @@ async fn wait(mut child: Child, leader: u32, log: LogWriter, reporter: Reporter)
     let code = child.wait().await.map_or(255, exit_code);
     // As in a container, nothing outlives the first process.
     signal_group(leader, Signal::SIGKILL);
+    reporter.node.spawner.ended(leader);
     for pump in [stdout, stderr].into_iter().flatten() {
         let stop = pump.abort_handle();
         if tokio::time::timeout(DRAIN, pump).await.is_err() {

@@ -196,6 +196,7 @@ pub async fn exec(
     };
     let outcome = tokio::time::timeout(limit, run).await;
     signal_group(leader, Signal::SIGKILL);
+    spawner.ended(leader);
     match outcome {
         Ok((Ok(status), _)) if exit_code(status) == 0 => Ok(()),
         Ok((_, output)) => {

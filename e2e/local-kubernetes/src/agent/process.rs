@@ -3,11 +3,14 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
+
+use super::guardian::Guardian;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,7 @@ type Request = (Order, oneshot::Sender<std::io::Result<Child>>);
 #[derive(Clone, Debug)]
 pub struct Spawner {
     requests: mpsc::Sender<Request>,
+    guardian: Arc<Guardian>,
 }
 
 impl Spawner {
@@ -50,7 +54,8 @@ impl Spawner {
                     drop(answer.send(spawn(&order)));
                 }
             })?;
-        Ok(Self { requests })
+        let guardian = Arc::new(Guardian::start()?);
+        Ok(Self { requests, guardian })
     }
 
     /// Starts a process; its output can be read from the child.
@@ -64,7 +69,17 @@ impl Spawner {
             .send((order, answer))
             .await
             .map_err(|_| gone())?;
-        child.await.map_err(|_| gone())?
+        let child = child.await.map_err(|_| gone())??;
+        child
+            .id()
+            .into_iter()
+            .for_each(|leader| self.guardian.watch(leader));
+        Ok(child)
+    }
+
+    /// Says that a process that was started here has ended and its group was killed.
+    pub fn ended(&self, leader: u32) {
+        self.guardian.forget(leader);
     }
 }
 

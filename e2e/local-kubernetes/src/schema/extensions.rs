@@ -304,11 +304,7 @@ pub(super) const ZERO_VALUES: &[(&str, &str, &str)] = &[
     ("apps.v1.ReplicaSetSpec", "template", "{}"),
     ("apps.v1.ReplicaSetStatus", "replicas", "0"),
     ("apps.v1.StatefulSet", "spec", "{}"),
-    (
-        "authorization.v1.SelfSubjectAccessReview",
-        "spec",
-        "{}",
-    ),
+    ("authorization.v1.SelfSubjectAccessReview", "spec", "{}"),
     ("authorization.v1.SelfSubjectRulesReview", "spec", "{}"),
     ("authorization.v1.SubjectAccessReview", "spec", "{}"),
     ("apps.v1.StatefulSet", "status", "{}"),
