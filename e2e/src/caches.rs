@@ -135,6 +135,23 @@ impl Cache {
         Ok(addresses)
     }
 
+    /// Waits until it has exactly `count` pods; one that is being deleted counts.
+    ///
+    /// # Errors
+    /// If it has not within `bound`.
+    pub async fn wait_pods(&self, count: usize, bound: Duration) -> Result<()> {
+        let counted = async {
+            while self.pods().await?.len() != count {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Ok(())
+        };
+        let otherwise = || format!("{} has not {count} pods after {bound:?}", self.name);
+        tokio::time::timeout(bound, counted)
+            .await
+            .with_context(otherwise)?
+    }
+
     /// Waits until `condition` holds, following every change; `progress` is told what changed, in a line.
     ///
     /// # Errors

@@ -18,8 +18,15 @@ async fn the_server_takes_every_object_of_the_chart_with_default_and_with_other_
         };
         install::operator(&client, &release, &values).await.unwrap();
         // Applying the same again changes nothing: nothing in the chart fights with the server's defaults.
-        let revision = server.revision();
-        install::operator(&client, &release, &values).await.unwrap();
-        assert_eq!(server.revision(), revision);
+        for object in chart::render(&release, &values).unwrap() {
+            let revision = server.revision();
+            install::apply(&client, &object).await.unwrap();
+            assert_eq!(
+                server.revision(),
+                revision,
+                "{} changes when it is applied again",
+                object["kind"]
+            );
+        }
     }
 }

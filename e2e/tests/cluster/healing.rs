@@ -49,7 +49,7 @@ fn a_killed_and_a_deleted_primary_are_replaced_without_losing_what_was_replicate
         demo::wait_healed(&cache, &address, BOUND, &say)
             .await
             .unwrap();
-        assert_eq!(cache.pods().await.unwrap().len(), 6);
+        cache.wait_pods(6, BOUND).await.unwrap();
         assert_eq!(work.verify().await.unwrap().lost_writes, 0);
     });
 }

@@ -62,7 +62,7 @@ fn bad_manifests_are_refused_with_a_message_that_names_the_field() {
             }
         }
         let long = format!(
-            "apiVersion: cache.evenkeel.dev/v1alpha1\nkind: CacheCluster\nmetadata:\n  name: {}\n",
+            "apiVersion: cache.evenkeel.dev/v1alpha1\nkind: CacheCluster\nmetadata:\n  name: {}\nspec: {{}}\n",
             "x".repeat(41)
         );
         let answer = kubectl(bench, &["apply", "-f", "-"], &long).await;

@@ -1,7 +1,6 @@
 //! Shards come and go under load, and nothing that was acknowledged is lost.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use cache_operator::api::Health;
 use e2e::caches::{self, Cache};
@@ -72,7 +71,7 @@ fn redis_rs_and_redis_py_lose_nothing_and_see_no_error_through_3_5_3() {
             5
         );
         scale(&cache, 3).await;
-        assert_eq!(cache.pods().await.unwrap().len(), 6);
+        cache.wait_pods(6, BOUND).await.unwrap();
         let tally = load.stop().await;
         assert_eq!(
             (tally.errors, tally.stale_reads),
@@ -174,13 +173,7 @@ fn a_shard_whose_primary_is_stopped_is_not_removed_before_it_is_drained() {
         // It may have been restarted by its liveness probe meanwhile.
         let _ = faults::signal_process(process, Signal::SIGCONT);
         cache.wait_ready(BOUND, say).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), async {
-            while cache.pods().await.unwrap().len() != 4 {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        })
-        .await
-        .expect("the drained shard's pods go");
+        cache.wait_pods(4, BOUND).await.unwrap();
         nothing_lost(&work).await;
     });
 }
