@@ -10,7 +10,6 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::caches::Cache;
 use crate::chart::{self, Release};
 use crate::local::LocalOptions;
 use crate::platform::Platform;
@@ -129,7 +128,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
                 nodes: nodes.into(),
                 ..LocalOptions::of_this_program()?
             };
-            up(options, empty).await
+            Box::pin(up(options, empty)).await
         }
         Command::Demo {
             keys,
@@ -138,7 +137,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
             namespace,
         } => {
             let keys = usize::try_from(keys).context("keys")?;
-            play(kubeconfig.as_deref(), &namespace, keys, report.as_deref()).await
+            let play = play(kubeconfig.as_deref(), &namespace, keys, report.as_deref());
+            Box::pin(play).await
         }
         Command::Manifests {
             namespace,
@@ -161,7 +161,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
 async fn up(options: LocalOptions, empty: bool) -> Result<ExitCode> {
     let began = Instant::now();
     let say = move |line: &str| progress(began, line);
-    let mut platform = Platform::new_local(options).await?;
+    let platform = Platform::new_local(options).await?;
     let work = async {
         platform.install(&say).await?;
         if empty {
@@ -175,7 +175,7 @@ async fn up(options: LocalOptions, empty: bool) -> Result<ExitCode> {
         }
         std::future::pending::<Result<()>>().await
     };
-    let outcome = until_stopped(work).await;
+    let outcome = until_stopped(Box::pin(work)).await;
     say("stopping");
     platform.stop().await;
     outcome.map(|_| ExitCode::SUCCESS)
@@ -189,7 +189,7 @@ async fn play(
 ) -> Result<ExitCode> {
     let began = Instant::now();
     let say = move |line: &str| progress(began, line);
-    let mut platform = match kubeconfig {
+    let platform = match kubeconfig {
         Some(file) => Platform::of_kubeconfig(file).await?,
         None => Platform::new_local(LocalOptions::of_this_program()?).await?,
     };
@@ -200,7 +200,7 @@ async fn play(
         cache.delete(READY_BOUND).await?;
         Ok(report)
     };
-    let outcome = until_stopped(work).await;
+    let outcome = until_stopped(Box::pin(work)).await;
     platform.stop().await;
     let Some(report) = outcome? else {
         bail!("interrupted");

@@ -97,7 +97,7 @@ pub(crate) fn local_only(bench: &Bench) -> bool {
 async fn platform() -> &'static Platform {
     let _turn = STARTING.lock().await;
     if PLATFORM.get().is_none() {
-        let mut platform = match std::env::var_os("E2E_KUBECONFIG") {
+        let platform = match std::env::var_os("E2E_KUBECONFIG") {
             Some(file) => Platform::of_kubeconfig(&PathBuf::from(file)).await.unwrap(),
             None => Platform::new_local(LocalOptions::of(env!("CARGO_BIN_EXE_playground").into()))
                 .await

@@ -1,6 +1,8 @@
 //! The whole path against a Kubernetes: the local one, started once for all tests here and installed from the chart, or
 //! the one that `E2E_KUBECONFIG` names.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bench;
 mod healing;
 mod idle;

@@ -31,7 +31,7 @@ fn make() -> PathBuf {
             .args(["-m", "venv", "--clear"])
             .arg(&directory)
             .output();
-        succeeded(made.expect(
+        succeeded(&made.expect(
             "python3 is needed for the redis-py test: install it (Debian: python3 python3-venv)",
         ));
         let pip = Command::new(&python)
@@ -44,12 +44,12 @@ fn make() -> PathBuf {
                 REDIS_PY,
             ])
             .output();
-        succeeded(pip.unwrap());
+        succeeded(&pip.unwrap());
     }
     python
 }
 
-fn succeeded(output: Output) {
+fn succeeded(output: &Output) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
