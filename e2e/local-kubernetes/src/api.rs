@@ -25,6 +25,7 @@ mod model;
 mod negotiate;
 mod openapi;
 mod patch;
+mod protobuf;
 mod query;
 mod rbac;
 mod request;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     call::Call,
     error::ApiError,
-    model,
+    model, protobuf,
     query::{FieldValidation, WriteOptions},
 };
 use crate::{registry::Resource, schema};
@@ -76,7 +76,7 @@ fn cannot_be_handled(resource: &Resource) -> String {
     )
 }
 
-/// Parses JSON or YAML.
+/// Parses JSON, YAML or, for some kinds, protobuf.
 ///
 /// # Errors
 /// 415 for other media types, 400 for malformed text.
@@ -88,10 +88,13 @@ pub(super) fn parse(media_type: &str, body: &[u8], kind: &str) -> Result<Value, 
         "application/yaml" => {
             serde_yaml::from_slice(body).map_err(|error| malformed(body, kind, &error.to_string()))
         }
-        _ => Err(ApiError::unsupported_media_type(
-            "application/json, application/yaml",
-        )),
+        protobuf::MEDIA_TYPE => protobuf::decode(body).ok_or_else(unsupported),
+        _ => Err(unsupported()),
     }
+}
+
+fn unsupported() -> ApiError {
+    ApiError::unsupported_media_type("application/json, application/yaml")
 }
 
 fn malformed(body: &[u8], kind: &str, why: &str) -> ApiError {

@@ -360,11 +360,12 @@ impl IntoResponse for ApiError {
                 "application/json"
             }),
         );
-        if self.code == 429 {
-            headers.insert(
-                header::RETRY_AFTER,
-                axum::http::HeaderValue::from_static("10"),
-            );
+        let retry_after = self
+            .details
+            .as_ref()
+            .and_then(|details| details["retryAfterSeconds"].as_u64());
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

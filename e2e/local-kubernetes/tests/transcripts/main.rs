@@ -7,6 +7,7 @@
 mod bindings;
 mod compare;
 mod exchange;
+#[path = "../common/kubelet.rs"]
 mod kubelet;
 mod left_out;
 mod prepare;
