@@ -102,7 +102,6 @@ impl Server {
     }
 
     /// The axum router, for requests below the level of a `kube::Client`. Without a bearer token they are anonymous.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

@@ -71,7 +71,7 @@ pub(super) fn collection(call: &Call, bytes: &[u8]) -> Result<Response, ApiError
         Ok(encode::list(
             call,
             &selected,
-            json!({"resourceVersion": revision.to_string()}),
+            &json!({"resourceVersion": revision.to_string()}),
         ))
     })?;
     Ok(call.respond(StatusCode::OK, &body))

@@ -36,14 +36,14 @@ pub(super) fn object(call: &Call, stored: &Value) -> Value {
         Shape::Partial => partial(&object),
         Shape::Table => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::table(call, &[&object], metadata, true)
+            table::table(call, &[&object], &metadata, true)
         }
         _ => object,
     }
 }
 
 /// A list of stored objects with the given list metadata.
-pub(super) fn list(call: &Call, items: &[Arc<Value>], metadata: Value) -> Value {
+pub(super) fn list(call: &Call, items: &[Arc<Value>], metadata: &Value) -> Value {
     let items: Vec<Value> = items.iter().map(|item| from_storage(call, item)).collect();
     match call.representation.shape {
         Shape::Partial => {
@@ -82,7 +82,7 @@ pub(super) fn event(call: &Call, stored: &Value, is_first: bool) -> Value {
     }
     let object = from_storage(call, stored);
     let metadata = json!({"resourceVersion": fields::resource_version(&object).to_string()});
-    table::table(call, &[&object], metadata, is_first)
+    table::table(call, &[&object], &metadata, is_first)
 }
 
 /// The metadata alone.

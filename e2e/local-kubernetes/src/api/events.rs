@@ -43,6 +43,18 @@ pub(super) fn from_core(event: &Value) -> Value {
     other
 }
 
+/// The core name of a selectable field of `events.k8s.io/v1`.
+pub(super) fn core_field(field: &str) -> String {
+    let (first, rest) = field
+        .split_once('.')
+        .map_or((field, None), |(first, rest)| (first, Some(rest)));
+    let core = FIELDS
+        .iter()
+        .find(|(_, other)| *other == first)
+        .map_or(first, |(core, _)| core);
+    rest.map_or_else(|| core.to_owned(), |rest| format!("{core}.{rest}"))
+}
+
 fn rename(event: &Value, names: &[(&str, &str)]) -> Map<String, Value> {
     let fields = event.as_object().into_iter().flatten();
     fields
@@ -79,5 +91,7 @@ mod tests {
         assert_eq!(core["message"], "text");
         assert_eq!(core["involvedObject"]["name"], "a");
         assert_eq!(from_core(&core), event);
+        assert_eq!(core_field("regarding.name"), "involvedObject.name");
+        assert_eq!(core_field("reason"), "reason");
     }
 }

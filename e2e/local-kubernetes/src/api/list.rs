@@ -10,7 +10,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-use super::{call::Call, encode, error::ApiError};
+use super::{call::Call, encode, error::ApiError, events};
 use crate::{
     object,
     selector::{FieldSelector, LabelSelector},
@@ -58,9 +58,14 @@ impl Filter {
             check_field(call, &requirement.field)?;
         }
         let name = (!call.about.name.is_empty()).then(|| call.about.name.clone());
+        let is_event = call.resource.is("events.k8s.io", "Event");
         Ok(Self {
             labels,
-            fields,
+            fields: if is_event {
+                fields.renamed(events::core_field)
+            } else {
+                fields
+            },
             name,
         })
     }
@@ -245,7 +250,7 @@ fn page(call: &Call, store: &Store, filter: &Filter, moment: &Moment) -> Result<
         }
     }
     let items: Vec<Arc<Value>> = items.into_iter().map(|(_, object)| object).collect();
-    Ok(encode::list(call, &items, metadata))
+    Ok(encode::list(call, &items, &metadata))
 }
 
 fn expired(call: &Call, store: &Store) -> ApiError {

@@ -91,17 +91,17 @@ fn put(object: &mut Map<String, Value>, field: &Field, wire: &Wire<'_>) -> Optio
     let name = field.name.to_owned();
     match (&field.shape, wire) {
         (Shape::Number, Wire::Number(number)) => {
-            drop(object.insert(name, number.cast_signed().into()))
+            drop(object.insert(name, number.cast_signed().into()));
         }
         (Shape::Bool, Wire::Number(number)) => drop(object.insert(name, (*number != 0).into())),
         // Go writes every text, also empty ones, which JSON leaves out.
         (Shape::Text, Wire::Bytes([])) => {}
         (Shape::Text, Wire::Bytes(bytes)) => drop(object.insert(name, text(bytes)?)),
         (Shape::Bytes, Wire::Bytes(bytes)) => {
-            drop(object.insert(name, STANDARD.encode(bytes).into()))
+            drop(object.insert(name, STANDARD.encode(bytes).into()));
         }
         (Shape::Message(fields), Wire::Bytes(bytes)) => {
-            drop(object.insert(name, message(bytes, fields)?))
+            drop(object.insert(name, message(bytes, fields)?));
         }
         (Shape::Time, Wire::Bytes(bytes)) => {
             if let Some(time) = time(bytes)? {
@@ -120,7 +120,7 @@ fn put(object: &mut Map<String, Value>, field: &Field, wire: &Wire<'_>) -> Optio
         }
         (Shape::Texts, Wire::Bytes(bytes)) => list(object, name)?.push(text(bytes)?),
         (Shape::Messages(fields), Wire::Bytes(bytes)) => {
-            list(object, name)?.push(message(bytes, fields)?)
+            list(object, name)?.push(message(bytes, fields)?);
         }
         (Shape::TextMap, Wire::Bytes(bytes)) => entry(object, name, bytes, messages::TEXT_ENTRY)?,
         (Shape::BytesMap, Wire::Bytes(bytes)) => entry(object, name, bytes, messages::BYTES_ENTRY)?,

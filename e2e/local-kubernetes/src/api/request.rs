@@ -108,8 +108,8 @@ fn verb(method: &Method, name: &str, query: &Query) -> &'static str {
 mod tests {
     use super::*;
 
-    fn request(method: Method, path: &str) -> ResourceRequest {
-        match parse(&method, path, &Query::parse("")) {
+    fn request(method: &Method, path: &str) -> ResourceRequest {
+        match parse(method, path, &Query::parse("")) {
             Target::Resource(request) => request,
             Target::Path => panic!("{path} should be a resource"),
         }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_namespace_is_an_object_and_a_scope() {
-        let object = request(Method::GET, "/api/v1/namespaces/t");
+        let object = request(&Method::GET, "/api/v1/namespaces/t");
         assert_eq!(
             (
                 object.resource.as_str(),
@@ -126,12 +126,12 @@ mod tests {
             ),
             ("namespaces", "t", "t")
         );
-        let scope = request(Method::GET, "/api/v1/namespaces/t/pods");
+        let scope = request(&Method::GET, "/api/v1/namespaces/t/pods");
         assert_eq!(
             (scope.resource.as_str(), scope.name.as_str(), scope.verb),
             ("pods", "", "list")
         );
-        let status = request(Method::PUT, "/api/v1/namespaces/t/status");
+        let status = request(&Method::PUT, "/api/v1/namespaces/t/status");
         assert_eq!(
             (status.resource.as_str(), status.subresource.as_str()),
             ("namespaces", "status")
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_subresource_is_part_of_the_rbac_resource() {
         let scale = request(
-            Method::PATCH,
+            &Method::PATCH,
             "/apis/apps/v1/namespaces/t/statefulsets/db/scale",
         );
         assert_eq!(scale.resource_path(), "statefulsets/scale");

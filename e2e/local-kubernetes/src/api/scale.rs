@@ -113,7 +113,7 @@ fn scale(object: &Value, paths: &ScalePaths) -> Value {
         .and_then(|path| object::at_path(object, path))
     {
         Some(Value::String(selector)) if !selector.is_empty() => {
-            status["selector"] = selector.clone().into()
+            status["selector"] = selector.clone().into();
         }
         Some(selector @ Value::Object(_)) => {
             let selector = LabelSelector::from_object(selector)

@@ -27,10 +27,13 @@ struct Column {
     priority: i64,
 }
 
+/// Makes the cells of an object's row.
+type Cells = Box<dyn Fn(&Value, Timestamp) -> Vec<Value>>;
+
 /// Headings and cells of a kind.
 struct Columns {
     headings: Vec<Column>,
-    cells: Box<dyn Fn(&Value, Timestamp) -> Vec<Value>>,
+    cells: Cells,
 }
 
 fn column(name: &str, description: &str) -> Column {
@@ -82,7 +85,7 @@ impl Column {
 }
 
 /// A table of objects; `with_headings` is false for all but the first event of a watch.
-pub(super) fn table(call: &Call, items: &[&Value], metadata: Value, with_headings: bool) -> Value {
+pub(super) fn table(call: &Call, items: &[&Value], metadata: &Value, with_headings: bool) -> Value {
     let columns = columns(call);
     let now = call.state.clock.now();
     let rows: Vec<Value> = items

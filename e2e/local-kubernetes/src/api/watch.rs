@@ -36,6 +36,9 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long before the end of a watch its last bookmark comes.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
+/// Type and object of a line.
+type Event = (&'static str, Arc<Value>);
+
 struct Watch {
     call: Call,
     filter: Filter,
@@ -159,7 +162,7 @@ impl Watch {
         }
     }
 
-    fn changes(&self, store: &Store) -> Result<(u64, Vec<(&'static str, Arc<Value>)>), ApiError> {
+    fn changes(&self, store: &Store) -> Result<(u64, Vec<Event>), ApiError> {
         let changes = store.changes_after(self.cursor).map_err(|_| {
             ApiError::expired(format!(
                 "too old resource version: {} ({})",
@@ -172,7 +175,7 @@ impl Watch {
     }
 
     /// What a change is to this client: an object that begins to match is ADDED, one that ceases to match DELETED.
-    fn event(&self, change: &Change) -> Option<(&'static str, Arc<Value>)> {
+    fn event(&self, change: &Change) -> Option<Event> {
         let is_here = change.key.resource == self.call.resource.storage
             && list::scope(&self.call).is_none_or(|namespace| change.key.namespace == namespace);
         if !is_here {

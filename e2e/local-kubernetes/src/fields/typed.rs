@@ -191,7 +191,7 @@ fn check(schema: Option<&Schema>, value: &Value, path: &str, found: &mut Vec<Str
                 }
             }
         }
-        Value::Array(items) => check_items(schema, items, &path, found),
+        Value::Array(items) => check_items(schema, items, path, found),
         _ => {}
     }
 }

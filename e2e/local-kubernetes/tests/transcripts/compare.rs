@@ -57,10 +57,10 @@ fn compare(
 ) {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => {
-            objects(expected, actual, path, mode, bindings, found)
+            objects(expected, actual, path, mode, bindings, found);
         }
         (Value::Array(expected), Value::Array(actual)) => {
-            lists(expected, actual, path, mode, bindings, found)
+            lists(expected, actual, path, mode, bindings, found);
         }
         (Value::String(expected), Value::String(actual)) => {
             let is_age = path.contains(".cells[") && AGE.is_match(expected) && AGE.is_match(actual);

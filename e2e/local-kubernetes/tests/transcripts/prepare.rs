@@ -41,7 +41,7 @@ pub(crate) async fn before(session: &Session, exchange: &Exchange) {
                 session,
                 &json!({"metadata": {"name": "owner"}, "data": {"a": "1"}}),
             )
-            .await
+            .await;
         }
         "orphan delete" => {
             create(

@@ -109,7 +109,7 @@ pub(super) fn endpoints() -> Columns {
                     ips.clone().into_iter().map(move |ip| format!("{ip}{port}"))
                 })
             });
-            vec![shortened(addresses.collect()).into()]
+            vec![shortened(&addresses.collect::<Vec<_>>()).into()]
         },
     )
 }
@@ -138,7 +138,7 @@ pub(super) fn endpoint_slices() -> Columns {
             });
         let ports = match items(slice, ".ports").is_empty() {
             true => "<unset>".to_owned(),
-            false => shortened(ports.collect()),
+            false => shortened(&ports.collect::<Vec<_>>()),
         };
         let addresses = items(slice, ".endpoints")
             .iter()
@@ -150,14 +150,14 @@ pub(super) fn endpoint_slices() -> Columns {
         let addresses = if addresses.is_empty() {
             "<unset>".to_owned()
         } else {
-            shortened(addresses)
+            shortened(&addresses)
         };
         vec![text(slice, ".addressType"), ports.into(), addresses.into()]
     })
 }
 
 /// The first three, and how many more there are.
-fn shortened(texts: Vec<String>) -> String {
+fn shortened(texts: &[String]) -> String {
     match texts.len() {
         0 => "<none>".into(),
         1..=3 => texts.join(","),
