@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use kube::Client;
 use local_kubernetes::agent::NodeSpec;
 use local_kubernetes::agent::images::ImageTable;
+use local_kubernetes::agent::network::Network;
 use local_kubernetes::cluster::{self, ClusterOptions, LocalCluster};
 use local_kubernetes::tls::Serving;
 use local_kubernetes::{Server, User};
@@ -78,11 +79,17 @@ impl Local {
         let kubeconfig = options
             .kubeconfig
             .unwrap_or_else(|| programs.directory().join("kubeconfig"));
-        let server = Server::new(local_kubernetes::Options::default());
+        // Server and agent share one network, so that cluster addresses are forwarded to pods.
+        let network = Network::claim().context("a loopback network")?;
+        let server = Server::new(local_kubernetes::Options {
+            services: network.services(),
+            ..Default::default()
+        });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let serving = server.serve_tls(address).await.context("API server")?;
         let mut setup = ClusterOptions::new(programs.directory().join("nodes"), images(&programs));
         setup.nodes = NodeSpec::numbered(options.nodes);
+        setup.network = Some(network);
         setup.api_server = Some(serving.api_server());
         setup.controllers.root_ca = serving.ca().to_owned();
         let cluster = cluster::start_with(server, setup).context("nodes")?;

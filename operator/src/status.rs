@@ -129,8 +129,13 @@ fn conditions(
         (_, _, true) => (true, "Working", "changes are under way".to_owned()),
         (_, _, false) => (true, "Waiting", waiting.clone()),
     };
+    let unfinished = match (waiting.is_empty(), rebalanced) {
+        (false, _) => format!("; {waiting}"),
+        (true, false) => format!("; {} slots are on the move", findings.slots_to_move),
+        (true, true) => String::new(),
+    };
     let ready_message = format!(
-        "{} of {} shards are ready; {served}",
+        "{} of {} shards are ready; {served}{unfinished}",
         findings.ready_shards(),
         cluster.spec.shards
     );
