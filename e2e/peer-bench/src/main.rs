@@ -1,0 +1,3 @@
+//! `peer-bench`: cache-node side by side with its peers.
+
+fn main() {}
