@@ -1,3 +1,5 @@
-//! How cache-node holds its data.
+//! How cache-node holds its data: the arena that memory comes from, entries, the table that finds them, and values of every type.
 //!
-//! Pure: no I/O, no clock, no knowledge of commands.
+//! Pure: no I/O, no clock, no knowledge of commands. The `unsafe` core is [`arena`], `entry` and `table`; each says what it relies on.
+
+pub mod arena;
