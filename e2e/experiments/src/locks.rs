@@ -1,0 +1,6 @@
+//! x
+/// x
+#[derive(clap::Args)]
+pub struct Options {}
+/// x
+pub fn run(_: &Options) -> anyhow::Result<()> { Ok(()) }
