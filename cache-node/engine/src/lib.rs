@@ -1,5 +1,12 @@
 //! How cache-node holds its data: the arena that memory comes from, entries, the table that finds them, and values of every type.
 //!
-//! Pure: no I/O, no clock, no knowledge of commands. The `unsafe` core is [`arena`], `entry` and `table`; each says what it relies on.
+//! Pure: no I/O, no clock, no knowledge of commands. The `unsafe` core is [`arena`], [`entry`], [`table`] and [`prefetch`]; each says
+//! what it relies on.
 
 pub mod arena;
+pub mod entry;
+mod key_hash;
+pub mod prefetch;
+pub mod table;
+
+pub use key_hash::KeyHash;
