@@ -384,22 +384,6 @@ fn keep<'c>(copy: &'c mut [u8], bytes: &[u8]) -> &'c [u8] {
     copy
 }
 
-/// Overwrites an integer where it lies.
-///
-/// # Safety
-///
-/// The block holds an entry with an integer, and nobody else uses it.
-pub(crate) unsafe fn set_integer(handle: Handle, value: i64) {
-    // SAFETY: as promised.
-    let entry = unsafe { Entry::at(handle) };
-    debug_assert_eq!(entry.kind(), Kind::Integer);
-    let mut writer = Writer {
-        block: handle.pointer(),
-        at: entry.behind_key() + deadline_len(entry.byte(0)),
-    };
-    writer.bytes(&value.to_ne_bytes());
-}
-
 /// Frees an entry. What its value's pointer leads to is the caller's.
 ///
 /// # Safety

@@ -7,6 +7,11 @@ pub mod arena;
 pub mod entry;
 mod key_hash;
 pub mod prefetch;
+pub mod slot_lock;
 pub mod table;
 
 pub use key_hash::KeyHash;
+
+pub mod value;
+mod old_hash;
+mod old_table;

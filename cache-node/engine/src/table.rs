@@ -10,8 +10,10 @@
 
 mod bucket;
 mod segment;
+mod typed;
 
 pub use bucket::{LANES, META_BITS};
+pub use typed::{Due, Expiry};
 
 use crate::arena::Handle;
 use crate::entry::{self, Entry, Payload};
@@ -43,6 +45,8 @@ pub struct Table {
     volatile: usize,
     /// Bytes of the segments' blocks and the directory.
     bytes: usize,
+    /// Bytes of the entries, and of all that their values take.
+    entry_bytes: usize,
 }
 
 /// Segments beyond the first.
@@ -73,6 +77,7 @@ impl Default for Table {
             len: 0,
             volatile: 0,
             bytes: 0,
+            entry_bytes: 0,
         }
     }
 }
@@ -268,12 +273,6 @@ impl Table {
             let after = segment.bytes();
             self.bytes = self.bytes + after - before;
         }
-    }
-
-    /// Overwrites the integer of an entry that holds one.
-    pub(crate) fn set_integer(&mut self, place: Place, value: i64) {
-        // SAFETY: the table owns the entry and is borrowed alone; that it holds an integer is the caller's to know, and is checked.
-        unsafe { entry::set_integer(self.word(place).handle, value) };
     }
 
     /// Removes an entry. What its value's pointer leads to is the caller's.
@@ -506,7 +505,10 @@ impl Drop for Table {
         for segment in 0..self.segments() {
             for (_, word) in self.segment(segment).words() {
                 // SAFETY: the table owns its entries, and ends here; the segments only free their own blocks after this.
-                unsafe { entry::destroy(word.handle) };
+                unsafe {
+                    typed::drop_outer(Entry::at(word.handle));
+                    entry::destroy(word.handle);
+                }
             }
         }
     }

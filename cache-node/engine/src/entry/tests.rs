@@ -100,13 +100,3 @@ fn an_ordinary_entry_has_three_bytes_beside_key_and_value() {
     let form = deadline_form(Some(1_800_000_000_000));
     assert_eq!(head_len(&key, form) + payload.len(), 88);
 }
-
-#[test]
-fn an_integer_is_overwritten_where_it_lies() {
-    let handle = create(b"counter", Some(5), Payload::Integer(1));
-    // SAFETY: this test is the entry's only user.
-    unsafe { set_integer(handle, -7) };
-    check(handle, b"counter", Some(5), &Given::Integer(-7));
-    // SAFETY: nobody uses it after this.
-    unsafe { destroy(handle) };
-}
