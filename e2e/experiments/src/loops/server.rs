@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll as TaskPoll;
@@ -193,15 +194,11 @@ impl Loop {
 
 /// The raw loop as one task: the runtime waits for the inner epoll, then all that is ready is answered at once.
 async fn nested(listener: TcpListener) -> io::Result<()> {
-    use std::os::fd::{AsRawFd, RawFd};
-    struct Inner(RawFd);
-    impl AsRawFd for Inner {
-        fn as_raw_fd(&self) -> RawFd {
-            self.0
-        }
-    }
     let mut inner = Loop::new(listener, false)?;
-    let descriptor = AsyncFd::new(Inner(inner.poll.as_raw_fd()))?;
+    let descriptor = inner.poll.registry().as_fd().try_clone_to_owned()?;
+    // SAFETY: the descriptor is owned by what is registered, so it stays open for as long as that.
+    #[allow(unsafe_code)]
+    let descriptor = unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)?;
     let mut events = Events::with_capacity(1024);
     loop {
         let mut guard = descriptor.readable().await?;

@@ -1,0 +1,177 @@
+//! Layout (b): 64-byte buckets of eight words, each a 16-bit hash, a 32-bit handle and 16 bits of metadata.
+//!
+//! The hash alone says where an entry belongs, so growth and deletion read no entry. Invariants: the entries of a bucket
+//! are at its front; an entry stands outside its home bucket only if all buckets from home to there are full.
+
+use super::layout::{Entries, Key, Layout};
+use super::prefetch::prefetch;
+
+const WIDTH: usize = 8;
+
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    hashes: [u16; WIDTH],
+    handles: [u32; WIDTH],
+    meta: [u16; WIDTH],
+}
+
+impl Bucket {
+    fn full(&self) -> bool {
+        self.handles[WIDTH - 1] != 0
+    }
+
+    fn matching(&self, hash: u16) -> u32 {
+        let mut mask = 0;
+        for (index, &other) in self.hashes.iter().enumerate() {
+            mask |= u32::from(other == hash) << index;
+        }
+        mask
+    }
+
+    fn len(&self) -> usize {
+        self.handles.iter().position(|&handle| handle == 0).unwrap_or(WIDTH)
+    }
+
+    fn take(&mut self, index: usize) -> (u16, u32, u16) {
+        let last = self.len() - 1;
+        let taken = (self.hashes[index], self.handles[index], self.meta[index]);
+        self.set(index, (self.hashes[last], self.handles[last], self.meta[last]));
+        self.set(last, (0, 0, 0));
+        taken
+    }
+
+    fn set(&mut self, index: usize, (hash, handle, meta): (u16, u32, u16)) {
+        self.hashes[index] = hash;
+        self.handles[index] = handle;
+        self.meta[index] = meta;
+    }
+}
+
+/// The table of a slot.
+#[derive(Default)]
+pub struct Words {
+    buckets: Vec<Bucket>,
+    len: usize,
+}
+
+/// The bits of the hash that are kept with the handle.
+fn kept(hash: u64) -> u16 {
+    (hash >> 32) as u16
+}
+
+impl Words {
+    fn home(&self, hash: u16) -> usize {
+        (usize::from(hash) * self.buckets.len()) >> 16
+    }
+
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
+    fn find(&self, hash: u64, key: &Key, entries: &Entries) -> Option<(usize, usize)> {
+        let hash = kept(hash);
+        let mut position = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[position];
+            let mut mask = bucket.matching(hash);
+            while mask != 0 {
+                let index = mask.trailing_zeros() as usize;
+                let handle = bucket.handles[index];
+                if handle != 0 && entries.key(handle) == key {
+                    return Some((position, index));
+                }
+                mask &= mask - 1;
+            }
+            if !bucket.full() {
+                return None;
+            }
+            position = self.after(position);
+        }
+        None
+    }
+
+    fn place(&mut self, entry: (u16, u32, u16)) {
+        let mut position = self.home(entry.0);
+        while self.buckets[position].full() {
+            position = self.after(position);
+        }
+        let bucket = &mut self.buckets[position];
+        bucket.set(bucket.len(), entry);
+    }
+
+    /// An entry of the bucket at `position` that belongs at `hole` or before it.
+    fn passed(&self, hole: usize, position: usize) -> Option<usize> {
+        let buckets = self.buckets.len();
+        let back = |from: usize| (position + buckets - from) % buckets;
+        let bucket = &self.buckets[position];
+        (0..bucket.len()).find(|&index| back(self.home(bucket.hashes[index])) >= back(hole))
+    }
+
+    /// By an eighth, so that between growths the table is at least four fifths as full as it may get.
+    fn grow(&mut self) {
+        let buckets = self.buckets.len() + (self.buckets.len() / 8).max(1);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        for bucket in &old {
+            for index in 0..bucket.len() {
+                self.place((bucket.hashes[index], bucket.handles[index], bucket.meta[index]));
+            }
+        }
+    }
+}
+
+impl Layout for Words {
+    const NAME: &str = "(b) 8 x (hash 16, handle 32, meta 16)";
+
+    fn get(&self, hash: u64, key: &Key, entries: &Entries) -> Option<u32> {
+        let (bucket, index) = self.find(hash, key, entries)?;
+        Some(self.buckets[bucket].handles[index])
+    }
+
+    fn insert(&mut self, hash: u64, handle: u32, _: &Entries) {
+        if (self.len + 1) * 10 > self.buckets.len() * WIDTH * 9 {
+            self.grow();
+        }
+        self.place((kept(hash), handle, 0));
+        self.len += 1;
+    }
+
+    fn remove(&mut self, hash: u64, key: &Key, entries: &Entries) -> Option<u32> {
+        let (mut hole, index) = self.find(hash, key, entries)?;
+        let mut run = self.buckets[hole].full();
+        let (_, handle, _) = self.buckets[hole].take(index);
+        self.len -= 1;
+        // Who passed over the hole, in any bucket of the run of full ones behind it, would not be found any more.
+        let mut position = hole;
+        for _ in 1..self.buckets.len() {
+            if !run {
+                break;
+            }
+            position = self.after(position);
+            run = self.buckets[position].full();
+            if let Some(guest) = self.passed(hole, position) {
+                let entry = self.buckets[position].take(guest);
+                let bucket = &mut self.buckets[hole];
+                bucket.set(bucket.len(), entry);
+                hole = position;
+            }
+        }
+        Some(handle)
+    }
+
+    fn heap(&self) -> usize {
+        self.buckets.capacity() * size_of::<Bucket>()
+    }
+
+    fn prefetch(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.home(kept(hash))) {
+            prefetch(bucket);
+        }
+    }
+
+    fn candidate(&self, hash: u64) -> Option<u32> {
+        let bucket = self.buckets.get(self.home(kept(hash)))?;
+        let index = bucket.matching(kept(hash)).trailing_zeros() as usize;
+        bucket.handles.get(index).copied()
+    }
+}
