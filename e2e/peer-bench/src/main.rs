@@ -1,3 +1,7 @@
 //! `peer-bench`: cache-node side by side with its peers.
 
-fn main() {}
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    peer_bench::run(&peer_bench::cli::Arguments::parse())
+}

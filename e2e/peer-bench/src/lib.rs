@@ -1,0 +1,148 @@
+//! cache-node side by side with its peers: speed, latency, memory. Each module measures one thing; `session` holds what
+//! they share, `report` what they found.
+
+pub mod cli;
+pub mod client;
+pub mod cpu;
+pub mod figures;
+pub mod generator;
+pub mod plan;
+pub mod report;
+pub mod roofline;
+pub mod servers;
+pub mod session;
+pub mod speed;
+pub mod wait;
+pub mod workload;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use cli::{Action, Arguments};
+use cpu::Cores;
+use plan::Filter;
+use report::Report;
+use servers::Kind;
+use servers::discovery::{self, Installed};
+use servers::process::{self, Place};
+use session::{Session, Settings};
+
+/// What a quick run measures.
+const QUICK: [&str; 3] = [
+    "speed/get/64/*/uniform",
+    "speed/set/64/*/uniform",
+    "memory/1000000/64",
+];
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If a server that was found cannot be started, or a result not be written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Action::Roofline { port }) = arguments.command {
+        return roofline::serve(port);
+    }
+    if arguments.list {
+        for name in speed::names() {
+            println!("{name}");
+        }
+        return Ok(());
+    }
+    let directory = tempfile::Builder::new()
+        .prefix("peer-bench-")
+        .tempdir()
+        .context("temporary directory")?;
+    process::clean_up_when_interrupted(directory.path().to_owned())?;
+    let (session, missing) = prepare(arguments, directory.path())?;
+    let mut report = Report::new(&session, missing);
+    report.speed = speed::measure(&session)?;
+    write(&report, arguments)
+}
+
+/// Finds servers and cores.
+fn prepare(arguments: &Arguments, directory: &Path) -> Result<(Session, Vec<Kind>)> {
+    let wanted: &[Kind] = if arguments.servers.is_empty() {
+        &Kind::ALL
+    } else {
+        &arguments.servers
+    };
+    let mut servers: Vec<Installed> = Vec::new();
+    let mut missing = Vec::new();
+    for kind in wanted {
+        match discovery::find(*kind, arguments.cache_node.as_deref(), directory)? {
+            Some(installed) => servers.push(installed),
+            None => missing.push(*kind),
+        }
+    }
+    for installed in &servers {
+        eprintln!("Found {} {}", installed.kind.name(), installed.version);
+    }
+    for kind in &missing {
+        eprintln!(
+            "Could not find {}: not on PATH, nor in $PEERS/bin",
+            kind.program().unwrap_or(kind.name())
+        );
+    }
+    let place = place(arguments, directory)?;
+    eprintln!(
+        "Servers on core {}, generator on core {}",
+        place.server_cores, place.generator_cores
+    );
+    let patterns = if arguments.quick && arguments.only.is_empty() {
+        QUICK.iter().map(ToString::to_string).collect()
+    } else {
+        arguments.only.clone()
+    };
+    let settings = Settings {
+        keys: arguments.keys,
+        connections: arguments.clients,
+        rounds: arguments
+            .rounds
+            .unwrap_or(if arguments.quick { 2 } else { 3 }),
+        length: Duration::from_secs_f64(arguments.seconds.unwrap_or(if arguments.quick {
+            0.5
+        } else {
+            1.0
+        })),
+    };
+    Ok((
+        Session::new(servers, place, Filter::new(patterns), settings),
+        missing,
+    ))
+}
+
+fn place(arguments: &Arguments, directory: &Path) -> Result<Place> {
+    let available = Cores::available()?;
+    let choose = |given: &Option<String>, place| match given {
+        Some(text) => Cores::parse(text),
+        None => Ok(available.slice(place, 1)),
+    };
+    let place = Place {
+        directory: directory.to_owned(),
+        server_cores: choose(&arguments.server_cores, 0)?,
+        generator_cores: choose(&arguments.generator_cores, 1)?,
+    };
+    if place.generator_cores.count() == 0 {
+        bail!("this needs two cores: one for the server, one for the load generator");
+    }
+    if place.server_cores.overlaps(&place.generator_cores) {
+        eprintln!("Server and generator share a core: figures are not worth much.");
+    }
+    Ok(place)
+}
+
+fn write(report: &Report, arguments: &Arguments) -> Result<()> {
+    let tables = report::tables::markdown(report);
+    println!("{tables}");
+    if let Some(file) = &arguments.markdown {
+        fs::write(file, &tables).with_context(|| format!("write {}", file.display()))?;
+    }
+    if let Some(file) = &arguments.json {
+        let json = serde_json::to_string_pretty(report).context("JSON")?;
+        fs::write(file, json + "\n").with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(())
+}

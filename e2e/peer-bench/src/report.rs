@@ -1,0 +1,79 @@
+//! All figures of a run, and their forms: tables, JSON, a chart. Measures nothing.
+
+pub mod table;
+pub mod tables;
+
+use serde::Serialize;
+
+use crate::cpu;
+use crate::figures::{Entry, Speed};
+use crate::servers::Kind;
+use crate::servers::discovery::Installed;
+use crate::session::Session;
+
+/// The figures of a run. As JSON it is what `--json` writes.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What it ran on.
+    pub machine: Machine,
+    /// What it was told to do.
+    pub settings: Settings,
+    /// Servers that were measured.
+    pub servers: Vec<Installed>,
+    /// Servers that were not found.
+    pub missing: Vec<Kind>,
+    /// The server that others are compared with.
+    pub reference: Option<Kind>,
+    /// Speed under full load.
+    pub speed: Vec<Entry<Speed>>,
+}
+
+/// What a run ran on.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// Name of the processor.
+    pub processor: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Cores of the server.
+    pub server_cores: String,
+    /// Cores of the generator.
+    pub generator_cores: String,
+}
+
+/// What a run was told to do.
+#[derive(Debug, Serialize)]
+pub struct Settings {
+    /// Keys of the data sets.
+    pub keys: u64,
+    /// Connections of the load.
+    pub connections: usize,
+    /// Rounds of which medians were taken.
+    pub rounds: usize,
+    /// Measured seconds of each round.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// A report without figures.
+    pub fn new(session: &Session, missing: Vec<Kind>) -> Self {
+        Self {
+            machine: Machine {
+                processor: cpu::processor(),
+                kernel: cpu::kernel(),
+                server_cores: session.place.server_cores.to_string(),
+                generator_cores: session.place.generator_cores.to_string(),
+            },
+            settings: Settings {
+                keys: session.keys,
+                connections: session.connections,
+                rounds: session.rounds,
+                seconds: session.measured.length.as_secs_f64(),
+            },
+            servers: session.servers.clone(),
+            missing,
+            reference: session.reference(),
+            speed: Vec::new(),
+        }
+    }
+}
