@@ -87,7 +87,11 @@ impl Done {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let time = Duration::from_millis(options.milliseconds);
     for skew in [Skew::Uniform, Skew::Zipf] {
-        let streams = store::streams(options.keys, skew, options.threads.iter().copied().max().unwrap_or(1));
+        let streams = store::streams(
+            options.keys,
+            skew,
+            options.threads.iter().copied().max().unwrap_or(1),
+        );
         compare(options, skew, &streams, time)?;
     }
     for skew in [Skew::Uniform, Skew::Zipf] {
@@ -104,8 +108,17 @@ fn name(skew: Skew) -> &'static str {
     }
 }
 
-fn compare(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], time: Duration) -> anyhow::Result<()> {
-    println!("\nMillion operations (90 % GET, 10 % SET of 64 B), {} keys, {}:", options.keys, name(skew));
+fn compare(
+    options: &Options,
+    skew: Skew,
+    streams: &[Vec<store::Operation>],
+    time: Duration,
+) -> anyhow::Result<()> {
+    println!(
+        "\nMillion operations (90 % GET, 10 % SET of 64 B), {} keys, {}:",
+        options.keys,
+        name(skew)
+    );
     heading(&[
         "threads",
         "batch",
@@ -119,7 +132,12 @@ fn compare(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], tim
     let mut store = store::Store::filled(options.keys);
     for &threads in &options.threads {
         for batch in [1, 16] {
-            let plan = Plan { threads, batch, time, holder: false };
+            let plan = Plan {
+                threads,
+                batch,
+                time,
+                holder: false,
+            };
             let mut columns: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
             for _ in 0..options.rounds {
                 let (locked, back) = lock::run(plan, store, streams, lock::Contended::Wait)?;
@@ -128,8 +146,14 @@ fn compare(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], tim
                 for (side, done) in [locked, hopped].iter().enumerate() {
                     let operations: u64 = done.iter().map(|worker| worker.operations).sum();
                     let cpu: Duration = done.iter().map(|worker| worker.cpu).sum();
-                    columns.entry(side).or_default().push(operations as f64 / cpu.as_secs_f64() / 1e6);
-                    columns.entry(side + 2).or_default().push(operations as f64 / time.as_secs_f64() / 1e6);
+                    columns
+                        .entry(side)
+                        .or_default()
+                        .push(operations as f64 / cpu.as_secs_f64() / 1e6);
+                    columns
+                        .entry(side + 2)
+                        .or_default()
+                        .push(operations as f64 / time.as_secs_f64() / 1e6);
                 }
             }
             let middle: Vec<f64> = (0..4).map(|column| median(&columns[&column])).collect();
@@ -148,13 +172,30 @@ fn compare(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], tim
     Ok(())
 }
 
-fn hold(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], time: Duration) -> anyhow::Result<()> {
+fn hold(
+    options: &Options,
+    skew: Skew,
+    streams: &[Vec<store::Operation>],
+    time: Duration,
+) -> anyhow::Result<()> {
     println!(
         "\nThe other worker, while one of two holds the hottest key's slot for 1 ms in every 4, {}, batch 1:",
         name(skew)
     );
-    heading(&["way", "its million operations a second", "p50 us", "p99 us", "p99.9 us", "longest us"]);
-    let plan = Plan { threads: 2, batch: 1, time, holder: true };
+    heading(&[
+        "way",
+        "its million operations a second",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "longest us",
+    ]);
+    let plan = Plan {
+        threads: 2,
+        batch: 1,
+        time,
+        holder: true,
+    };
     let mut store = store::Store::filled(options.keys);
     for way in ["lock, thread waits", "lock, command is put aside", "hop"] {
         let done;
@@ -168,11 +209,21 @@ fn hold(options: &Options, skew: Skew, streams: &[Vec<store::Operation>], time: 
         turns.sort_unstable();
         let at = |share: f64| {
             let index = (turns.len() as f64 * share) as usize;
-            let nanos = turns.get(index.min(turns.len().saturating_sub(1))).copied().unwrap_or_default();
+            let nanos = turns
+                .get(index.min(turns.len().saturating_sub(1)))
+                .copied()
+                .unwrap_or_default();
             format!("{:.1}", f64::from(nanos) / 1e3)
         };
         let rate = other.operations as f64 / time.as_secs_f64() / 1e6;
-        row(&[way.to_owned(), format!("{rate:.2}"), at(0.5), at(0.99), at(0.999), at(1.0)]);
+        row(&[
+            way.to_owned(),
+            format!("{rate:.2}"),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0),
+        ]);
     }
     Ok(())
 }

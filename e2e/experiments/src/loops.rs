@@ -30,7 +30,11 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     depths: Vec<usize>,
     /// Shapes, the first is what the others are compared with.
-    #[arg(long, value_delimiter = ',', default_value = "epoll,try,try-once,poll,await,nested")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "epoll,try,try-once,poll,await,nested"
+    )]
     shapes: Vec<server::Shape>,
     /// Connections.
     #[arg(long, default_value_t = 50)]
@@ -76,20 +80,34 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 /// When a server or the generator cannot be started.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     pin(1);
-    let benchmark = if options.builtin { None } else { find_benchmark() };
+    let benchmark = if options.builtin {
+        None
+    } else {
+        find_benchmark()
+    };
     let source = benchmark
         .as_ref()
         .map_or("the built-in generator", |_| "valkey-benchmark");
-    println!("Generator: {source}, {} connections, {} rounds.", options.connections, options.rounds);
-    let servers = options.shapes.iter().map(|&shape| start(shape)).collect::<anyhow::Result<Vec<_>>>()?;
+    println!(
+        "Generator: {source}, {} connections, {} rounds.",
+        options.connections, options.rounds
+    );
+    let servers = options
+        .shapes
+        .iter()
+        .map(|&shape| start(shape))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let mut results: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
     for round in 0..=options.rounds {
         for &depth in &options.depths {
             for (index, server) in servers.iter().enumerate() {
-                let requests = (options.requests as f64 * (depth as f64).sqrt()) as usize / depth * depth;
+                let requests =
+                    (options.requests as f64 * (depth as f64).sqrt()) as usize / depth * depth;
                 let before = process_cpu(server.child.id())?;
                 match &benchmark {
-                    Some(path) => generator::valkey(path, server.port, options.connections, depth, requests)?,
+                    Some(path) => {
+                        generator::valkey(path, server.port, options.connections, depth, requests)?
+                    }
                     None => generator::builtin(server.port, options.connections, depth, requests)?,
                 }
                 let used = process_cpu(server.child.id())? - before;
@@ -122,7 +140,11 @@ fn print(options: &Options, servers: &[Server], results: &BTreeMap<(usize, usize
                 .zip(&results[&(depth, 0)])
                 .map(|(rate, first)| rate / first)
                 .collect();
-            cells.push(format!("{:.1} ({:.0} %)", median(rates) / 1e3, spread(rates)));
+            cells.push(format!(
+                "{:.1} ({:.0} %)",
+                median(rates) / 1e3,
+                spread(rates)
+            ));
             cells.push(format!("{:.3}", median(&ratios)));
         }
         row(&cells);
@@ -138,7 +160,10 @@ fn start(shape: server::Shape) -> anyhow::Result<Server> {
     let mut line = String::new();
     let output = child.stdout.take().context("the server has no output")?;
     BufReader::new(output).read_line(&mut line)?;
-    let port = line.trim().parse().context("the server did not say its port")?;
+    let port = line
+        .trim()
+        .parse()
+        .context("the server did not say its port")?;
     Ok(Server { shape, child, port })
 }
 

@@ -128,7 +128,9 @@ impl Zipf {
 
     /// Ranks below `keys`, 0 the most frequent.
     pub fn new(keys: usize) -> Self {
-        let zeta: f64 = (1..=keys).map(|rank| (rank as f64).powf(-Self::THETA)).sum();
+        let zeta: f64 = (1..=keys)
+            .map(|rank| (rank as f64).powf(-Self::THETA))
+            .sum();
         let zeta_two = 1.0 + 0.5_f64.powf(Self::THETA);
         let keys = keys as f64;
         Self {
@@ -176,6 +178,11 @@ mod tests {
     fn a_permutation_holds_every_number_once() {
         let mut order = Random::new(1).permutation(1000);
         order.sort_unstable();
-        assert!(order.iter().enumerate().all(|(index, &number)| index == number as usize));
+        assert!(
+            order
+                .iter()
+                .enumerate()
+                .all(|(index, &number)| index == number as usize)
+        );
     }
 }

@@ -3,10 +3,10 @@
 //! Keys of 16 bytes stand outside the table behind a handle, as entries do. The access order is random, so that at the
 //! sizes measured nearly every access misses the caches.
 
-pub mod layout;
-mod prefetch;
 pub mod dense;
+pub mod layout;
 pub mod pointers;
+mod prefetch;
 pub mod swiss;
 #[cfg(test)]
 mod tests;
@@ -86,13 +86,22 @@ impl<L: Layout> Store<L> {
         }
         let found = |(&number, &hash): (&u32, &u64)| {
             let table = &self.slots[slot(hash)];
-            table.get(hash, &key(u64::from(number)), &self.entries).is_some()
+            table
+                .get(hash, &key(u64::from(number)), &self.entries)
+                .is_some()
         };
-        numbers.iter().zip(&hashes).filter(|&pair| found(pair)).count()
+        numbers
+            .iter()
+            .zip(&hashes)
+            .filter(|&pair| found(pair))
+            .count()
     }
 
     fn bytes(&self) -> usize {
-        self.slots.iter().map(|table| table.heap() + size_of::<L>()).sum()
+        self.slots
+            .iter()
+            .map(|table| table.heap() + size_of::<L>())
+            .sum()
     }
 }
 
@@ -116,14 +125,24 @@ fn measure<L: Layout>(keys: usize, operations: usize, seed: u64) -> anyhow::Resu
     let misses: Vec<u32> = hits.iter().map(|&number| number + keys as u32).collect();
     let mut times = vec![fill];
     for numbers in [hits, &misses] {
-        let expected = if numbers[0] < keys as u32 { numbers.len() } else { 0 };
+        let expected = if numbers[0] < keys as u32 {
+            numbers.len()
+        } else {
+            0
+        };
         times.push(timed(numbers.len(), || {
-            let found = numbers.iter().filter(|&&number| store.get(number).is_some()).count();
+            let found = numbers
+                .iter()
+                .filter(|&&number| store.get(number).is_some())
+                .count();
             anyhow::ensure!(found == expected, "{found} of {expected} keys found");
             Ok(())
         })?);
         times.push(timed(numbers.len(), || {
-            let found: usize = numbers.chunks(AHEAD).map(|chunk| store.get_ahead(chunk)).sum();
+            let found: usize = numbers
+                .chunks(AHEAD)
+                .map(|chunk| store.get_ahead(chunk))
+                .sum();
             anyhow::ensure!(found == expected, "{found} of {expected} keys found");
             Ok(())
         })?);
@@ -135,7 +154,10 @@ fn measure<L: Layout>(keys: usize, operations: usize, seed: u64) -> anyhow::Resu
             let hash = hash(&key);
             handles.extend(store.slots[slot(hash)].remove(hash, &key, &store.entries));
         }
-        anyhow::ensure!(handles.len() == hits.len(), "not every key could be deleted");
+        anyhow::ensure!(
+            handles.len() == hits.len(),
+            "not every key could be deleted"
+        );
         Ok(())
     })?);
     times.push(timed(hits.len(), || {
@@ -151,11 +173,31 @@ fn measure<L: Layout>(keys: usize, operations: usize, seed: u64) -> anyhow::Resu
 type Measure = fn(usize, usize, u64) -> anyhow::Result<Vec<f64>>;
 
 const LAYOUTS: [(&str, Measure, fn(&[usize]) -> Vec<f64>); 5] = [
-    (swiss::Swiss::NAME, measure::<swiss::Swiss>, fills::<swiss::Swiss>),
-    (words::Words::NAME, measure::<words::Words>, fills::<words::Words>),
-    (dense::Dense::<8>::NAME, measure::<dense::Dense<8>>, fills::<dense::Dense<8>>),
-    (dense::Dense::<1>::NAME, measure::<dense::Dense<1>>, fills::<dense::Dense<1>>),
-    (pointers::Pointers::NAME, measure::<pointers::Pointers>, fills::<pointers::Pointers>),
+    (
+        swiss::Swiss::NAME,
+        measure::<swiss::Swiss>,
+        fills::<swiss::Swiss>,
+    ),
+    (
+        words::Words::NAME,
+        measure::<words::Words>,
+        fills::<words::Words>,
+    ),
+    (
+        dense::Dense::<8>::NAME,
+        measure::<dense::Dense<8>>,
+        fills::<dense::Dense<8>>,
+    ),
+    (
+        dense::Dense::<1>::NAME,
+        measure::<dense::Dense<1>>,
+        fills::<dense::Dense<1>>,
+    ),
+    (
+        pointers::Pointers::NAME,
+        measure::<pointers::Pointers>,
+        fills::<pointers::Pointers>,
+    ),
 ];
 
 /// Table bytes a key, headers included, when the mean slot has each of `means` keys (ascending).
@@ -180,28 +222,57 @@ fn fills<L: Layout>(means: &[usize]) -> Vec<f64> {
 /// When processor time cannot be read, or a table loses a key.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     const MEANS: [usize; 10] = [64, 80, 100, 128, 180, 250, 350, 450, 610, 700];
-    println!("\nTable bytes a key, by keys a slot ({SLOTS} slots, as asked of the allocator, headers included):");
+    println!(
+        "\nTable bytes a key, by keys a slot ({SLOTS} slots, as asked of the allocator, headers included):"
+    );
     let names: Vec<String> = MEANS.iter().map(usize::to_string).collect();
-    heading(&[&["layout"][..], &names.iter().map(String::as_str).collect::<Vec<_>>(), &["mean"]].concat());
+    heading(
+        &[
+            &["layout"][..],
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+            &["mean"],
+        ]
+        .concat(),
+    );
     for (name, _, fills) in LAYOUTS {
         let bytes = fills(&MEANS);
         let mean = bytes.iter().sum::<f64>() / bytes.len() as f64;
-        let bytes = bytes.iter().chain([&mean]).map(|bytes| format!("{bytes:.2}"));
-        row(&[name.to_owned()].into_iter().chain(bytes).collect::<Vec<_>>());
+        let bytes = bytes
+            .iter()
+            .chain([&mean])
+            .map(|bytes| format!("{bytes:.2}"));
+        row(&[name.to_owned()]
+            .into_iter()
+            .chain(bytes)
+            .collect::<Vec<_>>());
     }
     for &keys in &options.keys {
         let mut results: BTreeMap<usize, Vec<Vec<f64>>> = BTreeMap::new();
         for round in 0..options.rounds {
             for (index, (_, measure, _)) in LAYOUTS.iter().enumerate() {
-                results.entry(index).or_default().push(measure(keys, options.operations, round as u64 + 1)?);
+                results.entry(index).or_default().push(measure(
+                    keys,
+                    options.operations,
+                    round as u64 + 1,
+                )?);
             }
         }
-        println!("\nNanoseconds an operation, {keys} keys (medians of {} rounds):", options.rounds);
+        println!(
+            "\nNanoseconds an operation, {keys} keys (medians of {} rounds):",
+            options.rounds
+        );
         heading(&[&["layout"][..], &COLUMNS].concat());
         for (index, (name, _, _)) in LAYOUTS.iter().enumerate() {
-            let column = |column: usize| results[&index].iter().map(|round| round[column]).collect::<Vec<_>>();
+            let column = |column: usize| {
+                results[&index]
+                    .iter()
+                    .map(|round| round[column])
+                    .collect::<Vec<_>>()
+            };
             let mut cells = vec![(*name).to_owned()];
-            cells.extend((0..COLUMNS.len() - 1).map(|index| format!("{:.0}", median(&column(index)))));
+            cells.extend(
+                (0..COLUMNS.len() - 1).map(|index| format!("{:.0}", median(&column(index)))),
+            );
             cells.push(format!("{:.0}", spread(&column(1))));
             row(&cells);
         }

@@ -19,9 +19,18 @@ impl Region {
     pub(super) fn reserve(bytes: NonZeroUsize) -> nix::Result<Self> {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping at an address of the system's choice touches no other memory.
-        let base = unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
+        let base = unsafe {
+            mmap_anonymous(
+                None,
+                bytes,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                flags,
+            )?
+        };
         // SAFETY: the mapping is that long, aligned to a page, zeroed, and never unmapped; atomics allow shared writing.
-        let words = unsafe { std::slice::from_raw_parts(base.cast::<AtomicU64>().as_ptr(), bytes.get() / 8) };
+        let words = unsafe {
+            std::slice::from_raw_parts(base.cast::<AtomicU64>().as_ptr(), bytes.get() / 8)
+        };
         Ok(Self(words))
     }
 

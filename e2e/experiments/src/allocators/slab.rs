@@ -38,6 +38,14 @@ fn class(length: usize) -> (usize, usize) {
     (64 + (power as usize - 9) * 16 + part, bytes / 8)
 }
 
+/// Words of a class's cell.
+fn words_of(class: usize) -> usize {
+    match class.checked_sub(64) {
+        None => class + 1,
+        Some(above) => (64 << (above / 16)) / 16 * (16 + above % 16 + 1),
+    }
+}
+
 /// A page's first word.
 #[derive(Clone, Copy)]
 struct State {
@@ -118,7 +126,10 @@ impl Slab {
     fn take(&self, class: usize, words: usize, count: usize, into: &mut Vec<u32>) {
         let mut partial = self.partial[class].lock();
         for _ in 0..count {
-            let page = partial.last().copied().unwrap_or_else(|| self.open(&mut partial, words));
+            let page = partial
+                .last()
+                .copied()
+                .unwrap_or_else(|| self.open(&mut partial, words));
             let place = self.words(page);
             let mut state = State::load(&place[0]);
             let cell = match state.free.checked_sub(1) {
@@ -147,7 +158,13 @@ impl Slab {
             pages.next - 1
         });
         let cells = ((PAGE - HEADER) / words) as u16;
-        State { used: 0, fresh: 0, free: 0, cells }.store(&self.words(page)[0]);
+        State {
+            used: 0,
+            fresh: 0,
+            free: 0,
+            cells,
+        }
+        .store(&self.words(page)[0]);
         self.list(partial, page);
         page
     }
@@ -184,7 +201,8 @@ impl Slab {
         if let Some(&moved) = partial.get(position) {
             self.words(moved)[1].store(position as u64, Relaxed);
         }
-        self.region.give_back(page as usize * PAGE..(page as usize + 1) * PAGE);
+        self.region
+            .give_back(page as usize * PAGE..(page as usize + 1) * PAGE);
         self.pages.lock().free.push(page);
     }
 }
@@ -221,6 +239,14 @@ impl<'slab> Cache<'slab> {
         }
     }
 
+    /// Gives back all cells at hand: each keeps a page from being returned.
+    pub fn flush(&mut self) {
+        for (class, at_hand) in self.at_hand.iter_mut().enumerate() {
+            let words = words_of(class);
+            self.slab.give(class, words, at_hand.drain(..));
+        }
+    }
+
     /// Takes a cell back that some thread allocated with this length.
     pub fn free(&mut self, handle: u32, length: usize) {
         let (class, words) = class(length);
@@ -242,7 +268,11 @@ mod tests {
     fn a_cell_is_never_smaller_than_asked_and_little_larger() {
         for length in 1..=LARGEST {
             let bytes = class(length).1 * 8;
-            assert!(bytes >= length && bytes - length < (length / 16).max(8), "{length}: {bytes}");
+            assert_eq!(words_of(class(length).0), class(length).1);
+            assert!(
+                bytes >= length && bytes - length < (length / 16).max(8),
+                "{length}: {bytes}"
+            );
         }
         assert_eq!(class(LARGEST).0, CLASSES - 1);
     }

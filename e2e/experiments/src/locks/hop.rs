@@ -53,7 +53,8 @@ impl Mesh {
 
     fn nothing_for(&self, worker: usize) -> bool {
         (0..self.threads).all(|from| {
-            self.ring(&self.commands, from, worker).is_empty() && self.ring(&self.replies, from, worker).is_empty()
+            self.ring(&self.commands, from, worker).is_empty()
+                && self.ring(&self.replies, from, worker).is_empty()
         })
     }
 }
@@ -62,7 +63,11 @@ impl Mesh {
 ///
 /// # Errors
 /// When processor time cannot be read.
-pub(super) fn run(plan: Plan, store: Store, streams: &[Vec<Operation>]) -> anyhow::Result<(Vec<Done>, Store)> {
+pub(super) fn run(
+    plan: Plan,
+    store: Store,
+    streams: &[Vec<Operation>],
+) -> anyhow::Result<(Vec<Done>, Store)> {
     let threads = plan.threads;
     let mesh = Mesh::new(threads);
     let mut parts: Vec<Vec<Slot>> = (0..threads).map(|_| Vec::new()).collect();
@@ -87,7 +92,10 @@ pub(super) fn run(plan: Plan, store: Store, streams: &[Vec<Operation>]) -> anyho
                 })
             })
             .collect();
-        workers.into_iter().map(joined).collect::<anyhow::Result<Vec<_>>>()
+        workers
+            .into_iter()
+            .map(joined)
+            .collect::<anyhow::Result<Vec<_>>>()
     })?;
     let mut done = Vec::new();
     let mut parts = Vec::new();
@@ -95,13 +103,17 @@ pub(super) fn run(plan: Plan, store: Store, streams: &[Vec<Operation>]) -> anyho
         done.push(worker);
         parts.push(slots.into_iter());
     }
-    let slots = (0..total).filter_map(|number| parts[number % threads].next()).collect();
+    let slots = (0..total)
+        .filter_map(|number| parts[number % threads].next())
+        .collect();
     Ok((done, Store(slots)))
 }
 
 /// The result of a worker; its panic goes on here.
 pub(super) fn joined<T>(worker: ScopedJoinHandle<'_, T>) -> T {
-    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    worker
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 struct Turn {
@@ -124,7 +136,13 @@ struct Worker<'run> {
 }
 
 impl<'run> Worker<'run> {
-    fn new(plan: Plan, index: usize, mesh: &'run Mesh, slots: Vec<Slot>, stream: &'run [Operation]) -> Self {
+    fn new(
+        plan: Plan,
+        index: usize,
+        mesh: &'run Mesh,
+        slots: Vec<Slot>,
+        stream: &'run [Operation],
+    ) -> Self {
         let turn = || Turn {
             started: Instant::now(),
             left: 0,
@@ -275,7 +293,10 @@ impl<'run> Worker<'run> {
             if self.for_owner[owner].is_empty() {
                 continue;
             }
-            let mut message = self.mesh.ring(&self.mesh.commands, self.index, owner).write();
+            let mut message = self
+                .mesh
+                .ring(&self.mesh.commands, self.index, owner)
+                .write();
             message.put(connection as u64);
             message.put(self.for_owner[owner].len() as u64);
             for (operation, hash) in self.for_owner[owner].drain(..) {

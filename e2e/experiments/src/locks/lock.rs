@@ -45,9 +45,15 @@ pub(super) fn run(
                 })
             })
             .collect();
-        workers.into_iter().map(super::hop::joined).collect::<anyhow::Result<Vec<_>>>()
+        workers
+            .into_iter()
+            .map(super::hop::joined)
+            .collect::<anyhow::Result<Vec<_>>>()
     })?;
-    Ok((done, Store(slots.into_iter().map(Mutex::into_inner).collect())))
+    Ok((
+        done,
+        Store(slots.into_iter().map(Mutex::into_inner).collect()),
+    ))
 }
 
 struct Turn {
@@ -87,9 +93,13 @@ fn work(
                 drop(slot);
             }
         }
-        let Some(mut turn) = connections.pop_front() else { break };
+        let Some(mut turn) = connections.pop_front() else {
+            break;
+        };
         while turn.left > 0 {
-            let Some(operation) = turn.aside.take().or_else(|| operations.next()) else { break };
+            let Some(operation) = turn.aside.take().or_else(|| operations.next()) else {
+                break;
+            };
             if execute(slots, operation, contended) {
                 turn.left -= 1;
             } else {

@@ -68,7 +68,10 @@ impl Writer<'_> {
     /// Lets the reader see what was added.
     pub(super) fn publish(self) {
         let full = self.tail - self.ring.head.0.load(Acquire) > WORDS;
-        assert!(!full, "closed-loop connections cannot have more under way than fits");
+        assert!(
+            !full,
+            "closed-loop connections cannot have more under way than fits"
+        );
         self.ring.tail.0.store(self.tail, Release);
     }
 }

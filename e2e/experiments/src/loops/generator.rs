@@ -12,10 +12,33 @@ use mio::{Events, Interest, Poll, Token};
 ///
 /// # Errors
 /// When it cannot be run or fails.
-pub(super) fn valkey(path: &Path, port: u16, connections: usize, depth: usize, requests: usize) -> anyhow::Result<()> {
+pub(super) fn valkey(
+    path: &Path,
+    port: u16,
+    connections: usize,
+    depth: usize,
+    requests: usize,
+) -> anyhow::Result<()> {
     let status = Command::new(path)
-        .args(["-p", &port.to_string(), "-c", &connections.to_string(), "-P", &depth.to_string()])
-        .args(["-n", &requests.to_string(), "-t", "set", "-d", "64", "-r", "1000000", "-q"])
+        .args([
+            "-p",
+            &port.to_string(),
+            "-c",
+            &connections.to_string(),
+            "-P",
+            &depth.to_string(),
+        ])
+        .args([
+            "-n",
+            &requests.to_string(),
+            "-t",
+            "set",
+            "-d",
+            "64",
+            "-r",
+            "1000000",
+            "-q",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -33,9 +56,18 @@ struct Connection {
 ///
 /// # Errors
 /// When a socket fails.
-pub(super) fn builtin(port: u16, connections: usize, depth: usize, requests: usize) -> anyhow::Result<()> {
+pub(super) fn builtin(
+    port: u16,
+    connections: usize,
+    depth: usize,
+    requests: usize,
+) -> anyhow::Result<()> {
     const REPLY: usize = b"+OK\r\n".len();
-    let request = format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000001\r\n$64\r\n{}\r\n", "x".repeat(64)).repeat(depth);
+    let request = format!(
+        "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000001\r\n$64\r\n{}\r\n",
+        "x".repeat(64)
+    )
+    .repeat(depth);
     let mut poll = Poll::new()?;
     let mut open = Vec::with_capacity(connections);
     for index in 0..connections {
@@ -43,7 +75,8 @@ pub(super) fn builtin(port: u16, connections: usize, depth: usize, requests: usi
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+        poll.registry()
+            .register(&mut stream, Token(index), Interest::READABLE)?;
         open.push(Connection { stream, awaited: 0 });
     }
     let mut to_send = requests / depth;
@@ -85,7 +118,10 @@ pub(super) fn builtin(port: u16, connections: usize, depth: usize, requests: usi
 fn send(connection: &mut Connection, request: &[u8], reply: usize) -> anyhow::Result<()> {
     // Small enough for an empty socket buffer, so it is taken whole.
     let written = connection.stream.write(request)?;
-    ensure!(written == request.len(), "the socket took only part of a request");
+    ensure!(
+        written == request.len(),
+        "the socket took only part of a request"
+    );
     connection.awaited = reply;
     Ok(())
 }

@@ -36,7 +36,10 @@ pub(crate) fn commands(input: &[u8]) -> (usize, usize) {
 /// Length of the first command, if it is complete.
 fn command(input: &[u8]) -> Option<usize> {
     if input.first()? != &b'*' {
-        return input.iter().position(|&byte| byte == b'\n').map(|end| end + 1);
+        return input
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map(|end| end + 1);
     }
     let (arguments, mut position) = number(input, 1)?;
     for _ in 0..arguments {

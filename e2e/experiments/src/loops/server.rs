@@ -38,28 +38,30 @@ pub(super) enum Shape {
     Await,
     /// One task for all connections: an epoll of its own below the runtime's.
     Nested,
-    /// `try-once` with the timer enabled too.
+    /// `poll` with the timer enabled too.
     Timer,
-    /// `try-once` with `event_interval(16)`.
+    /// `poll` with `event_interval(16)`.
     Event16,
-    /// `try-once` with `event_interval(256)`.
+    /// `poll` with `event_interval(256)`.
     Event256,
-    /// `try-once` with `event_interval(1024)`.
+    /// `poll` with `event_interval(1024)`.
     Event1024,
-    /// `try-once` with `global_queue_interval(1024)`.
+    /// `poll` with `global_queue_interval(1024)`.
     Global1024,
-    /// `try-once` with `max_io_events_per_tick(64)`.
+    /// `poll` with `max_io_events_per_tick(64)`.
     Io64,
-    /// `try-once` with `max_io_events_per_tick(4096)`.
+    /// `poll` with `max_io_events_per_tick(4096)`.
     Io4096,
-    /// `try-once` on tasks that are `Send`, in `block_on` of a current-thread runtime without local tasks.
+    /// `try-once` with `spawn` in place of `spawn_local`, and a scratch a connection.
     SendTasks,
 }
 
 impl Shape {
     /// As on the command line.
     pub(super) fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
     }
 
     /// As in the table.
@@ -68,17 +70,19 @@ impl Shape {
             Self::Epoll => "raw epoll (mio), one read a turn",
             Self::EpollTwice => "raw epoll (mio), reads until it would block",
             Self::Try => "tokio, `readable` + `try_read` until it would block + `try_write`",
-            Self::TryOnce => "tokio, the same, a short read ends the turn",
+            Self::TryOnce => {
+                "tokio, `readable` + one read + `try_write`, a short read ends the turn"
+            }
             Self::Poll => "tokio, `poll_read` into shared scratch + `try_write`",
             Self::Await => "tokio, `read().await` + `write_all().await`",
             Self::Nested => "tokio, one task over an epoll of its own",
-            Self::Timer => "short read ends the turn, timer enabled",
-            Self::Event16 => "short read ends the turn, `event_interval(16)`",
-            Self::Event256 => "short read ends the turn, `event_interval(256)`",
-            Self::Event1024 => "short read ends the turn, `event_interval(1024)`",
-            Self::Global1024 => "short read ends the turn, `global_queue_interval(1024)`",
-            Self::Io64 => "short read ends the turn, `max_io_events_per_tick(64)`",
-            Self::Io4096 => "short read ends the turn, `max_io_events_per_tick(4096)`",
+            Self::Timer => "`poll_read`, timer enabled",
+            Self::Event16 => "`poll_read`, `event_interval(16)`",
+            Self::Event256 => "`poll_read`, `event_interval(256)`",
+            Self::Event1024 => "`poll_read`, `event_interval(1024)`",
+            Self::Global1024 => "`poll_read`, `global_queue_interval(1024)`",
+            Self::Io64 => "`poll_read`, `max_io_events_per_tick(64)`",
+            Self::Io4096 => "`poll_read`, `max_io_events_per_tick(4096)`",
             Self::SendTasks => "short read ends the turn, `spawn` instead of `spawn_local`",
         }
     }
@@ -132,7 +136,8 @@ impl Loop {
     fn new(listener: TcpListener, twice: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = mio::net::TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
             listener,
@@ -164,8 +169,14 @@ impl Loop {
     fn accept(&mut self) -> io::Result<()> {
         while let Ok((mut stream, _)) = self.listener.accept() {
             stream.set_nodelay(true)?;
-            let index = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
-            self.poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
+            let index = self
+                .connections
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(self.connections.len());
+            self.poll
+                .registry()
+                .register(&mut stream, Token(index), Interest::READABLE)?;
             if index == self.connections.len() {
                 self.connections.push(None);
             }
@@ -202,7 +213,9 @@ async fn nested(listener: TcpListener) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     loop {
         let mut guard = descriptor.readable().await?;
-        inner.poll.poll(&mut events, Some(std::time::Duration::ZERO))?;
+        inner
+            .poll
+            .poll(&mut events, Some(std::time::Duration::ZERO))?;
         if events.is_empty() {
             guard.clear_ready();
         }
@@ -228,9 +241,9 @@ async fn accept(listener: TcpListener, shape: Shape) -> io::Result<()> {
         let worker = Rc::clone(&worker);
         match shape {
             Shape::Try => tokio::task::spawn_local(try_twice(worker, stream)),
-            Shape::Poll => tokio::task::spawn_local(poll(worker, stream)),
+            Shape::TryOnce => tokio::task::spawn_local(try_once(worker, stream)),
             Shape::Await => tokio::task::spawn_local(awaiting(worker, stream)),
-            _ => tokio::task::spawn_local(try_once(worker, stream)),
+            _ => tokio::task::spawn_local(poll(worker, stream)),
         };
     }
 }

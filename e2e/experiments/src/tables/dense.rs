@@ -31,7 +31,10 @@ impl Bucket {
     }
 
     fn len(&self) -> usize {
-        self.handles.iter().position(|&handle| handle == 0).unwrap_or(WIDTH)
+        self.handles
+            .iter()
+            .position(|&handle| handle == 0)
+            .unwrap_or(WIDTH)
     }
 }
 
@@ -48,7 +51,11 @@ impl<const STEP: usize> Dense<STEP> {
     }
 
     fn after(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+        if bucket + 1 == self.buckets.len() {
+            0
+        } else {
+            bucket + 1
+        }
     }
 
     fn find(&self, hash: u64, key: &Key, entries: &Entries) -> Option<(usize, usize)> {

@@ -25,7 +25,11 @@ impl Bucket {
     }
 
     fn places(&self) -> usize {
-        if self.meta == LINKED { WIDTH - 1 } else { WIDTH }
+        if self.meta == LINKED {
+            WIDTH - 1
+        } else {
+            WIDTH
+        }
     }
 
     fn matching(&self, fingerprint: u8) -> u32 {
@@ -71,7 +75,9 @@ impl Pointers {
         let mut position = self.home(hash);
         loop {
             let bucket = &mut self.buckets[position];
-            let free = bucket.pointers[..bucket.places()].iter().position(|&pointer| pointer == 0);
+            let free = bucket.pointers[..bucket.places()]
+                .iter()
+                .position(|&pointer| pointer == 0);
             if let Some(index) = free {
                 bucket.pointers[index] = u64::from(handle);
                 bucket.fingerprints[index] = hash as u8;

@@ -23,11 +23,15 @@ impl Layout for Swiss {
     }
 
     fn insert(&mut self, hash: u64, handle: u32, entries: &Entries) {
-        self.0.insert_unique(turned(hash), handle, |&handle| turned(hash_of(entries.key(handle))));
+        self.0.insert_unique(turned(hash), handle, |&handle| {
+            turned(hash_of(entries.key(handle)))
+        });
     }
 
     fn remove(&mut self, hash: u64, key: &Key, entries: &Entries) -> Option<u32> {
-        let found = self.0.find_entry(turned(hash), |&handle| entries.key(handle) == key);
+        let found = self
+            .0
+            .find_entry(turned(hash), |&handle| entries.key(handle) == key);
         found.ok().map(|entry| entry.remove().0)
     }
 

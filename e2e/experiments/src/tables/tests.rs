@@ -29,7 +29,10 @@ fn agrees<L: Layout>(steps: &[(bool, u64)]) {
     }
     for number in 0..400 {
         let key = key(number);
-        assert_eq!(table.get(hash(&key), &key, &entries), model.get(&number).copied());
+        assert_eq!(
+            table.get(hash(&key), &key, &entries),
+            model.get(&number).copied()
+        );
     }
 }
 

@@ -30,13 +30,19 @@ impl Bucket {
     }
 
     fn len(&self) -> usize {
-        self.handles.iter().position(|&handle| handle == 0).unwrap_or(WIDTH)
+        self.handles
+            .iter()
+            .position(|&handle| handle == 0)
+            .unwrap_or(WIDTH)
     }
 
     fn take(&mut self, index: usize) -> (u16, u32, u16) {
         let last = self.len() - 1;
         let taken = (self.hashes[index], self.handles[index], self.meta[index]);
-        self.set(index, (self.hashes[last], self.handles[last], self.meta[last]));
+        self.set(
+            index,
+            (self.hashes[last], self.handles[last], self.meta[last]),
+        );
         self.set(last, (0, 0, 0));
         taken
     }
@@ -66,7 +72,11 @@ impl Words {
     }
 
     fn after(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+        if bucket + 1 == self.buckets.len() {
+            0
+        } else {
+            bucket + 1
+        }
     }
 
     fn find(&self, hash: u64, key: &Key, entries: &Entries) -> Option<(usize, usize)> {
@@ -114,7 +124,11 @@ impl Words {
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
         for bucket in &old {
             for index in 0..bucket.len() {
-                self.place((bucket.hashes[index], bucket.handles[index], bucket.meta[index]));
+                self.place((
+                    bucket.hashes[index],
+                    bucket.handles[index],
+                    bucket.meta[index],
+                ));
             }
         }
     }
