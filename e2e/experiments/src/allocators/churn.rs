@@ -1,7 +1,8 @@
 //! Fills, churns and deletes, over any source of memory, in the process of one allocator.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Barrier;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -123,68 +124,6 @@ impl Case {
     }
 }
 
-type Places<S> = Vec<Option<<S as Source>::Cell>>;
-
-/// The report's numbers, in its order.
-fn measure<S: Source>(mut sources: [S; 2], case: &Case) -> anyhow::Result<[f64; 6]> {
-    let entries = case.entries;
-    let mut random = Random::new(3);
-    // What is not measured is there, and touched, before the first measurement.
-    let mut places: Places<S> = Vec::with_capacity(entries);
-    places.resize_with(entries, || None);
-    let order = random.permutation(entries);
-    let base = resident()?;
-    let used = || -> anyhow::Result<f64> { Ok(resident()?.saturating_sub(base) as f64) };
-    let live = |places: &Places<S>| places.iter().flatten().map(S::length).sum::<usize>() as f64;
-
-    let before = thread_cpu()?;
-    for place in &mut places {
-        let length = if case.varied {
-            case.varied_length(&mut random)
-        } else {
-            FIXED + case.value
-        };
-        *place = Some(sources[0].allocate(length));
-    }
-    let allocate = (thread_cpu()? - before).as_nanos() as f64 / entries as f64;
-    let filled = (used()? - live(&places)) / entries as f64;
-
-    let cpu = churn(&mut sources, &mut places, case)?;
-    let pair = cpu.as_nanos() as f64 / (entries * 2) as f64;
-    let full = used()?;
-    let churned = (full - live(&places)) / entries as f64;
-
-    let mut left = [0.0; 2];
-    for (left, (places_of, source)) in left
-        .iter_mut()
-        .zip([(&order[..entries / 2], 0), (&order[entries / 2..], 1)])
-    {
-        for &place in places_of {
-            if let Some(cell) = places[place as usize].take() {
-                sources[source].free(cell);
-            }
-        }
-        settle(&mut sources, case.settle);
-        *left = used()? / full * 100.0;
-    }
-    Ok([filled, allocate, churned, pair, left[0], left[1]])
-}
-
-/// Gives an allocator that returns memory by and by the time and the calls to do so.
-fn settle<S: Source>(sources: &mut [S; 2], time: Duration) {
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        std::thread::park_timeout(Duration::from_millis(20));
-        for source in &mut *sources {
-            for length in (FIXED..1024).step_by(8) {
-                let cell = source.allocate(length);
-                source.free(cell);
-            }
-        }
-    }
-    sources.iter_mut().for_each(S::rest);
-}
-
 /// Cells on their way to the thread that frees them.
 struct Handed<C> {
     cells: Mutex<Vec<C>>,
@@ -206,62 +145,171 @@ impl<C> Handed<C> {
     }
 }
 
-/// Two threads overwrite random entries, each in its half and as often as there are entries, with sizes of half to one
-/// and a half times the value; each frees what the other replaced. Gives the processor time of both.
-fn churn<S: Source>(
-    sources: &mut [S; 2],
-    places: &mut Places<S>,
-    case: &Case,
-) -> anyhow::Result<Duration> {
-    let to = [Handed::new(), Handed::new()];
-    let (first, second) = places.split_at_mut(case.entries / 2);
-    let [one, two] = sources;
-    let total = std::thread::scope(|scope| {
-        let threads = [
-            scope.spawn(|| overwrite(one, first, case, [&to[0], &to[1]])),
-            scope.spawn(|| overwrite(two, second, case, [&to[1], &to[0]])),
-        ];
-        let mut total = Duration::ZERO;
-        for thread in threads {
-            total += thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        anyhow::Ok(total)
-    })?;
-    to.iter().for_each(|handed| handed.free_all(one));
-    Ok(total)
+/// What the two workers and the measuring thread share.
+struct Shared<C> {
+    to: [Handed<C>; 2],
+    /// Payload bytes of all entries, kept up at the end of each phase.
+    live: [AtomicUsize; 2],
+    /// All three stand here between phases, twice: to look at memory while nobody changes it.
+    phase: Barrier,
 }
 
-fn overwrite<S: Source>(
-    source: &mut S,
-    places: &mut [Option<S::Cell>],
-    case: &Case,
-    [inbox, outbox]: [&Handed<S::Cell>; 2],
-) -> anyhow::Result<Duration> {
-    let mut random = Random::new(places.len() as u64 + std::ptr::from_ref(places).addr() as u64);
-    let mut replaced = Vec::with_capacity(HANDED);
-    let before = thread_cpu()?;
-    for _ in 0..case.entries {
-        let cell = source.allocate(case.varied_length(&mut random));
-        replaced.extend(places[random.below(places.len())].replace(cell));
-        if replaced.len() < HANDED {
-            continue;
-        }
-        inbox.free_all(source);
-        if outbox.closed.load(Acquire) {
-            replaced.drain(..).for_each(|cell| source.free(cell));
-            continue;
-        }
-        outbox.cells.lock().append(&mut replaced);
-        // A thread that is ahead waits, so that what is under way stays small beside what is stored.
-        while outbox.cells.lock().len() > 8 * HANDED && !outbox.closed.load(Acquire) {
-            inbox.free_all(source);
-            std::thread::yield_now();
-        }
+impl<C> Shared<C> {
+    /// The measuring thread's part of a phase: waits for its end, looks, lets the workers go on.
+    fn look(&self, base: usize) -> anyhow::Result<(f64, f64)> {
+        self.phase.wait();
+        let used = resident().map(|bytes| bytes.saturating_sub(base) as f64);
+        let live = self
+            .live
+            .iter()
+            .map(|live| live.load(Acquire))
+            .sum::<usize>() as f64;
+        self.phase.wait();
+        Ok((used?, live))
     }
-    inbox.closed.store(true, Release);
-    inbox.free_all(source);
-    replaced.into_iter().for_each(|cell| source.free(cell));
-    Ok(thread_cpu()? - before)
+}
+
+/// The report's numbers, in its order.
+fn measure<S: Source>(sources: [S; 2], case: &Case) -> anyhow::Result<[f64; 6]> {
+    // What is not measured is there, and touched, before the first measurement.
+    let mut places: Vec<Option<S::Cell>> = Vec::with_capacity(case.entries);
+    places.resize_with(case.entries, || None);
+    let shared = Shared {
+        to: [Handed::new(), Handed::new()],
+        live: [AtomicUsize::new(0), AtomicUsize::new(0)],
+        phase: Barrier::new(3),
+    };
+    let base = resident()?;
+    let entries = case.entries as f64;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = sources
+            .into_iter()
+            .zip(places.chunks_mut(case.entries.div_ceil(2)))
+            .enumerate()
+            .map(|(index, (source, places))| {
+                let worker = Worker {
+                    source,
+                    places,
+                    case,
+                    shared: &shared,
+                    index,
+                };
+                scope.spawn(|| worker.work())
+            })
+            .collect();
+        let (filled, filled_live) = shared.look(base)?;
+        let (churned, churned_live) = shared.look(base)?;
+        let (half, _) = shared.look(base)?;
+        let (none, _) = shared.look(base)?;
+        let mut cpu = [0.0; 2];
+        for worker in workers {
+            let times = worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            cpu.iter_mut()
+                .zip(times)
+                .for_each(|(sum, time)| *sum += time.as_nanos() as f64);
+        }
+        Ok([
+            (filled - filled_live) / entries,
+            cpu[0] / entries,
+            (churned - churned_live) / entries,
+            cpu[1] / (2.0 * entries),
+            half / churned * 100.0,
+            none / churned * 100.0,
+        ])
+    })
+}
+
+/// One of two threads; it fills, overwrites and deletes its own half of the entries, and frees what the other replaced.
+struct Worker<'run, S: Source> {
+    source: S,
+    places: &'run mut [Option<S::Cell>],
+    case: &'run Case,
+    shared: &'run Shared<S::Cell>,
+    index: usize,
+}
+
+impl<S: Source> Worker<'_, S> {
+    fn work(mut self) -> anyhow::Result<[Duration; 2]> {
+        let mut random = Random::new(self.index as u64 + 1);
+        let before = thread_cpu()?;
+        for place in &mut *self.places {
+            let length = if self.case.varied {
+                self.case.varied_length(&mut random)
+            } else {
+                FIXED + self.case.value
+            };
+            *place = Some(self.source.allocate(length));
+        }
+        let allocate = thread_cpu()? - before;
+        self.end_phase();
+
+        let before = thread_cpu()?;
+        self.overwrite(&mut random);
+        let pairs = thread_cpu()? - before;
+        self.end_phase();
+
+        for share in [2, 1] {
+            for place in &mut *self.places {
+                if random.below(share) == 0
+                    && let Some(cell) = place.take()
+                {
+                    self.source.free(cell);
+                }
+            }
+            self.settle();
+            self.end_phase();
+        }
+        Ok([allocate, pairs])
+    }
+
+    fn end_phase(&self) {
+        let live = self.places.iter().flatten().map(S::length).sum();
+        self.shared.live[self.index].store(live, Release);
+        self.shared.phase.wait();
+        self.shared.phase.wait();
+    }
+
+    /// As many overwrites as there are entries, at random, with sizes of half to one and a half times the value.
+    fn overwrite(&mut self, random: &mut Random) {
+        let [inbox, outbox] = [&self.shared.to[self.index], &self.shared.to[1 - self.index]];
+        let mut replaced = Vec::with_capacity(HANDED);
+        for _ in 0..self.case.entries {
+            let cell = self.source.allocate(self.case.varied_length(random));
+            replaced.extend(self.places[random.below(self.places.len())].replace(cell));
+            if replaced.len() < HANDED {
+                continue;
+            }
+            inbox.free_all(&mut self.source);
+            if outbox.closed.load(Acquire) {
+                replaced.drain(..).for_each(|cell| self.source.free(cell));
+                continue;
+            }
+            outbox.cells.lock().append(&mut replaced);
+            // A thread that is ahead waits, so that what is under way stays small beside what is stored.
+            while outbox.cells.lock().len() > 8 * HANDED && !outbox.closed.load(Acquire) {
+                inbox.free_all(&mut self.source);
+                std::thread::yield_now();
+            }
+        }
+        inbox.closed.store(true, Release);
+        inbox.free_all(&mut self.source);
+        replaced.into_iter().for_each(|cell| self.source.free(cell));
+    }
+
+    /// Gives an allocator that returns memory by and by the time and the calls to do so.
+    fn settle(&mut self) {
+        // What the other handed over as this one was ending.
+        self.shared.to[self.index].free_all(&mut self.source);
+        let begun = Instant::now();
+        while begun.elapsed() < self.case.settle {
+            std::thread::park_timeout(Duration::from_millis(20));
+            for length in (FIXED..1024).step_by(8) {
+                let cell = self.source.allocate(length);
+                self.source.free(cell);
+            }
+        }
+        self.source.rest();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 /// A key.
 pub type Key = [u8; 16];
@@ -14,7 +14,8 @@ pub fn key(number: u64) -> Key {
     key
 }
 
-/// Hash of a key: the top 14 bits are its slot here, the layouts use bits below.
+/// Hash of a key: the top 14 bits are its slot here, the layouts use bits below. It must be of good quality, because
+/// numbered keys under a fast one are not spread evenly within the slots that its top bits choose.
 pub fn hash(key: &Key) -> u64 {
     FixedState::with_seed(1).hash_one(u128::from_le_bytes(*key))
 }

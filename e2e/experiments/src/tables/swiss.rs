@@ -8,9 +8,9 @@ use super::layout::{Entries, Key, Layout, hash as hash_of};
 #[derive(Default)]
 pub struct Swiss(HashTable<u32>);
 
-/// hashbrown takes its fingerprint from the top bits, which are the slot here.
+/// hashbrown takes its fingerprint from the top bits, which are the slot here, and the place from the lowest.
 fn turned(hash: u64) -> u64 {
-    hash.rotate_left(14)
+    hash << 14 | (hash >> 16) & 0x3FFF
 }
 
 impl Layout for Swiss {
