@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::Context;
 use clap::Args;
 
+use self::generator::Load;
 use crate::measure::{heading, median, process_cpu, row, spread};
 
 /// What to measure.
@@ -104,11 +105,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                 let requests =
                     (options.requests as f64 * (depth as f64).sqrt()) as usize / depth * depth;
                 let before = process_cpu(server.child.id())?;
+                let load = Load {
+                    port: server.port,
+                    connections: options.connections,
+                    depth,
+                    requests,
+                };
                 match &benchmark {
-                    Some(path) => {
-                        generator::valkey(path, server.port, options.connections, depth, requests)?
-                    }
-                    None => generator::builtin(server.port, options.connections, depth, requests)?,
+                    Some(path) => load.with_valkey(path)?,
+                    None => load.with_builtin()?,
                 }
                 let used = process_cpu(server.child.id())? - before;
                 // The first round warms up.

@@ -171,8 +171,9 @@ fn measure<L: Layout>(keys: usize, operations: usize, seed: u64) -> anyhow::Resu
 }
 
 type Measure = fn(usize, usize, u64) -> anyhow::Result<Vec<f64>>;
+type Fills = fn(&[usize]) -> Vec<f64>;
 
-const LAYOUTS: [(&str, Measure, fn(&[usize]) -> Vec<f64>); 5] = [
+const LAYOUTS: [(&str, Measure, Fills); 5] = [
     (
         swiss::Swiss::NAME,
         measure::<swiss::Swiss>,

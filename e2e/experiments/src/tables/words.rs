@@ -1,7 +1,7 @@
 //! Layout (b): 64-byte buckets of eight words, each a 16-bit hash, a 32-bit handle and 16 bits of metadata.
 //!
 //! The hash alone says where an entry belongs, so growth and deletion read no entry. Invariants: the entries of a bucket
-//! are at its front; an entry stands outside its home bucket only if all buckets from home to there are full.
+//! are at its front; of an entry outside its home bucket, all buckets from home to the one before it are marked as passed.
 
 use super::layout::{Entries, Key, Layout};
 use super::prefetch::prefetch;
@@ -58,6 +58,8 @@ impl Bucket {
 #[derive(Default)]
 pub struct Words {
     buckets: Vec<Bucket>,
+    /// Bit `i` is set while an entry stands behind bucket `i` that belongs at it or before it.
+    passed: u128,
     len: usize,
 }
 
@@ -93,7 +95,7 @@ impl Words {
                 }
                 mask &= mask - 1;
             }
-            if !bucket.full() {
+            if self.passed >> position & 1 == 0 {
                 return None;
             }
             position = self.after(position);
@@ -104,23 +106,48 @@ impl Words {
     fn place(&mut self, entry: (u16, u32, u16)) {
         let mut position = self.home(entry.0);
         while self.buckets[position].full() {
+            self.passed |= 1 << position;
             position = self.after(position);
         }
         let bucket = &mut self.buckets[position];
         bucket.set(bucket.len(), entry);
     }
 
-    /// An entry of the bucket at `position` that belongs at `hole` or before it.
-    fn passed(&self, hole: usize, position: usize) -> Option<usize> {
+    /// Where an entry stands, behind the bucket at `hole`, that belongs there or before it.
+    fn passer(&self, hole: usize) -> Option<(usize, usize)> {
         let buckets = self.buckets.len();
-        let back = |from: usize| (position + buckets - from) % buckets;
-        let bucket = &self.buckets[position];
-        (0..bucket.len()).find(|&index| back(self.home(bucket.hashes[index])) >= back(hole))
+        let back = |from: usize, to: usize| {
+            if to >= from {
+                to - from
+            } else {
+                to + buckets - from
+            }
+        };
+        let mut position = hole;
+        while self.passed >> position & 1 == 1 {
+            position = self.after(position);
+            if position == hole {
+                break;
+            }
+            let bucket = &self.buckets[position];
+            let away = back(hole, position);
+            let found = (0..bucket.len())
+                .find(|&index| back(self.home(bucket.hashes[index]), position) >= away);
+            if let Some(index) = found {
+                return Some((position, index));
+            }
+        }
+        None
     }
 
     /// By an eighth, so that between growths the table is at least four fifths as full as it may get.
     fn grow(&mut self) {
         let buckets = self.buckets.len() + (self.buckets.len() / 8).max(1);
+        assert!(
+            buckets <= 128,
+            "a slot of this experiment has at most 900 keys"
+        );
+        self.passed = 0;
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
         for bucket in &old {
             for index in 0..bucket.len() {
@@ -152,23 +179,18 @@ impl Layout for Words {
 
     fn remove(&mut self, hash: u64, key: &Key, entries: &Entries) -> Option<u32> {
         let (mut hole, index) = self.find(hash, key, entries)?;
-        let mut run = self.buckets[hole].full();
         let (_, handle, _) = self.buckets[hole].take(index);
         self.len -= 1;
-        // Who passed over the hole, in any bucket of the run of full ones behind it, would not be found any more.
-        let mut position = hole;
-        for _ in 1..self.buckets.len() {
-            if !run {
+        // An entry that passed is pulled back; if there is none, searches need not go on from here any more.
+        while self.passed >> hole & 1 == 1 {
+            let Some((position, index)) = self.passer(hole) else {
+                self.passed &= !(1 << hole);
                 break;
-            }
-            position = self.after(position);
-            run = self.buckets[position].full();
-            if let Some(guest) = self.passed(hole, position) {
-                let entry = self.buckets[position].take(guest);
-                let bucket = &mut self.buckets[hole];
-                bucket.set(bucket.len(), entry);
-                hole = position;
-            }
+            };
+            let entry = self.buckets[position].take(index);
+            let bucket = &mut self.buckets[hole];
+            bucket.set(bucket.len(), entry);
+            hole = position;
         }
         Some(handle)
     }
