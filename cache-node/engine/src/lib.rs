@@ -15,3 +15,13 @@ pub use key_hash::KeyHash;
 pub mod value;
 mod old_hash;
 mod old_table;
+
+mod blocks;
+pub mod collections;
+pub mod hash;
+mod leaves;
+pub mod list;
+pub mod packed;
+pub mod set;
+pub mod sorted_set;
+pub mod text;
