@@ -173,33 +173,20 @@ fn measure<L: Layout>(keys: usize, operations: usize, seed: u64) -> anyhow::Resu
 type Measure = fn(usize, usize, u64) -> anyhow::Result<Vec<f64>>;
 type Fills = fn(&[usize]) -> Vec<f64>;
 
-const LAYOUTS: [(&str, Measure, Fills); 5] = [
-    (
-        swiss::Swiss::NAME,
-        measure::<swiss::Swiss>,
-        fills::<swiss::Swiss>,
-    ),
-    (
-        words::Words::NAME,
-        measure::<words::Words>,
-        fills::<words::Words>,
-    ),
-    (
-        dense::Dense::<8>::NAME,
-        measure::<dense::Dense<8>>,
-        fills::<dense::Dense<8>>,
-    ),
-    (
-        dense::Dense::<1>::NAME,
-        measure::<dense::Dense<1>>,
-        fills::<dense::Dense<1>>,
-    ),
-    (
-        pointers::Pointers::NAME,
-        measure::<pointers::Pointers>,
-        fills::<pointers::Pointers>,
-    ),
-];
+fn layout<L: Layout>() -> (&'static str, Measure, Fills) {
+    (L::NAME, measure::<L>, fills::<L>)
+}
+
+fn layouts() -> [(&'static str, Measure, Fills); 6] {
+    [
+        layout::<swiss::Swiss>(),
+        layout::<words::Words<90>>(),
+        layout::<words::Words<80>>(),
+        layout::<dense::Dense<8>>(),
+        layout::<dense::Dense<1>>(),
+        layout::<pointers::Pointers>(),
+    ]
+}
 
 /// Table bytes a key, headers included, when the mean slot has each of `means` keys (ascending).
 fn fills<L: Layout>(means: &[usize]) -> Vec<f64> {
@@ -215,6 +202,15 @@ fn fills<L: Layout>(means: &[usize]) -> Vec<f64> {
             store.bytes() as f64 / keys as f64
         })
         .collect()
+}
+
+/// Mean number of buckets that a search for an absent key looks at in layout (b).
+fn search_length<const FILL: usize>(keys: usize) -> f64 {
+    let mut store = Store::<words::Words<FILL>>::new(keys);
+    (0..keys).for_each(|number| store.insert_new(number as u32));
+    let lengths = store.slots.iter().map(words::Words::search_lengths);
+    let (buckets, looked_at) = lengths.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+    looked_at as f64 / buckets as f64
 }
 
 /// Runs the experiment.
@@ -235,7 +231,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         ]
         .concat(),
     );
-    for (name, _, fills) in LAYOUTS {
+    for (name, _, fills) in layouts() {
         let bytes = fills(&MEANS);
         let mean = bytes.iter().sum::<f64>() / bytes.len() as f64;
         let bytes = bytes
@@ -247,10 +243,24 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             .chain(bytes)
             .collect::<Vec<_>>());
     }
+    println!("\nBuckets that a miss looks at in layout (b):");
+    heading(&["keys", "up to 90 %", "up to 85 %", "up to 80 %"]);
+    for &keys in &options.keys {
+        let lengths = [
+            search_length::<90>(keys),
+            search_length::<85>(keys),
+            search_length::<80>(keys),
+        ];
+        row(&[
+            &[keys.to_string()][..],
+            &lengths.map(|length| format!("{length:.2}")),
+        ]
+        .concat());
+    }
     for &keys in &options.keys {
         let mut results: BTreeMap<usize, Vec<Vec<f64>>> = BTreeMap::new();
         for round in 0..options.rounds {
-            for (index, (_, measure, _)) in LAYOUTS.iter().enumerate() {
+            for (index, (_, measure, _)) in layouts().iter().enumerate() {
                 results.entry(index).or_default().push(measure(
                     keys,
                     options.operations,
@@ -263,7 +273,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.rounds
         );
         heading(&[&["layout"][..], &COLUMNS].concat());
-        for (index, (name, _, _)) in LAYOUTS.iter().enumerate() {
+        for (index, (name, _, _)) in layouts().iter().enumerate() {
             let column = |column: usize| {
                 results[&index]
                     .iter()

@@ -18,7 +18,7 @@ pub(super) struct Operation {
 /// What a slot holds.
 #[derive(Default)]
 pub(super) struct Slot {
-    table: Words,
+    table: Words<90>,
     entries: Entries,
     values: Vec<Value>,
 }

@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn every_layout_finds_what_a_map_finds(steps in steps()) {
         agrees::<Swiss>(&steps);
-        agrees::<Words>(&steps);
+        agrees::<Words<90>>(&steps);
         agrees::<Dense<8>>(&steps);
         agrees::<Dense<1>>(&steps);
         agrees::<Pointers>(&steps);

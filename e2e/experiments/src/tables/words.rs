@@ -54,9 +54,9 @@ impl Bucket {
     }
 }
 
-/// The table of a slot.
+/// The table of a slot, filled up to `FILL` percent.
 #[derive(Default)]
-pub struct Words {
+pub struct Words<const FILL: usize> {
     buckets: Vec<Bucket>,
     /// Bit `i` is set while an entry stands behind bucket `i` that belongs at it or before it.
     passed: u128,
@@ -68,7 +68,7 @@ fn kept(hash: u64) -> u16 {
     (hash >> 32) as u16
 }
 
-impl Words {
+impl<const FILL: usize> Words<FILL> {
     fn home(&self, hash: u16) -> usize {
         (usize::from(hash) * self.buckets.len()) >> 16
     }
@@ -140,6 +140,20 @@ impl Words {
         None
     }
 
+    /// Buckets, and how many of them a search that finds nothing looks at from each of them, together.
+    pub fn search_lengths(&self) -> (usize, usize) {
+        let from = |home: usize| {
+            let mut position = home;
+            let mut looked_at = 1;
+            while self.passed >> position & 1 == 1 && looked_at < self.buckets.len() {
+                position = self.after(position);
+                looked_at += 1;
+            }
+            looked_at
+        };
+        (self.buckets.len(), (0..self.buckets.len()).map(from).sum())
+    }
+
     /// By an eighth, so that between growths the table is at least four fifths as full as it may get.
     fn grow(&mut self) {
         let buckets = self.buckets.len() + (self.buckets.len() / 8).max(1);
@@ -161,8 +175,11 @@ impl Words {
     }
 }
 
-impl Layout for Words {
-    const NAME: &str = "(b) 8 x (hash 16, handle 32, meta 16)";
+impl<const FILL: usize> Layout for Words<FILL> {
+    const NAME: &str = match FILL {
+        90 => "(b) 8 x (hash 16, handle 32, meta 16), up to 90 %",
+        _ => "(b) the same, up to 80 %",
+    };
 
     fn get(&self, hash: u64, key: &Key, entries: &Entries) -> Option<u32> {
         let (bucket, index) = self.find(hash, key, entries)?;
@@ -170,7 +187,7 @@ impl Layout for Words {
     }
 
     fn insert(&mut self, hash: u64, handle: u32, _: &Entries) {
-        if (self.len + 1) * 10 > self.buckets.len() * WIDTH * 9 {
+        if (self.len + 1) * 100 > self.buckets.len() * WIDTH * FILL {
             self.grow();
         }
         self.place((kept(hash), handle, 0));
