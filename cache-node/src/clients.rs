@@ -168,6 +168,15 @@ impl Clients {
         self.all.lock().len()
     }
 
+    /// Bytes of all connections' buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        let all = self.all.lock();
+        let buffers = all
+            .values()
+            .map(|client| client.query_buffer.load(Relaxed) + client.output_buffer.load(Relaxed));
+        buffers.sum()
+    }
+
     /// The connections, oldest first.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.all.lock().values().cloned().collect()

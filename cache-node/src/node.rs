@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use cache_eviction::LfuConfig;
+
 use crate::clients::Clients;
 use crate::clock::{self, Millis};
 use crate::cluster::{Cluster, View};
 use crate::command::{Flags, Known, Session};
-use crate::config::Config;
-use crate::eviction;
+use crate::config::{Config, Settings};
+use crate::eviction::{self, Choice, Eviction, Pressure};
 use crate::log::{Log, Scope};
 use crate::migration::Migrations;
 use crate::pause::Pause;
@@ -27,6 +29,10 @@ pub struct Node {
     pub config: Config,
     /// The data set.
     pub store: Store,
+    /// Which keys go when memory is short.
+    pub(crate) eviction: Eviction,
+    /// How much of `maxmemory` is not the data set's.
+    pub(crate) pressure: Pressure,
     /// The effects of all writes.
     pub log: Arc<Log>,
     /// This node's part in the cluster.
@@ -65,6 +71,8 @@ impl Node {
         let settings = config.snapshot();
         Self {
             store: Store::new(),
+            eviction: Eviction::new(eviction_choice(&settings), settings.maxmemory > 0),
+            pressure: Pressure::default(),
             log: Arc::new(Log::new(settings.repl_backlog_size)),
             cluster,
             clients: Clients::default(),
@@ -95,6 +103,13 @@ impl Node {
         self.slow_micros
             .store(settings.slowlog_log_slower_than, Relaxed);
         self.maxmemory.store(settings.maxmemory, Relaxed);
+        let memory = self.store.memory();
+        self.eviction.adopt(
+            eviction_choice(&settings),
+            settings.maxmemory > 0,
+            memory.keys(),
+            memory.used(),
+        );
         self.log.set_capacity(settings.repl_backlog_size);
         crate::telemetry::set_level(settings.loglevel);
     }
@@ -160,10 +175,21 @@ impl Node {
         self.pause.holds(flags)
     }
 
-    /// Makes room if `maxmemory` is reached; false when a command that needs memory must be refused.
-    pub fn make_room(&self) -> bool {
-        let limit = self.maxmemory.load(Relaxed);
-        limit == 0 || eviction::make_room(self, limit)
+    /// `maxmemory`; 0: no limit.
+    pub fn memory_limit(&self) -> usize {
+        self.maxmemory.load(Relaxed)
+    }
+
+    /// Makes room for `need` more bytes if `maxmemory` is reached; false when a command that needs memory must be refused.
+    #[inline]
+    pub fn make_room(&self, need: usize) -> bool {
+        let limit = self.memory_limit();
+        limit == 0 || eviction::make_room(self, limit, need)
+    }
+
+    /// Bytes that are held for clients, for the log and for eviction itself.
+    pub fn overhead(&self) -> usize {
+        self.clients.buffer_bytes() + self.log.held().0 + self.eviction.bytes()
     }
 
     /// Tells the log that a key has expired or was evicted. The caller holds its slot's lock.
@@ -201,6 +227,18 @@ impl Node {
             name: client.labels().name,
         };
         self.slowlog.add(slow, self.config.get().slowlog_max_len);
+    }
+}
+
+fn eviction_choice(settings: &Settings) -> Choice {
+    Choice {
+        policy: settings.maxmemory_policy,
+        weight: settings.maxmemory_eviction_size_weight,
+        samples: settings.maxmemory_samples,
+        lfu: LfuConfig {
+            log_factor: settings.lfu_log_factor,
+            decay_minutes: settings.lfu_decay_time,
+        },
     }
 }
 

@@ -1,3 +1,4 @@
+#![allow(unreachable_pub, dead_code)]
 //! A hash table that grows in small steps and can be scanned with a cursor.
 //!
 //! Extendible hashing: a directory of segments of at most [`SEGMENT_ENTRIES`] entries, chosen by the leading bits of the hash. A full

@@ -25,6 +25,9 @@ use segment::{NEVER, Segment, Spot};
 /// Segments are told apart by at most so many leading bits of the hash.
 const MAX_DEPTH: u8 = 34;
 
+/// The highest policy bit: the entry is not on probation.
+const IS_MAIN: u16 = 1 << (META_BITS - 1);
+
 /// Bits of a scan's position that count; the rest is zero.
 pub const SCAN_BITS: u32 = MAX_DEPTH as u32 + 16;
 
@@ -47,6 +50,12 @@ pub struct Table {
     bytes: usize,
     /// Bytes of the entries, and of all that their values take.
     entry_bytes: usize,
+    /// The same of those whose highest policy bit is 0.
+    probation_bytes: usize,
+    /// No entry expires before this tick.
+    due: u32,
+    /// Segment in which the search for expired entries goes on.
+    due_segment: u32,
 }
 
 /// Segments beyond the first.
@@ -78,6 +87,9 @@ impl Default for Table {
             volatile: 0,
             bytes: 0,
             entry_bytes: 0,
+            probation_bytes: 0,
+            due: NEVER,
+            due_segment: 0,
         }
     }
 }
@@ -179,6 +191,14 @@ impl Table {
     /// Sets the eviction policy's bits, of which there are [`META_BITS`].
     #[inline]
     pub fn set_meta(&mut self, place: Place, meta: u16) {
+        if (self.meta(place) ^ meta) & IS_MAIN != 0 {
+            let bytes = self.entry(place).bytes();
+            if meta & IS_MAIN == 0 {
+                self.probation_bytes += bytes;
+            } else {
+                self.probation_bytes -= bytes;
+            }
+        }
         self.segment_mut(place.segment)
             .change(place.spot, |bucket, lane| bucket.set_meta(lane, meta));
     }
@@ -204,6 +224,7 @@ impl Table {
             meta,
         };
         let due = deadline.map_or(NEVER, |(_, due)| due);
+        self.due = self.due.min(due);
         let segment = self.segment_mut(index);
         let before = segment.bytes();
         let spot = segment.insert(word, due);
@@ -267,6 +288,7 @@ impl Table {
                 });
         }
         if let Some(due) = due {
+            self.due = self.due.min(due);
             let segment = self.segment_mut(place.segment);
             let before = segment.bytes();
             segment.note_due(place.spot, due);
@@ -291,6 +313,7 @@ impl Table {
             self.more = None;
             self.segment = Segment::EMPTY;
             self.bytes = 0;
+            self.due = NEVER;
         }
     }
 
@@ -373,22 +396,28 @@ impl Table {
             .sum()
     }
 
-    /// The earliest tick at which an entry may expire, at most too early; `u32::MAX`: none ever does.
+    /// No entry expires before this tick; `u32::MAX`: none ever does.
     pub fn next_due(&self) -> u32 {
-        (0..self.segments())
-            .flat_map(|segment| self.segment(segment).dues())
-            .copied()
-            .min()
-            .unwrap_or(NEVER)
+        self.due
     }
 
     /// A bucket with an entry that may expire at `now`, by segment and number.
-    pub(crate) fn due_bucket(&self, now: u32) -> Option<(u32, usize)> {
-        (0..self.segments()).find_map(|segment| {
+    pub fn due_bucket(&mut self, now: u32) -> Option<(u32, usize)> {
+        if self.due > now {
+            return None;
+        }
+        let segments = self.segments();
+        let first = self.due_segment.min(segments - 1);
+        for segment in (first..segments).chain(0..first) {
             let mut dues = self.segment(segment).dues().iter();
-            let bucket = dues.position(|due| *due <= now)?;
-            Some((segment, bucket))
-        })
+            if let Some(bucket) = dues.position(|due| *due <= now) {
+                self.due_segment = segment;
+                return Some((segment, bucket));
+            }
+        }
+        let dues = (0..segments).flat_map(|segment| self.segment(segment).dues());
+        self.due = dues.copied().min().unwrap_or(NEVER);
+        None
     }
 
     /// The bucket whose earliest deadline is the earliest of all.
@@ -405,7 +434,7 @@ impl Table {
     }
 
     /// The places of a bucket's entries with a deadline.
-    pub(crate) fn volatile_of(
+    pub fn volatile_of(
         &self,
         segment: u32,
         bucket: usize,
@@ -416,7 +445,7 @@ impl Table {
     }
 
     /// Sets the earliest tick of a bucket after a look at all its deadlines.
-    pub(crate) fn set_due(&mut self, segment: u32, bucket: usize, due: u32) {
+    pub fn set_due(&mut self, segment: u32, bucket: usize, due: u32) {
         self.segment_mut(segment).set_due(bucket, due);
     }
 
@@ -491,6 +520,39 @@ impl Table {
             half.insert(word, due);
         }
         (low, high)
+    }
+}
+
+/// What an entry is recognized by after its lock was given up: it is gone or stands elsewhere if [`Table::locate`] finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    segment: u32,
+    hash: u16,
+    handle: Handle,
+}
+
+impl Table {
+    /// What the entry at a place is recognized by.
+    pub fn identity(&self, place: Place) -> Identity {
+        let word = self.word(place);
+        Identity {
+            segment: place.segment,
+            hash: word.hash,
+            handle: word.handle,
+        }
+    }
+
+    /// Where an entry stands now.
+    pub fn locate(&self, identity: Identity) -> Option<Place> {
+        if identity.segment >= self.segments() {
+            return None;
+        }
+        let wanted = |handle| handle == identity.handle;
+        let spot = self.segment(identity.segment).find(identity.hash, wanted)?;
+        Some(Place {
+            segment: identity.segment,
+            spot,
+        })
     }
 }
 

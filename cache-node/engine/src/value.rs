@@ -125,3 +125,35 @@ impl<'a> Entry<'a> {
         matches!(self.payload(), Payload::Pointer(..))
     }
 }
+
+/// Longest string whose encoding is called `embstr`.
+const EMBEDDED: usize = 44;
+
+impl ValueRef<'_> {
+    /// The type's name, as `TYPE` answers.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Self::Integer(_) | Self::String(..) => "string",
+            Self::Hash(_) => "hash",
+        }
+    }
+
+    /// The encoding's name, as `OBJECT ENCODING` answers.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            Self::Integer(_) => "int",
+            Self::String(bytes, false) if bytes.len() <= EMBEDDED => "embstr",
+            Self::String(..) => "raw",
+            Self::Hash(hash) => hash.encoding(),
+        }
+    }
+
+    /// A copy.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Integer(value) => Value::Integer(value),
+            Self::String(bytes, _) => Value::String(bytes.to_vec(), false),
+            Self::Hash(hash) => Value::Hash(Box::new(hash.duplicate())),
+        }
+    }
+}

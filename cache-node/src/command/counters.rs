@@ -1,7 +1,7 @@
 //! Strings as numbers: `INCR` and its relatives.
 
 use crate::resp::{format_float, parse_float, parse_integer};
-use crate::store::{Deadline, Entry, Value};
+use crate::store::{Deadline, Entry, Value, ValueRef};
 
 use super::context::Context;
 use super::db::StringBytes;
@@ -37,11 +37,10 @@ fn add(context: &mut Context<'_, '_>, amount: i64) -> Result {
         None => 0,
         Some(entry) => {
             deadline = entry.deadline();
-            match &entry.value {
-                Value::Integer(number) => *number,
-                Value::String(bytes) => parse_integer(bytes).ok_or(NOT_INTEGER)?,
-                Value::Buffer(bytes) => parse_integer(bytes).ok_or(NOT_INTEGER)?,
-                Value::Hash(_) => return Err(WRONG_TYPE),
+            match entry.value() {
+                ValueRef::Integer(number) => number,
+                ValueRef::String(bytes, _) => parse_integer(bytes).ok_or(NOT_INTEGER)?,
+                _ => return Err(WRONG_TYPE),
             }
         }
     };
@@ -60,7 +59,7 @@ pub(super) fn incrbyfloat(context: &mut Context<'_, '_>) -> Result {
     let (present, deadline) = match context.db.existing(key) {
         None => (0.0, None),
         Some(entry) => {
-            let value = StringBytes::of(&entry.value, &mut number).ok_or(WRONG_TYPE)?;
+            let value = StringBytes::of(entry.value(), &mut number).ok_or(WRONG_TYPE)?;
             let present = parse_float(value.bytes()).ok_or(NOT_FLOAT)?;
             (present, Entry::deadline(entry))
         }
@@ -70,9 +69,7 @@ pub(super) fn incrbyfloat(context: &mut Context<'_, '_>) -> Result {
         return Err(NOT_FINITE);
     }
     let text = format_float(sum);
-    context
-        .db
-        .put(key, Value::string(text.as_bytes()), Deadline::Keep);
+    context.db.put_string(key, text.as_bytes(), Deadline::Keep);
     log_set(context, key, text.as_bytes(), deadline);
     context.reply.bulk(text.as_bytes());
     Ok(())

@@ -1,19 +1,22 @@
 //! The keys that a command works on: locked slots, seen with the command's eyes.
 //!
 //! It knows what the slots do not: whether an expired key is there (never, for clients; always, for effects that are replayed), what
-//! is counted as hit or miss, and what must be told to the log.
+//! is counted as hit or miss, what eviction is to know, and what must be told to the log.
 
 use std::sync::Arc;
 
+use cache_eviction::{Access, Meta};
 use smallvec::SmallVec;
 
 use crate::clock::Millis;
-use crate::log::{Log, Scope};
-use crate::resp::{encode_request, request_len};
+use crate::log::Scope;
+use crate::node::Node;
+use crate::resp::{encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
 use crate::stats::Lookups;
 use crate::store::{
-    Deadline, Entry, Hash, Keyed, SlotData, SlotGuard, Store, Touched, Value, encode_entry,
+    Deadline, Entry, Hash, KeyHash, MAX_INLINE, Place, SlotData, SlotGuard, Touched, Usage, Value,
+    ValueRef, encode_entry,
 };
 
 use super::error::{Failure, Result, WRONG_TYPE};
@@ -41,19 +44,14 @@ impl<'g> Locks<'g> {
     }
 }
 
-/// Effects of one slot.
-#[derive(Default)]
-struct Effects {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
 /// The keys that a command works on.
 pub struct Db<'g> {
-    store: &'g Store,
-    log: &'g Log,
+    node: &'g Node,
     locks: Locks<'g>,
     lookups: Lookups,
+    usage: Usage,
+    /// A key whose hash is known, by where it lies.
+    known: Option<(*const [u8], KeyHash)>,
     /// The command's time.
     now: Millis,
     /// Entries with a deadline up to this time are not there; 0 when effects are replayed.
@@ -61,22 +59,27 @@ pub struct Db<'g> {
     /// Whether accesses count for eviction (`CLIENT NO-TOUCH`).
     touches: bool,
     recording: bool,
-    effects: SmallVec<[(Option<SlotId>, Effects); 1]>,
+    /// Bytes of effects that nobody reads.
+    skipped: usize,
+    effects: SmallVec<[(Option<SlotId>, Vec<u8>); 1]>,
 }
 
 impl<'g> Db<'g> {
-    pub(super) fn new(store: &'g Store, log: &'g Log, locks: Locks<'g>, now: Millis) -> Self {
+    #[inline]
+    pub(super) fn new(node: &'g Node, locks: Locks<'g>, now: Millis, usage: Usage) -> Self {
         Self {
-            store,
-            log,
             lookups: Lookups::default(),
             locks,
+            usage,
+            known: None,
             now,
             horizon: now,
             touches: true,
             // Asked under the locks, as the log wants it.
-            recording: log.is_recording(),
+            recording: node.log.is_recording(),
+            skipped: 0,
             effects: SmallVec::new(),
+            node,
         }
     }
 
@@ -92,6 +95,13 @@ impl<'g> Db<'g> {
         self
     }
 
+    /// The same with the hash of a key that was worked out before. The key outlives this.
+    #[inline]
+    pub(super) fn knowing(mut self, key: &[u8], hash: KeyHash) -> Self {
+        self.known = Some((key, hash));
+        self
+    }
+
     /// The command's time.
     pub fn now(&self) -> Millis {
         self.now
@@ -102,20 +112,25 @@ impl<'g> Db<'g> {
         deadline <= self.horizon
     }
 
-    /// The store, for commands that look through all slots.
-    pub fn store(&self) -> &'g Store {
-        self.store
-    }
-
     /// The slot of `key`, which is locked.
+    #[inline]
     fn slot(&mut self, key: &[u8]) -> &mut SlotData {
         slot_of(&mut self.locks, key)
     }
 
+    #[inline]
     fn slot_id(&self, key: &[u8]) -> SlotId {
         match &self.locks {
             Locks::One(guard) => guard.id(),
             _ => SlotId::of(key),
+        }
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        match self.known {
+            Some((known, hash)) if std::ptr::eq(known, key) => hash,
+            _ => KeyHash::of(key),
         }
     }
 
@@ -124,50 +139,106 @@ impl<'g> Db<'g> {
         if let Some(guard) = self.locks.of_slot(slot) {
             return Ok(work(guard));
         }
-        match self.store.try_lock_internal(slot) {
+        match self.node.store.try_lock_internal(slot) {
             Some(guard) => Ok(work(&guard)),
             None => Err(Failure::Busy(slot)),
         }
     }
 
     /// The entry of `key` for a command that reads: counts as hit or miss, and as access.
-    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let (now, horizon, touches) = (self.now, self.horizon, self.touches);
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        let hash = self.hash(key);
+        let (usage, horizon, touches) = (self.usage, self.horizon, self.touches);
         let slot = slot_of(&mut self.locks, key);
-        let entry = if touches {
-            slot.access(key, now)
-        } else {
-            slot.get(key)
-        };
-        let live = entry.filter(|entry| !entry.is_expired(horizon));
-        self.lookups.count(live.is_some());
-        live
+        let place = slot
+            .find(key, hash)
+            .filter(|place| !slot.entry(*place).is_expired(horizon));
+        self.lookups.count(place.is_some());
+        if touches {
+            if usage.observed(hash) {
+                let found = place.map(|place| slot.entry(place).bytes());
+                let access = found.map_or(Access::Miss, |bytes| Access::Hit {
+                    bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+                });
+                self.node.eviction.observe(hash, access);
+            }
+            if let Some(place) = place {
+                slot.mark_read(place, &usage);
+            }
+        }
+        place.map(|place| slot.entry(place))
     }
 
     /// The entry of `key`, without counting as access.
-    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
-        let horizon = self.horizon;
+    pub fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        let (hash, horizon) = (self.hash(key), self.horizon);
         self.slot(key)
-            .get(key)
+            .get(key, hash)
             .filter(|entry| !entry.is_expired(horizon))
     }
 
-    /// The entry of `key` for a command that changes it: an expired one is removed first.
-    pub fn existing(&mut self, key: &[u8]) -> Option<&Entry> {
-        let (now, horizon, touches) = (self.now, self.horizon, self.touches);
-        if self.slot(key).expire(key, horizon) {
-            self.lookups.expired += 1;
-            self.effect(key, &[b"DEL", key]);
-            return None;
+    /// The eviction policy's mark of `key`.
+    pub fn meta(&mut self, key: &[u8]) -> Option<Meta> {
+        let (hash, horizon) = (self.hash(key), self.horizon);
+        let slot = self.slot(key);
+        let place = slot.find(key, hash)?;
+        (!slot.entry(place).is_expired(horizon)).then(|| slot.meta(place))
+    }
+
+    /// Where `key` stands, for a command that changes it: an expired one is removed first.
+    #[inline]
+    fn find(&mut self, key: &[u8]) -> Option<Place> {
+        let (hash, horizon) = (self.hash(key), self.horizon);
+        let slot = self.slot(key);
+        let place = slot.find(key, hash)?;
+        if !slot.entry(place).is_expired(horizon) {
+            return Some(place);
         }
-        if touches {
-            self.slot(key).access(key, now)
-        } else {
-            self.slot(key).get(key)
+        slot.expire(place, key);
+        self.lookups.expired += 1;
+        self.tell_removed(hash);
+        self.effect(key, &[b"DEL", key]);
+        None
+    }
+
+    /// Tells `auto` that a key is gone.
+    fn tell_removed(&self, hash: KeyHash) {
+        if self.usage.observed(hash) {
+            self.node.eviction.observe(hash, Access::Remove);
         }
     }
 
+    /// Tells `auto` that a key was written.
+    #[inline]
+    fn tell_written(&mut self, key: &[u8], hash: KeyHash, new: bool) {
+        if !self.usage.observed(hash) {
+            return;
+        }
+        let slot = slot_of(&mut self.locks, key);
+        let bytes = slot.get(key, hash).map_or(0, Entry::bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let access = if new {
+            Access::Insert { bytes }
+        } else {
+            Access::Overwrite { bytes }
+        };
+        self.node.eviction.observe(hash, access);
+    }
+
+    /// The entry of `key` for a command that changes it: an expired one is removed first.
+    pub fn existing(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        let place = self.find(key)?;
+        let (usage, touches) = (self.usage, self.touches);
+        let slot = self.slot(key);
+        if touches {
+            slot.mark_read(place, &usage);
+        }
+        Some(slot.entry(place))
+    }
+
     /// The string at `key`, as bytes.
+    #[inline]
     pub fn read_string<'b>(
         &mut self,
         key: &[u8],
@@ -175,7 +246,7 @@ impl<'g> Db<'g> {
     ) -> Result<Option<StringBytes<'_, 'b>>> {
         match self.read(key) {
             None => Ok(None),
-            Some(entry) => StringBytes::of(&entry.value, number)
+            Some(entry) => StringBytes::of(entry.value(), number)
                 .map(Some)
                 .ok_or(WRONG_TYPE),
         }
@@ -183,38 +254,113 @@ impl<'g> Db<'g> {
 
     /// The hash at `key`.
     pub fn read_hash(&mut self, key: &[u8]) -> Result<Option<&Hash>> {
-        match self.read(key).map(|entry| &entry.value) {
+        match self.read(key).map(Entry::value) {
             None => Ok(None),
-            Some(Value::Hash(hash)) => Ok(Some(hash)),
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
             Some(_) => Err(WRONG_TYPE),
         }
     }
 
+    /// The mark of a key that is about to be added.
+    #[inline]
+    fn fresh(&self, key: &[u8], hash: KeyHash) -> Meta {
+        self.node
+            .eviction
+            .fresh(self.slot_id(key), hash, &self.usage)
+    }
+
+    /// Sets the string at `key`, as an integer if it is one in canonical form.
+    #[inline]
+    pub fn put_string(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
+        if bytes.len() > MAX_INLINE {
+            self.put(key, Value::String(bytes.to_vec(), false), deadline);
+            return;
+        }
+        if bytes.len() <= 20
+            && let Some(number) = parse_integer(bytes)
+        {
+            self.put(key, Value::Integer(number), deadline);
+            return;
+        }
+        let (hash, usage) = (self.hash(key), self.usage);
+        let slot = slot_of(&mut self.locks, key);
+        let new = match slot.find(key, hash) {
+            Some(place) => {
+                slot.mark_written(place, &usage);
+                slot.set_string(place, key, bytes, deadline);
+                false
+            }
+            None => {
+                let meta = self.fresh(key, hash);
+                let slot = slot_of(&mut self.locks, key);
+                slot.insert_string(key, hash, bytes, deadline, meta);
+                true
+            }
+        };
+        self.tell_written(key, hash, new);
+    }
+
     /// Sets the value of `key`; true when the key is new.
     pub fn put(&mut self, key: &[u8], value: Value, deadline: Deadline) -> bool {
-        let now = self.now;
-        self.slot(key).put(key, value, deadline, now)
+        let (hash, usage) = (self.hash(key), self.usage);
+        let slot = slot_of(&mut self.locks, key);
+        let new = match slot.find(key, hash) {
+            Some(place) => {
+                slot.mark_written(place, &usage);
+                slot.set(place, key, value, deadline);
+                false
+            }
+            None => {
+                let meta = self.fresh(key, hash);
+                let slot = slot_of(&mut self.locks, key);
+                slot.insert(key, hash, value, deadline, meta);
+                true
+            }
+        };
+        self.tell_written(key, hash, new);
+        new
     }
 
     /// Changes the value of `key` in place; `None` when there is no such key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
-        self.slot(key).update(key, change)
+        let (hash, usage) = (self.hash(key), self.usage);
+        let slot = slot_of(&mut self.locks, key);
+        let place = slot.find(key, hash)?;
+        slot.mark_written(place, &usage);
+        let result = slot.update(place, key, change);
+        self.tell_written(key, hash, false);
+        Some(result)
     }
 
     /// Sets or takes away the deadline of `key`.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
-        self.slot(key).set_deadline(key, deadline)
+        let hash = self.hash(key);
+        let slot = self.slot(key);
+        let Some(place) = slot.find(key, hash) else {
+            return false;
+        };
+        slot.set_deadline(place, key, deadline);
+        true
     }
 
     /// Removes `key`; false when it is not there or has expired.
     pub fn delete(&mut self, key: &[u8]) -> bool {
-        self.existing(key).is_some() && self.slot(key).delete(key)
+        let Some(place) = self.find(key) else {
+            return false;
+        };
+        self.slot(key).delete(place, key);
+        self.tell_removed(self.hash(key));
+        true
     }
 
-    /// Takes the entry of `key` out.
-    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        self.existing(key)?;
-        self.slot(key).remove(key)
+    /// Takes the value and the deadline of `key` out.
+    pub fn take(&mut self, key: &[u8]) -> Option<(Value, Deadline)> {
+        let place = self.find(key)?;
+        let slot = self.slot(key);
+        let deadline = slot.entry(place).deadline();
+        let value = slot.take(place, key);
+        self.tell_removed(self.hash(key));
+        Some((value, deadline.map_or(Deadline::Never, Deadline::At)))
     }
 
     /// Empties those of the locked slots that `chosen` admits.
@@ -238,106 +384,102 @@ impl<'g> Db<'g> {
                 self.effect(key, &[b"DEL", key]);
             }
         } else {
-            self.add_effect(None, &[b"FLUSHALL"]);
+            self.effect_on_all(&[b"FLUSHALL"]);
         }
     }
 
     /// Has `touched` set when `key` changes; true when the key has expired already but is still stored.
     pub fn watch(&mut self, key: &[u8], touched: &Arc<Touched>) -> bool {
-        let now = self.now;
+        let (hash, now) = (self.hash(key), self.now);
         let slot = self.slot(key);
-        slot.watch(key, touched, now);
-        slot.get(key).is_some_and(|entry| entry.is_expired(now))
+        slot.watch(key, hash, touched, now);
+        slot.get(key, hash)
+            .is_some_and(|entry| entry.is_expired(now))
     }
 
     /// Whether a stored key has expired.
     pub(super) fn has_expired(&mut self, key: &[u8]) -> bool {
-        let now = self.now;
+        let (hash, now) = (self.hash(key), self.now);
         self.slot(key)
-            .get(key)
+            .get(key, hash)
             .is_some_and(|entry| entry.is_expired(now))
     }
 
     /// Tells the log what was done to `key`: a command that is deterministic and absolute, so that replicas come to the same.
+    #[inline]
     pub fn effect(&mut self, key: &[u8], command: &[&[u8]]) {
-        let slot = self.slot_id(key);
-        self.add_effect(Some(slot), command);
+        self.effect_of(key, command.iter().copied());
     }
 
     /// The same, for an effect of many arguments.
+    #[inline]
     pub fn effect_of<'b>(
         &mut self,
         key: &[u8],
         command: impl ExactSizeIterator<Item = &'b [u8]> + Clone,
     ) {
-        let slot = self.slot_id(key);
-        self.add_effect_of(Some(slot), command);
+        if self.recording {
+            let slot = self.slot_id(key);
+            encode_request(self.effects_of(Some(slot)), command);
+        } else {
+            self.skipped += request_len(command);
+        }
     }
 
     /// Tells the log the whole entry of `key`, which replaces what was there.
     pub fn effect_entry(&mut self, key: &[u8]) {
         let mut bytes = Vec::new();
         encode_request(&mut bytes, [b"DEL".as_slice(), key].into_iter());
-        if let Some(entry) = self.slot(key).get(key) {
+        let hash = self.hash(key);
+        if let Some(entry) = self.slot(key).get(key, hash) {
             encode_entry(entry, &mut bytes);
         }
-        let slot = self.slot_id(key);
-        let recording = self.recording;
-        let effects = self.effects_of(Some(slot));
-        if recording {
-            effects.bytes.extend_from_slice(&bytes);
+        if self.recording {
+            let slot = self.slot_id(key);
+            self.effects_of(Some(slot)).extend_from_slice(&bytes);
         } else {
-            effects.len += bytes.len();
+            self.skipped += bytes.len();
         }
     }
 
-    fn add_effect(&mut self, slot: Option<SlotId>, command: &[&[u8]]) {
-        self.add_effect_of(slot, command.iter().copied());
-    }
-
-    fn add_effect_of<'b>(
-        &mut self,
-        slot: Option<SlotId>,
-        command: impl ExactSizeIterator<Item = &'b [u8]> + Clone,
-    ) {
-        let recording = self.recording;
-        let effects = self.effects_of(slot);
-        if recording {
-            encode_request(&mut effects.bytes, command);
+    fn effect_on_all(&mut self, command: &[&[u8]]) {
+        if self.recording {
+            encode_request(self.effects_of(None), command.iter().copied());
         } else {
-            effects.len += request_len(command);
+            self.skipped += request_len(command.iter().copied());
         }
     }
 
     /// Where the next effect of a slot goes: to the one before if that is of the same slot.
-    fn effects_of(&mut self, slot: Option<SlotId>) -> &mut Effects {
+    fn effects_of(&mut self, slot: Option<SlotId>) -> &mut Vec<u8> {
         if self.effects.last().is_none_or(|(last, _)| *last != slot) {
-            self.effects.push((slot, Effects::default()));
+            self.effects.push((slot, Vec::new()));
         }
         let last = self.effects.len() - 1;
         &mut self.effects[last].1
     }
 
     /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks.
+    #[inline]
     pub(super) fn commit(self) -> Lookups {
         for (slot, effects) in &self.effects {
-            if self.recording {
-                let scope = slot.map_or(Scope::All, Scope::Slot);
-                self.log.append(scope, &effects.bytes);
-            } else {
-                self.log.skip(effects.len);
-            }
+            let scope = slot.map_or(Scope::All, Scope::Slot);
+            self.node.log.append(scope, effects);
+        }
+        if self.skipped > 0 {
+            self.node.log.skip(self.skipped);
         }
         self.lookups
     }
 
     /// Tells the log the effects that were replayed, as they came, and releases the locks.
     pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8]) {
-        self.log.append(scope, effects);
+        self.node.log.append(scope, effects);
     }
 }
 
 /// The slot of `key`, which is locked.
+#[inline]
 fn slot_of<'l>(locks: &'l mut Locks<'_>, key: &[u8]) -> &'l mut SlotData {
     let guard = match locks {
         Locks::One(guard) => Some(guard),
@@ -356,12 +498,12 @@ pub enum StringBytes<'e, 'n> {
 
 impl<'e, 'n> StringBytes<'e, 'n> {
     /// The bytes of `value`, if it is a string; a number is written into `number`.
-    pub fn of(value: &'e Value, number: &'n mut itoa::Buffer) -> Option<Self> {
+    #[inline]
+    pub fn of(value: ValueRef<'e>, number: &'n mut itoa::Buffer) -> Option<Self> {
         match value {
-            Value::Integer(integer) => Some(Self::Number(number.format(*integer).as_bytes())),
-            Value::String(bytes) => Some(Self::Stored(bytes)),
-            Value::Buffer(bytes) => Some(Self::Stored(bytes)),
-            Value::Hash(_) => None,
+            ValueRef::Integer(integer) => Some(Self::Number(number.format(integer).as_bytes())),
+            ValueRef::String(bytes, _) => Some(Self::Stored(bytes)),
+            _ => None,
         }
     }
 

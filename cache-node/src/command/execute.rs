@@ -115,9 +115,9 @@ fn run(
     let Handler::Sync(handler) = command.handler else {
         return Ok(());
     };
-    check_memory(node, command)?;
+    check_memory(node, command, args)?;
     let (slot, locks) = lock(node, command, args)?;
-    let mut db = Db::new(&node.store, &node.log, locks, session.clock.now());
+    let mut db = Db::new(node, locks, session.clock.now(), session.usage);
     if let Some(slot) = slot {
         route(node, session, command, slot, args, &mut db)?;
     } else if command.flags.has(Flags::WRITE) || command.flags.has(Flags::READONLY) {
@@ -146,8 +146,8 @@ fn run(
 }
 
 /// Makes room before a command that may need memory, and refuses it if there is none.
-pub(super) fn check_memory(node: &Node, command: &Command) -> Result {
-    if command.flags.has(Flags::DENYOOM) && !node.make_room() {
+pub(super) fn check_memory(node: &Node, command: &Command, args: Args<'_>) -> Result {
+    if command.flags.has(Flags::DENYOOM) && !node.make_room(args.extent()) {
         return Err(OUT_OF_MEMORY);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Hashes: setting, reading and removing fields.
 
 use crate::resp::{format_float, parse_float, parse_integer};
-use crate::store::{Deadline, Hash, PackLimits, Value};
+use crate::store::{Deadline, Entry, Hash, PackLimits, Value, ValueRef};
 
 use super::context::Context;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
@@ -119,9 +119,9 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// The hash at `key` for a command that changes it.
 fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<&'c Hash>> {
-    match context.db.existing(key).map(|entry| &entry.value) {
+    match context.db.existing(key).map(Entry::value) {
         None => Ok(None),
-        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(WRONG_TYPE),
     }
 }

@@ -78,7 +78,7 @@ fn type_name(context: &mut Context<'_, '_>) -> Result {
     let entry = context.db.peek(context.args.at(1));
     context
         .reply
-        .simple(entry.map_or("none", |entry| entry.value.type_name()));
+        .simple(entry.map_or("none", |entry| entry.value().type_name()));
     Ok(())
 }
 
@@ -113,9 +113,8 @@ fn move_key(context: &mut Context<'_, '_>, from: &[u8], to: &[u8]) -> Result {
     if from == to {
         return context.db.existing(from).map(|_| ()).ok_or(NO_KEY);
     }
-    let entry = context.db.take(from).ok_or(NO_KEY)?;
-    let deadline = deadline_of(&entry);
-    context.db.put(to, entry.value, deadline);
+    let (value, deadline) = context.db.take(from).ok_or(NO_KEY)?;
+    context.db.put(to, value, deadline);
     if SlotId::of(from) == SlotId::of(to) {
         context.db.effect(from, &[b"RENAME", from, to]);
     } else {
@@ -125,7 +124,7 @@ fn move_key(context: &mut Context<'_, '_>, from: &[u8], to: &[u8]) -> Result {
     Ok(())
 }
 
-fn deadline_of(entry: &Entry) -> Deadline {
+fn deadline_of(entry: Entry<'_>) -> Deadline {
     entry.deadline().map_or(Deadline::Never, Deadline::At)
 }
 
@@ -150,7 +149,7 @@ fn copy(context: &mut Context<'_, '_>) -> Result {
     let copied = context
         .db
         .existing(from)
-        .map(|entry| (entry.value.duplicate(), deadline_of(entry)));
+        .map(|entry| (entry.value().to_value(), deadline_of(entry)));
     let Some((value, deadline)) = copied else {
         context.reply.integer(0);
         return Ok(());

@@ -1,6 +1,8 @@
 //! `OBJECT` and `MEMORY`: how values are stored, and what they cost.
 
-use crate::store::{Entry, allocation};
+use cache_eviction::{Kind, Policy};
+
+use crate::store::Entry;
 
 use super::client_list::describe;
 use super::context::Context;
@@ -28,7 +30,7 @@ static OBJECT: &[Command] = &[
         "freq",
         3,
         freq,
-        "Returns how often a key is used, which is not tracked.",
+        "Returns how often a key is used, if the policy is one of lfu.",
     )
     .reads(KEY),
     Command::new("refcount", 3, refcount, "Returns 1 for a key that exists.").reads(KEY),
@@ -50,7 +52,7 @@ static MEMORY: &[Command] = &[
 
 fn encoding(context: &mut Context<'_, '_>) -> Result {
     let entry = context.db.peek(context.args.at(2));
-    let encoding = entry.map(|entry| entry.value.encoding().as_bytes());
+    let encoding = entry.map(|entry| entry.value().encoding().as_bytes());
     context.reply.bulk_or_null(encoding);
     Ok(())
 }
@@ -64,15 +66,27 @@ fn integer_or_null(context: &mut Context<'_, '_>, value: Option<i64>) -> Result 
 }
 
 fn idletime(context: &mut Context<'_, '_>) -> Result {
-    let now = context.db.now();
-    let entry = context.db.peek(context.args.at(2));
-    let idle = entry.map(|entry| (entry.idle(now) / 1000) as i64);
+    let usage = context.session.usage;
+    if usage.rules.kind == Kind::Lfu && context.node.eviction.choice().policy != Policy::Auto {
+        return Err(error(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime \
+             LRU and LFU data will take some time to adjust.",
+        ));
+    }
+    let meta = context.db.meta(context.args.at(2));
+    let idle = meta.map(|meta| context.node.eviction.idle_seconds(meta, &usage) as i64);
     integer_or_null(context, idle)
 }
 
 fn freq(context: &mut Context<'_, '_>) -> Result {
-    if context.db.peek(context.args.at(2)).is_none() {
+    let Some(meta) = context.db.meta(context.args.at(2)) else {
         context.reply.null();
+        return Ok(());
+    };
+    let usage = context.session.usage;
+    if usage.rules.kind == Kind::Lfu {
+        let counter = usage.rules.lfu_counter(meta, usage.now);
+        context.reply.integer(i64::from(counter));
         return Ok(());
     }
     Err(error(
@@ -100,7 +114,9 @@ fn usage(context: &mut Context<'_, '_>) -> Result {
         }
         _ => return Err(SYNTAX),
     }
-    let size = |entry: &Entry| (entry.size() + allocation(size_of::<Entry>())) as i64;
+    // A word of a bucket, and what of its bucket is free.
+    const WORD: usize = 9;
+    let size = |entry: Entry<'_>| (entry.bytes() + WORD) as i64;
     let bytes = context.db.peek(context.args.at(2)).map(size);
     integer_or_null(context, bytes)
 }

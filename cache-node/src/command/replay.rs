@@ -45,7 +45,12 @@ impl Replayer {
     pub fn new(node: &Arc<Node>) -> Self {
         let client = node.clients.internal();
         Self {
-            session: Session::new(client, Arc::new(WorkerStats::new()), true),
+            session: Session::new(
+                client,
+                Arc::new(WorkerStats::new()),
+                node.eviction.usage(clock::now()),
+                true,
+            ),
             node: Arc::clone(node),
             parser: Parser::default(),
             replies: Vec::new(),
@@ -69,7 +74,8 @@ impl Replayer {
         if !allowed() {
             return Ok(false);
         }
-        let mut db = Db::new(&node.store, &node.log, locks, clock::now()).replaying();
+        self.session.usage = node.eviction.usage(clock::now());
+        let mut db = Db::new(&node, locks, clock::now(), self.session.usage).replaying();
         let result = self.execute(slot, effects, &mut db);
         db.commit_replayed(Scope::Slot(slot), effects);
         node.store.memory().publish();
@@ -83,7 +89,7 @@ impl Replayer {
             .map(|slot| node.store.lock_blocking(slot))
             .collect();
         let locks = Locks::Many(guards);
-        let mut db = Db::new(&node.store, &node.log, locks, clock::now()).replaying();
+        let mut db = Db::new(&node, locks, clock::now(), self.session.usage).replaying();
         db.clear(|_| true);
         let mut effect = Vec::new();
         encode_request(&mut effect, [b"FLUSHALL".as_slice()].into_iter());

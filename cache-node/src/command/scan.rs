@@ -5,7 +5,7 @@
 
 use crate::resp::Args;
 use crate::slot::{SLOT_COUNT, SlotId};
-use crate::store::{KeyHash, Keyed};
+use crate::store::{KeyHash, SCAN_BITS};
 
 use super::context::Context;
 use super::error::{Result, SYNTAX, error};
@@ -91,7 +91,7 @@ fn scan(context: &mut Context<'_, '_>) -> Result {
     if options.without_values {
         return Err(error("ERR NOVALUES option can only be used in HSCAN"));
     }
-    let (mut slot, mut from) = (cursor >> 32, KeyHash(cursor as u32));
+    let (mut slot, mut from) = (cursor >> SCAN_BITS, KeyHash(cursor << (64 - SCAN_BITS)));
     let mut found: Vec<Vec<u8>> = Vec::new();
     let mut visited = 0;
     while let Some(id) = u16::try_from(slot).ok().and_then(SlotId::new) {
@@ -107,7 +107,7 @@ fn scan(context: &mut Context<'_, '_>) -> Result {
             data.scan(from, options.count - visited, |entry| {
                 visited += 1;
                 let fits = options.type_name.is_none_or(|name| {
-                    name.eq_ignore_ascii_case(entry.value.type_name().as_bytes())
+                    name.eq_ignore_ascii_case(entry.value().type_name().as_bytes())
                 });
                 if fits && !entry.is_expired(now) && options.admits(entry.key()) {
                     found.push(entry.key().to_vec());
@@ -122,7 +122,7 @@ fn scan(context: &mut Context<'_, '_>) -> Result {
     let next = if slot >= SLOT_COUNT as u64 {
         0
     } else {
-        slot << 32 | u64::from(from.0)
+        slot << SCAN_BITS | from.0 >> (64 - SCAN_BITS)
     };
     context.reply.array(2);
     context.reply.bulk(next.to_string().as_bytes());
@@ -160,7 +160,7 @@ fn randomkey(context: &mut Context<'_, '_>) -> Result {
             continue;
         }
         let picked = context.db.with_slot(*slot, |data| {
-            let picked = data.pick(|below| rand::random_range(0..below));
+            let picked = data.pick(rand::random);
             picked
                 .filter(|entry| !entry.is_expired(now))
                 .or_else(|| data.iter().find(|entry| !entry.is_expired(now)))

@@ -246,13 +246,14 @@ fn debug_sleep(context: AsyncContext<'_>) -> Waiting<'_> {
 }
 
 fn debug_object(context: &mut Context<'_, '_>) -> Result {
-    let now = context.db.now();
+    let usage = context.session.usage;
+    let meta = context.db.meta(context.args.at(2)).ok_or(NO_KEY)?;
+    let idle = context.node.eviction.idle_seconds(meta, &usage);
     let entry = context.db.peek(context.args.at(2)).ok_or(NO_KEY)?;
     let text = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:{}",
-        entry.value.encoding(),
-        entry.value.size(),
-        entry.idle(now) / 1000
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:{idle}",
+        entry.value().encoding(),
+        entry.bytes(),
     );
     context.reply.simple(&text);
     Ok(())

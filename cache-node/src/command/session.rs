@@ -7,7 +7,7 @@ use crate::clients::Client;
 use crate::clock::TurnClock;
 use crate::resp::{OwnedArgs, Protocol};
 use crate::stats::WorkerStats;
-use crate::store::Touched;
+use crate::store::{Touched, Usage};
 
 /// What a connection has said so far.
 pub struct Session {
@@ -17,6 +17,8 @@ pub struct Session {
     pub stats: Arc<WorkerStats>,
     /// The time of the command that is executed.
     pub clock: TurnClock,
+    /// How the eviction policy marks keys in this turn.
+    pub usage: Usage,
     /// RESP2 or RESP3.
     pub protocol: Protocol,
     /// Whether it has authenticated, or need not.
@@ -79,11 +81,17 @@ pub enum Replies {
 
 impl Session {
     /// A connection that has said nothing yet.
-    pub fn new(client: Arc<Client>, stats: Arc<WorkerStats>, authenticated: bool) -> Self {
+    pub fn new(
+        client: Arc<Client>,
+        stats: Arc<WorkerStats>,
+        usage: Usage,
+        authenticated: bool,
+    ) -> Self {
         Self {
             client,
             stats,
             clock: TurnClock::start(),
+            usage,
             protocol: Protocol::default(),
             authenticated,
             readonly: false,

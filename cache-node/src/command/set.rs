@@ -2,7 +2,7 @@
 
 use crate::clock::Millis;
 use crate::resp::Args;
-use crate::store::{Deadline, Value};
+use crate::store::{Deadline, Entry};
 
 use super::context::Context;
 use super::db::StringBytes;
@@ -78,7 +78,7 @@ fn set_with(
     deadline: Deadline,
 ) -> Result {
     let start = context.reply.position();
-    let present = context.db.existing(key).map(|entry| &entry.value);
+    let present = context.db.existing(key).map(Entry::value);
     let exists = present.is_some();
     if options.get {
         let mut number = itoa::Buffer::new();
@@ -118,11 +118,11 @@ fn put(context: &mut Context<'_, '_>, key: &[u8], value: &[u8], deadline: Deadli
         }
         return;
     }
-    context.db.put(key, Value::string(value), deadline);
+    context.db.put_string(key, value, deadline);
     let deadline = match deadline {
         Deadline::Never => None,
         Deadline::At(time) => Some(time),
-        Deadline::Keep => context.db.peek(key).and_then(crate::store::Entry::deadline),
+        Deadline::Keep => context.db.peek(key).and_then(Entry::deadline),
     };
     log_set(context, key, value, deadline);
 }
@@ -204,7 +204,7 @@ pub(super) fn getex(context: &mut Context<'_, '_>) -> Result {
             return Ok(());
         }
         Some(entry) => {
-            let value = StringBytes::of(&entry.value, &mut number).ok_or(WRONG_TYPE)?;
+            let value = StringBytes::of(entry.value(), &mut number).ok_or(WRONG_TYPE)?;
             context.reply.bulk(value.bytes());
             entry.deadline().is_some()
         }

@@ -1,6 +1,6 @@
 //! Strings: reading, replacing and cutting. Counting is in [`super::counters`], `SET` in [`super::set`].
 
-use crate::store::{Deadline, Value};
+use crate::store::{Deadline, Entry, Value, ValueRef};
 
 use super::context::Context;
 use super::db::StringBytes;
@@ -193,7 +193,7 @@ fn mget(context: &mut Context<'_, '_>) -> Result {
     for key in context.args.from(1).iter() {
         let mut number = itoa::Buffer::new();
         let entry = context.db.read(key);
-        match entry.and_then(|entry| StringBytes::of(&entry.value, &mut number)) {
+        match entry.and_then(|entry| StringBytes::of(entry.value(), &mut number)) {
             Some(value) => context.reply.bulk(value.bytes()),
             None => context.reply.null(),
         }
@@ -227,7 +227,7 @@ fn msetnx(context: &mut Context<'_, '_>) -> Result {
 fn set_pairs(context: &mut Context<'_, '_>) {
     for index in (1..context.args.len()).step_by(2) {
         let (key, value) = (context.args.at(index), context.args.at(index + 1));
-        context.db.put(key, Value::string(value), Deadline::Never);
+        context.db.put_string(key, value, Deadline::Never);
         context.db.effect(key, &[b"SET", key, value]);
     }
 }
@@ -238,21 +238,20 @@ fn with_buffer<R>(
     key: &[u8],
     change: impl FnOnce(&mut Vec<u8>) -> R,
 ) -> Result<Option<R>> {
-    match context.db.existing(key).map(|entry| &entry.value) {
+    match context.db.existing(key).map(Entry::value) {
         None => return Ok(None),
-        Some(Value::Hash(_)) => return Err(WRONG_TYPE),
-        Some(_) => {}
+        Some(ValueRef::Integer(_) | ValueRef::String(..)) => {}
+        Some(_) => return Err(WRONG_TYPE),
     }
     Ok(context.db.update(key, |value| {
         let mut bytes = match std::mem::replace(value, Value::Integer(0)) {
-            Value::Buffer(bytes) => bytes,
-            Value::String(bytes) => bytes.into_vec(),
+            Value::String(bytes, _) => bytes,
             Value::Integer(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
             // Ruled out above.
-            Value::Hash(_) => Vec::new(),
+            _ => Vec::new(),
         };
         let result = change(&mut bytes);
-        *value = Value::Buffer(bytes);
+        *value = Value::String(bytes, true);
         result
     }))
 }
@@ -270,7 +269,7 @@ fn length(context: &mut Context<'_, '_>, key: &[u8]) -> Result<usize> {
     let mut number = itoa::Buffer::new();
     match context.db.peek(key) {
         None => Ok(0),
-        Some(entry) => StringBytes::of(&entry.value, &mut number)
+        Some(entry) => StringBytes::of(entry.value(), &mut number)
             .map(|value| value.bytes().len())
             .ok_or(WRONG_TYPE),
     }
@@ -282,7 +281,7 @@ fn append(context: &mut Context<'_, '_>) -> Result {
     check_length(context, total)?;
     let appended = with_buffer(context, key, |bytes| bytes.extend_from_slice(tail))?;
     if appended.is_none() {
-        context.db.put(key, Value::string(tail), Deadline::Never);
+        context.db.put_string(key, tail, Deadline::Never);
         context.db.effect(key, &[b"SET", key, tail]);
     } else {
         context.db.effect(key, &[b"APPEND", key, tail]);
@@ -336,7 +335,9 @@ fn setrange(context: &mut Context<'_, '_>) -> Result {
     if with_buffer(context, key, write)?.is_none() {
         let mut bytes = Vec::new();
         write(&mut bytes);
-        context.db.put(key, Value::Buffer(bytes), Deadline::Never);
+        context
+            .db
+            .put(key, Value::String(bytes, true), Deadline::Never);
     }
     let at = itoa::Buffer::new().format(offset).to_owned();
     context

@@ -110,7 +110,7 @@ pub(super) fn queue(node: &Node, session: &mut Session, known: Known, args: Args
     if command.flags.has(Flags::NO_MULTI) || matches!(command.handler, Handler::Async(_)) {
         return Err(error("ERR Command not allowed inside a transaction"));
     }
-    check_memory(node, command)?;
+    check_memory(node, command, args)?;
     let mut slots = command.keys.of(args).map(SlotId::of);
     if let Some(slot) = slots.next() {
         let view = node.cluster.peek();
@@ -154,8 +154,8 @@ pub(super) fn exec(
     for args in &transaction.queue {
         queue.push((commands().resolve(args.as_args())?, args.as_args()));
     }
-    for (known, _) in &queue {
-        check_memory(node, known.command).map_err(|_| {
+    for (known, args) in &queue {
+        check_memory(node, known.command, *args).map_err(|_| {
             error(
                 "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
             )
@@ -186,7 +186,7 @@ fn run_all(
     out: &mut Vec<u8>,
 ) -> Result<Option<Outcome>> {
     let (slot, locks) = lock_all(node, queue, watching)?;
-    let mut db = Db::new(&node.store, &node.log, locks, session.clock.now());
+    let mut db = Db::new(node, locks, session.clock.now(), session.usage);
     let touched = watching.is_some_and(|watching| {
         watching.touched.is_set()
             || watching

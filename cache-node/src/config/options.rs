@@ -114,10 +114,11 @@ mod tests {
     #[test]
     fn a_policy_that_is_not_there_is_told_which_are() {
         assert_eq!(
-            apply("maxmemory-policy", "allkeys-lfu"),
+            apply("maxmemory-policy", "allkeys-mru"),
             Err(
-                "invalid value 'allkeys-lfu' for 'maxmemory-policy': must be one of noeviction, \
-                 allkeys-lru, volatile-lru, allkeys-random, volatile-random, volatile-ttl"
+                "invalid value 'allkeys-mru' for 'maxmemory-policy': must be one of noeviction, \
+                 allkeys-lru, allkeys-lfu, allkeys-lrm, allkeys-random, allkeys-fifo, allkeys-s3, volatile-lru, \
+                 volatile-lfu, volatile-lrm, volatile-random, volatile-ttl, volatile-s3, auto"
                     .to_owned()
             )
         );

@@ -1,70 +1,9 @@
 //! The settings themselves, with their defaults.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-use std::str::FromStr;
 
-/// Which keys make room when `maxmemory` is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EvictionPolicy {
-    /// None: writes are refused.
-    #[default]
-    NoEviction,
-    /// The least recently used of all keys.
-    AllKeysLru,
-    /// The least recently used of the keys with a deadline.
-    VolatileLru,
-    /// Any key.
-    AllKeysRandom,
-    /// Any key with a deadline.
-    VolatileRandom,
-    /// The key whose deadline is next.
-    VolatileTtl,
-}
-
-impl EvictionPolicy {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::NoEviction, "noeviction"),
-        (Self::AllKeysLru, "allkeys-lru"),
-        (Self::VolatileLru, "volatile-lru"),
-        (Self::AllKeysRandom, "allkeys-random"),
-        (Self::VolatileRandom, "volatile-random"),
-        (Self::VolatileTtl, "volatile-ttl"),
-    ];
-
-    /// The names of all policies.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        Self::ALL.iter().map(|(_, name)| *name)
-    }
-
-    /// Whether only keys with a deadline are evicted.
-    pub fn only_volatile(self) -> bool {
-        matches!(
-            self,
-            Self::VolatileLru | Self::VolatileRandom | Self::VolatileTtl
-        )
-    }
-}
-
-impl fmt::Display for EvictionPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(policy, _)| policy == self);
-        f.write_str(name.map_or("", |(_, name)| name))
-    }
-}
-
-impl FromStr for EvictionPolicy {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .iter()
-            .find(|(_, name)| name.eq_ignore_ascii_case(text))
-            .map(|(policy, _)| *policy)
-            .ok_or(())
-    }
-}
+use cache_eviction::{Policy, SizeWeight};
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +64,10 @@ pub struct Settings {
     pub cluster_announce_bus_port: u16,
     pub cluster_node_timeout: u64,
     pub maxmemory: usize,
-    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_policy: Policy,
+    pub maxmemory_eviction_size_weight: SizeWeight,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_time: u32,
     pub maxmemory_samples: usize,
     pub hash_max_listpack_entries: usize,
     pub hash_max_listpack_value: usize,
@@ -165,8 +107,11 @@ impl Default for Settings {
             cluster_announce_bus_port: 0,
             cluster_node_timeout: 2000,
             maxmemory: 0,
-            maxmemory_policy: EvictionPolicy::default(),
-            maxmemory_samples: 5,
+            maxmemory_policy: Policy::NoEviction,
+            maxmemory_eviction_size_weight: SizeWeight::default(),
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
+            maxmemory_samples: 16,
             hash_max_listpack_entries: 128,
             hash_max_listpack_value: 64,
             repl_backlog_size: 64 << 20,

@@ -1,7 +1,9 @@
 //! The table of options.
 
 use super::options::Setting;
-use super::settings::{EvictionPolicy, LogLevel, Settings};
+use cache_eviction::Policy;
+
+use super::settings::{LogLevel, Settings};
 use super::value::{addresses, number, show_addresses, show_yes_no, size, yes_no};
 
 /// An option: how it is shown and read, and what the help says.
@@ -351,28 +353,55 @@ pub static OPTIONS: &[Setting] = &[
         "maxmemory",
         ANY,
         maxmemory,
-        "Most memory of the data set; 0: no limit."
+        "Most memory of the node: data, buffers and fragmentation; 0: no limit."
     ),
     option(
         "Memory",
         "maxmemory-policy",
         "POLICY",
-        "What makes room: noeviction, allkeys-lru, volatile-lru, allkeys-random, volatile-random or volatile-ttl.",
+        "What makes room: noeviction; allkeys- or volatile- with lru, lfu, lrm, random or s3; volatile-ttl; allkeys-fifo; or auto.",
         |settings| settings.maxmemory_policy.to_string(),
         |settings, value| {
-            settings.maxmemory_policy = value.parse().map_err(|()| {
-                let names: Vec<_> = EvictionPolicy::names().collect();
+            settings.maxmemory_policy = value.parse().map_err(|_| {
+                let names: Vec<_> = Policy::all().map(|policy| policy.to_string()).collect();
                 format!("must be one of {}", names.join(", "))
             })?;
             Ok(())
         },
+    ),
+    option(
+        "Memory",
+        "maxmemory-eviction-size-weight",
+        "0|0.5|1",
+        "How much size counts in the s3 policies: 0 spares bytes fetched anew, 1 spares requests, 0.5 is between.",
+        |settings| settings.maxmemory_eviction_size_weight.to_string(),
+        |settings, value| {
+            settings.maxmemory_eviction_size_weight = value
+                .parse()
+                .map_err(|_| "must be 0, 0.5 or 1".to_owned())?;
+            Ok(())
+        },
+    ),
+    number!(
+        "Memory",
+        "lfu-log-factor",
+        0..=1_000_000,
+        lfu_log_factor,
+        "How many uses a step of the counter takes in the lfu policies."
+    ),
+    number!(
+        "Memory",
+        "lfu-decay-time",
+        0..=1_000_000,
+        lfu_decay_time,
+        "Minutes after which the counter falls by one in the lfu policies; 0: never."
     ),
     number!(
         "Memory",
         "maxmemory-samples",
         1..=64,
         maxmemory_samples,
-        "Keys looked at to find one to evict."
+        "Keys looked at, at least, to find one to evict."
     ),
     number!(
         "Memory",

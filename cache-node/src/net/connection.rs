@@ -77,7 +77,12 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
     let id = client.id;
     let authenticated = node.config.get().requirepass.is_empty();
     let mut connection = Connection {
-        session: Session::new(client, Arc::clone(&share.stats), authenticated),
+        session: Session::new(
+            client,
+            Arc::clone(&share.stats),
+            node.eviction.usage(clock::now()),
+            authenticated,
+        ),
         parser: Parser::default(),
         limits: Limits::default(),
         pending: Vec::new(),
@@ -195,6 +200,7 @@ impl Connection {
     /// Executes the commands in `data`; answers how many bytes are done with.
     fn execute(&mut self, data: &[u8]) -> (usize, Turn) {
         self.session.clock = TurnClock::start();
+        self.session.usage = self.node.eviction.usage(self.session.clock.now());
         self.limits.unauthenticated = !self.session.authenticated;
         let mut used = 0;
         let mut commands = 0;

@@ -47,6 +47,14 @@ impl<'a> Args<'a> {
             .map(move |(start, end)| &data[*start as usize..*end as usize])
     }
 
+    /// Bytes from the start of the first argument to the end of the last.
+    pub fn extent(&self) -> usize {
+        match (self.spans.first(), self.spans.last()) {
+            (Some((start, _)), Some((_, end))) => (end - start) as usize,
+            _ => 0,
+        }
+    }
+
     /// The arguments from `first` on.
     pub fn from(&self, first: usize) -> Args<'a> {
         Args {

@@ -1,19 +1,18 @@
-//! What a slot holds: its entries, its expiry calendar and the keys that are watched.
+//! What a slot holds: its table, and the keys that are watched.
 //!
-//! Nothing here knows roles, routing or the log; time comes in as an argument.
+//! Nothing here knows roles, routing or the log; time comes in as an argument, and so does how the eviction policy marks keys.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use crate::clock::{Millis, Tick};
-use crate::slot::SlotId;
+use cache_engine::prefetch::Layout;
+use cache_engine::table::{Due, Expiry, Identity, Place, Table};
+use cache_eviction::{Meta, Now, Rules, Sampler};
 
-use super::Counts;
-use super::calendar::Calendar;
 use super::reaper::{discard_table, discard_value};
-use super::table::{KeyHash, Keyed, Table};
-use super::value::{Entry, Value};
+use super::slot::Counts;
 use super::watch::{Touched, Watches};
+use super::{Entry, KeyHash, Value};
+use crate::clock::{Millis, Tick};
 
 /// What happens to a key's deadline when its value is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +25,65 @@ pub enum Deadline {
     At(Millis),
 }
 
+impl Deadline {
+    #[inline]
+    fn expiry(self) -> Expiry {
+        match self {
+            Self::Keep => Expiry::Keep,
+            Self::Never => Expiry::Never,
+            Self::At(time) => Expiry::At(due(time)),
+        }
+    }
+
+    /// The deadline of a key that is new.
+    #[inline]
+    fn of_new(self) -> Option<Due> {
+        match self {
+            Self::At(time) => Some(due(time)),
+            Self::Keep | Self::Never => None,
+        }
+    }
+}
+
+/// A deadline with the tick at which it has passed for sure.
+#[inline]
+fn due(time: Millis) -> Due {
+    // 0 is no deadline in Redis's formats.
+    let time = time.max(1);
+    (time, Tick::after(time).0.min(u32::MAX - 1))
+}
+
+/// How the eviction policy marks keys that are used now.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// The policy's rules.
+    pub rules: Rules,
+    /// Its time.
+    pub now: Now,
+    /// The keys whose use `auto` wants to know of.
+    pub sampler: Option<Sampler>,
+}
+
+impl Usage {
+    /// Whether the use of a key is to be told to `auto`.
+    #[inline]
+    pub fn observed(&self, hash: KeyHash) -> bool {
+        self.sampler.is_some_and(|sampler| sampler.picks(hash.0))
+    }
+
+    #[inline]
+    fn random() -> u64 {
+        rand::random()
+    }
+}
+
 /// The content of a slot.
 #[derive(Default)]
 pub struct SlotData {
-    table: Table<Entry>,
-    calendar: Calendar,
-    /// Entries with a deadline.
-    volatile: usize,
-    /// Bytes allocated for entries.
-    entry_bytes: usize,
-    /// Bytes that the counts outside the lock know of.
-    published: usize,
+    table: Table,
     changed: bool,
+    /// What the counts outside the lock say.
+    published: Counts,
     watches: Option<Box<Watches>>,
 }
 
@@ -54,128 +100,157 @@ impl SlotData {
 
     /// Number of entries with a deadline.
     pub fn volatile(&self) -> usize {
-        self.volatile
+        self.table.volatile()
+    }
+
+    /// Where `key` stands, expired or not.
+    #[inline]
+    pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<Place> {
+        self.table.find(key, hash)
+    }
+
+    /// The entry at a place.
+    #[inline]
+    pub fn entry(&self, place: Place) -> Entry<'_> {
+        self.table.entry(place)
     }
 
     /// The entry of `key`, expired or not.
-    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.table.get(key, KeyHash::of(key))
+    pub fn get(&self, key: &[u8], hash: KeyHash) -> Option<Entry<'_>> {
+        self.find(key, hash).map(|place| self.entry(place))
     }
 
-    /// The entry of `key`, expired or not, marked as accessed at `now`.
-    pub fn access(&mut self, key: &[u8], now: Millis) -> Option<&Entry> {
-        let entry = self.table.get_mut(key, KeyHash::of(key))?;
-        entry.accessed = Tick::at(now);
-        Some(entry)
+    /// What an entry is recognized by after the lock was given up.
+    pub fn identity(&self, place: Place) -> Identity {
+        self.table.identity(place)
     }
 
-    /// Sets the value of `key`. True when the key is new.
-    pub fn put(&mut self, key: &[u8], value: Value, deadline: Deadline, now: Millis) -> bool {
+    /// Where an entry stands now, if it is still there.
+    pub fn locate(&self, identity: Identity) -> Option<Place> {
+        self.table.locate(identity)
+    }
+
+    /// The eviction policy's mark of an entry.
+    pub fn meta(&self, place: Place) -> Meta {
+        Meta::from_bits(self.table.meta(place))
+    }
+
+    /// Sets the eviction policy's mark of an entry.
+    pub fn set_meta(&mut self, place: Place, meta: Meta) {
+        self.changed = true;
+        self.table.set_meta(place, meta.to_bits());
+    }
+
+    /// Marks an entry as read.
+    #[inline]
+    pub fn mark_read(&mut self, place: Place, usage: &Usage) {
+        let meta = self.meta(place);
+        if let Some(meta) = usage.rules.on_read(meta, usage.now, Usage::random) {
+            self.table.set_meta(place, meta.to_bits());
+        }
+    }
+
+    /// Marks an entry as written.
+    #[inline]
+    pub fn mark_written(&mut self, place: Place, usage: &Usage) {
+        let meta = self.meta(place);
+        if let Some(meta) = usage.rules.on_write(meta, usage.now, Usage::random) {
+            self.table.set_meta(place, meta.to_bits());
+        }
+    }
+
+    /// Adds a string under a key that is not there.
+    #[inline]
+    pub fn insert_string(
+        &mut self,
+        key: &[u8],
+        hash: KeyHash,
+        bytes: &[u8],
+        deadline: Deadline,
+        meta: Meta,
+    ) {
         self.touch(key);
-        let hash = KeyHash::of(key);
-        let added = value.size();
-        let new = match self.table.get_mut(key, hash) {
-            Some(entry) => {
-                self.entry_bytes += added;
-                self.entry_bytes -= entry.value.size();
-                entry.accessed = Tick::at(now);
-                discard_value(std::mem::replace(&mut entry.value, value));
-                false
-            }
-            None => {
-                let entry = Entry::new(key, value, now);
-                self.entry_bytes += entry.size();
-                self.table.insert(entry, hash);
-                true
-            }
-        };
-        match deadline {
-            Deadline::Keep => {}
-            Deadline::Never if new => {}
-            Deadline::Never => self.set_deadline_of(key, hash, None),
-            Deadline::At(time) => self.set_deadline_of(key, hash, Some(time)),
-        }
-        new
+        let deadline = deadline.of_new();
+        self.table
+            .insert_string(key, hash, bytes, deadline, meta.to_bits());
     }
 
-    /// Changes the value of `key` in place; `None` when there is no such key.
-    pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
-        let entry = self.table.get_mut(key, KeyHash::of(key))?;
-        let before = entry.value.size();
-        let result = change(&mut entry.value);
-        self.entry_bytes = self.entry_bytes + entry.value.size() - before;
+    /// Adds a value under a key that is not there.
+    pub fn insert(
+        &mut self,
+        key: &[u8],
+        hash: KeyHash,
+        value: Value,
+        deadline: Deadline,
+        meta: Meta,
+    ) {
         self.touch(key);
-        Some(result)
+        let deadline = deadline.of_new();
+        self.table
+            .insert_value(key, hash, value, deadline, meta.to_bits());
     }
 
-    /// Sets or takes away the deadline of `key`; false when there is no such key.
-    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
-        let hash = KeyHash::of(key);
-        if self.table.get(key, hash).is_none() {
-            return false;
-        }
+    /// Sets the string of the entry of `key`, which is at `place`.
+    #[inline]
+    pub fn set_string(&mut self, place: Place, key: &[u8], bytes: &[u8], deadline: Deadline) {
         self.touch(key);
-        self.set_deadline_of(key, hash, deadline);
-        true
-    }
-
-    fn set_deadline_of(&mut self, key: &[u8], hash: KeyHash, deadline: Option<Millis>) {
-        let Some(entry) = self.table.get_mut(key, hash) else {
-            return;
-        };
-        self.volatile += usize::from(deadline.is_some());
-        self.volatile -= usize::from(entry.deadline().is_some());
-        entry.set_deadline(deadline);
-        let Some(deadline) = deadline else {
-            return;
-        };
-        let tick = Tick::after(deadline).max(Tick(1));
-        if entry.armed == Tick(0) || tick < entry.armed {
-            entry.armed = tick;
-            self.calendar.file(tick, hash);
-        }
-        if self.calendar.len() > 2 * self.volatile + 64 {
-            self.refile();
+        if let Some(old) = self.table.set_string(place, bytes, deadline.expiry()) {
+            discard_value(old);
         }
     }
 
-    /// Takes the entry of `key` out.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.table.remove(key, KeyHash::of(key))?;
-        self.forget(&entry);
+    /// Sets the value of the entry of `key`, which is at `place`.
+    pub fn set(&mut self, place: Place, key: &[u8], value: Value, deadline: Deadline) {
         self.touch(key);
-        Some(entry)
-    }
-
-    /// Removes `key`, freeing a big value in the background; false when there is no such key.
-    pub fn delete(&mut self, key: &[u8]) -> bool {
-        self.remove(key)
-            .map(|entry| discard_value(entry.value))
-            .is_some()
-    }
-
-    /// Removes `key` because it has expired at `now`; false when it has not.
-    pub fn expire(&mut self, key: &[u8], now: Millis) -> bool {
-        let hash = KeyHash::of(key);
-        if !self
-            .table
-            .get(key, hash)
-            .is_some_and(|entry| entry.is_expired(now))
-        {
-            return false;
+        if let Some(old) = self.table.set_value(place, value, deadline.expiry()) {
+            discard_value(old);
         }
-        let Some(entry) = self.table.remove(key, hash) else {
-            return false;
-        };
-        self.forget(&entry);
+    }
+
+    /// Changes the value of the entry of `key`, which is at `place`, in place.
+    pub fn update<R>(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        change: impl FnOnce(&mut Value) -> R,
+    ) -> R {
+        self.touch(key);
+        self.table.update(place, change)
+    }
+
+    /// Sets or takes away the deadline of the entry of `key`, which is at `place`.
+    pub fn set_deadline(&mut self, place: Place, key: &[u8], deadline: Option<Millis>) {
+        self.touch(key);
+        self.table.set_expiry(place, deadline.map(due));
+    }
+
+    /// Takes the entry of `key`, which is at `place`, out; answers its value.
+    pub fn take(&mut self, place: Place, key: &[u8]) -> Value {
+        self.touch(key);
+        self.table.take(place)
+    }
+
+    /// Removes the entry of `key`, which is at `place`; a big value is freed in the background.
+    pub fn delete(&mut self, place: Place, key: &[u8]) {
+        self.touch(key);
+        if let Some(old) = self.table.delete(place) {
+            discard_value(old);
+        }
+    }
+
+    /// Removes the entry of `key`, which is at `place`, because it has expired.
+    pub fn expire(&mut self, place: Place, key: &[u8]) {
+        self.changed = true;
+        if let Some(old) = self.table.delete(place) {
+            discard_value(old);
+        }
         if let Some(watches) = &mut self.watches {
             watches.expire(key);
         }
-        discard_value(entry.value);
-        true
     }
 
-    /// Removes up to `limit` entries that have expired at `now` and tells `removed` their keys. True when there may be more.
+    /// Looks into up to `limit` buckets for entries that have expired at `now`, removes them and tells `removed` their keys. True when
+    /// there may be more.
     pub fn expire_due(
         &mut self,
         now: Millis,
@@ -184,55 +259,32 @@ impl SlotData {
     ) -> bool {
         self.changed = true;
         for _ in 0..limit {
-            let Some(handle) = self.calendar.take_due(Tick::at(now)) else {
+            let Some((segment, bucket)) = self.table.due_bucket(Tick::at(now).0) else {
                 return false;
             };
-            let armed: Vec<Box<[u8]>> = self
-                .table
-                .with_hash(handle.hash)
-                .filter(|entry| entry.armed == handle.tick)
-                .map(|entry| entry.key().into())
-                .collect();
-            for key in armed {
-                if self.expire(&key, now) {
+            let mut expired: Vec<Box<[u8]>> = Vec::new();
+            let mut next = u32::MAX;
+            for place in self.table.volatile_of(segment, bucket) {
+                let entry = self.table.entry(place);
+                match entry.deadline() {
+                    Some(deadline) if deadline <= now => expired.push(entry.key().into()),
+                    Some(deadline) => next = next.min(due(deadline).1),
+                    None => {}
+                }
+            }
+            self.table.set_due(segment, bucket, next);
+            for key in expired {
+                if let Some(place) = self.find(&key, KeyHash::of(&key)) {
+                    self.expire(place, &key);
                     removed(&key);
-                } else {
-                    self.rearm(&key, handle.hash);
                 }
             }
         }
         true
     }
 
-    /// Files the handle of an entry again whose deadline was put off.
-    fn rearm(&mut self, key: &[u8], hash: KeyHash) {
-        if let Some(entry) = self.table.get_mut(key, hash) {
-            match entry.deadline() {
-                Some(deadline) => {
-                    entry.armed = Tick::after(deadline).max(Tick(1));
-                    self.calendar.file(entry.armed, hash);
-                }
-                None => entry.armed = Tick(0),
-            }
-        }
-    }
-
-    /// Throws stale handles out.
-    fn refile(&mut self) {
-        let live: Vec<(Tick, KeyHash)> = self
-            .table
-            .iter()
-            .filter(|entry| entry.deadline().is_some())
-            .map(|entry| (entry.armed, KeyHash::of(entry.key())))
-            .collect();
-        self.calendar.clear();
-        for (tick, hash) in live {
-            self.calendar.file(tick, hash);
-        }
-    }
-
     /// All entries in no order that lasts, expired ones that are still there included.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.table.iter()
     }
 
@@ -241,25 +293,49 @@ impl SlotData {
         &'a self,
         from: KeyHash,
         count: usize,
-        visit: impl FnMut(&'a Entry),
+        visit: impl FnMut(Entry<'a>),
     ) -> Option<KeyHash> {
         self.table.scan(from, count, visit)
     }
 
-    /// An entry chosen by `random`, which answers a number below its argument.
-    pub fn pick(&self, random: impl FnMut(usize) -> usize) -> Option<&Entry> {
-        self.table.pick(random)
+    /// An entry chosen by `random`; `None` when there is none.
+    pub fn pick(&self, mut random: impl FnMut() -> u64) -> Option<Entry<'_>> {
+        // Buckets are rarely empty, and rarely twice in a row.
+        for _ in 0..16 {
+            let (chosen, lane) = (random(), random());
+            let count = self.table.sample(chosen).count();
+            if count > 0 {
+                let lane = (lane % count as u64) as usize;
+                let place = self.table.sample(chosen).nth(lane);
+                return place.map(|(place, _)| self.entry(place));
+            }
+        }
+        self.iter().next()
     }
 
-    /// An entry with a deadline, chosen by `random`.
-    pub fn pick_volatile(&self, mut random: impl FnMut(usize) -> usize) -> Option<&Entry> {
-        let handles = self.calendar.iter().len();
-        (0..4.min(handles)).find_map(|_| {
-            let (_, hash) = self.calendar.iter().nth(random(handles))?;
-            self.table
-                .with_hash(hash)
-                .find(|entry| entry.deadline().is_some())
-        })
+    /// The places of the entries in a bucket chosen by `random`, and whether each has a deadline.
+    pub fn sample(&self, random: u64) -> impl Iterator<Item = (Place, bool)> {
+        self.table.sample(random)
+    }
+
+    /// Number of buckets of the table.
+    pub fn buckets(&self) -> usize {
+        self.table.buckets()
+    }
+
+    /// The places of the entries with a deadline in the bucket where one expires next.
+    pub fn soonest(&self) -> impl Iterator<Item = Place> {
+        self.table.soonest_bucket()
+    }
+
+    /// Keeps the marks of the eviction policy from wrapping round.
+    pub fn sweep_marks(&mut self, usage: &Usage) {
+        let places: Vec<Place> = self.table.places().collect();
+        for place in places {
+            if let Some(meta) = usage.rules.on_sweep(self.meta(place), usage.now) {
+                self.set_meta(place, meta);
+            }
+        }
     }
 
     /// Empties the slot; answers how many entries there were.
@@ -268,9 +344,6 @@ impl SlotData {
         if let Some(watches) = &mut self.watches {
             table.iter().for_each(|entry| watches.touch(entry.key()));
         }
-        self.calendar.clear();
-        self.volatile = 0;
-        self.entry_bytes = 0;
         self.changed = true;
         let keys = table.len();
         discard_table(table);
@@ -278,8 +351,10 @@ impl SlotData {
     }
 
     /// Has `touched` set when `key` changes from now on.
-    pub fn watch(&mut self, key: &[u8], touched: &Arc<Touched>, now: Millis) {
-        let expired = self.get(key).is_some_and(|entry| entry.is_expired(now));
+    pub fn watch(&mut self, key: &[u8], hash: KeyHash, touched: &Arc<Touched>, now: Millis) {
+        let expired = self
+            .get(key, hash)
+            .is_some_and(|entry| entry.is_expired(now));
         self.watches
             .get_or_insert_default()
             .add(key, touched, expired);
@@ -287,21 +362,20 @@ impl SlotData {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.table.bytes() + self.entry_bytes + self.calendar.bytes()
-    }
-
-    fn forget(&mut self, entry: &Entry) {
-        self.changed = true;
-        self.entry_bytes -= entry.size();
-        self.volatile -= usize::from(entry.deadline().is_some());
-        if self.table.is_empty() {
-            self.calendar.clear();
-        }
+        self.table.bytes() + self.table.entry_bytes()
     }
 
     /// `key` changes: tells those who watch it, and the counts.
+    #[inline]
     fn touch(&mut self, key: &[u8]) {
         self.changed = true;
+        if self.watches.is_some() {
+            self.touch_watched(key);
+        }
+    }
+
+    #[cold]
+    fn touch_watched(&mut self, key: &[u8]) {
         if let Some(watches) = &mut self.watches {
             watches.touch(key);
             if watches.is_empty() {
@@ -310,19 +384,22 @@ impl SlotData {
         }
     }
 
-    /// Brings the counts outside the lock up to date.
-    pub(super) fn publish(&mut self, slot: SlotId, counts: &Counts) {
+    /// What the counts outside the lock say and what they should say, if that differs; taken as done.
+    #[inline]
+    pub(super) fn changes(&mut self) -> Option<(Counts, Counts)> {
         if !std::mem::take(&mut self.changed) {
-            return;
+            return None;
         }
-        let bytes = self.bytes();
-        counts.keys[slot.index()].store(self.len() as u32, Relaxed);
-        counts.volatile[slot.index()].store(self.volatile as u32, Relaxed);
-        counts.bytes[slot.index()].store(bytes, Relaxed);
-        let due = self.calendar.next().map_or(u32::MAX, |tick| tick.0);
-        counts.due[slot.index()].store(due, Relaxed);
-        counts.memory.add(bytes as i64 - self.published as i64);
-        self.published = bytes;
+        let after = Counts {
+            keys: self.len(),
+            volatile: self.volatile(),
+            bytes: self.bytes(),
+            probation_bytes: self.table.probation_bytes(),
+            due: self.table.next_due(),
+            layout: Layout::pack(self.table.layout()),
+        };
+        let before = std::mem::replace(&mut self.published, after);
+        (before != after).then_some((before, after))
     }
 }
 

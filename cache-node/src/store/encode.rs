@@ -2,9 +2,7 @@
 
 use crate::resp::encode_request;
 
-use super::data::SlotData;
-use super::table::Keyed;
-use super::value::{Entry, Value};
+use super::{Entry, SlotData, ValueRef};
 
 /// Fields of one `HSET` effect, so that a big hash arrives in pieces.
 const FIELDS: usize = 128;
@@ -20,13 +18,12 @@ impl SlotData {
 }
 
 /// Appends the effects that make `entry` where there is no such key.
-pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
+pub fn encode_entry(entry: Entry<'_>, out: &mut Vec<u8>) {
     let mut number = itoa::Buffer::new();
-    match &entry.value {
-        Value::Integer(value) => encode_string(entry, number.format(*value).as_bytes(), out),
-        Value::String(value) => encode_string(entry, value, out),
-        Value::Buffer(value) => encode_string(entry, value, out),
-        Value::Hash(hash) => {
+    match entry.value() {
+        ValueRef::Integer(value) => encode_string(entry, number.format(value).as_bytes(), out),
+        ValueRef::String(value, _) => encode_string(entry, value, out),
+        ValueRef::Hash(hash) => {
             let mut args: Vec<&[u8]> = Vec::with_capacity(2 + 2 * FIELDS.min(hash.len()));
             let mut fields = hash.iter().peekable();
             while fields.peek().is_some() {
@@ -45,7 +42,7 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_string(entry: &Entry, value: &[u8], out: &mut Vec<u8>) {
+fn encode_string(entry: Entry<'_>, value: &[u8], out: &mut Vec<u8>) {
     match entry.deadline() {
         None => encode_request(out, [b"SET", entry.key(), value].into_iter()),
         Some(deadline) => {
@@ -62,12 +59,18 @@ fn encode_string(entry: &Entry, value: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Deadline, Hash, PackLimits};
+    use crate::store::{Deadline, Hash, KeyHash, PackLimits, Value};
 
     #[test]
     fn entries_become_effects_with_absolute_deadlines() {
         let mut slot = SlotData::default();
-        slot.put(b"s", Value::string(b"v"), Deadline::At(99), 1);
+        slot.insert_string(
+            b"s",
+            KeyHash::of(b"s"),
+            b"v",
+            Deadline::At(99),
+            Default::default(),
+        );
         let mut out = Vec::new();
         slot.encode(&mut out);
         let text = String::from_utf8_lossy(&out).into_owned();
@@ -88,7 +91,14 @@ mod tests {
             hash.set(format!("f{number}").as_bytes(), b"v", limits);
         }
         let mut slot = SlotData::default();
-        slot.put(b"h", Value::Hash(Box::new(hash)), Deadline::At(99), 1);
+        let value = Value::Hash(Box::new(hash));
+        slot.insert(
+            b"h",
+            KeyHash::of(b"h"),
+            value,
+            Deadline::At(99),
+            Default::default(),
+        );
         let mut out = Vec::new();
         slot.encode(&mut out);
         let text = String::from_utf8_lossy(&out);

@@ -6,17 +6,18 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// Bytes that an allocation of `size` bytes takes: 8 bytes of header, steps of 16, at least 32.
-pub fn allocation(size: usize) -> usize {
-    if size == 0 {
-        0
-    } else {
-        ((size + 8 + 15) & !15).max(32)
-    }
+use super::slot::Counts;
+
+/// Changes of a thread that it has not published.
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    bytes: i64,
+    probation_bytes: i64,
+    keys: i64,
 }
 
 thread_local! {
-    static PENDING: Cell<i64> = const { Cell::new(0) };
+    static PENDING: Cell<Pending> = const { Cell::new(Pending { bytes: 0, probation_bytes: 0, keys: 0 }) };
 }
 
 /// A thread publishes its changes once they are more than this.
@@ -26,24 +27,36 @@ const PUBLISH_ABOVE: i64 = 32 * 1024;
 #[derive(Debug, Default)]
 pub struct Memory {
     used: AtomicI64,
+    probation: AtomicI64,
+    keys: AtomicI64,
     peak: AtomicI64,
 }
 
 impl Memory {
-    /// Counts a change.
-    pub fn add(&self, bytes: i64) {
-        let pending = PENDING.get() + bytes;
+    /// Counts a slot's change.
+    #[inline]
+    pub(super) fn add(&self, before: &Counts, after: &Counts) {
+        let mut pending = PENDING.get();
+        pending.bytes += after.bytes as i64 - before.bytes as i64;
+        pending.probation_bytes += after.probation_bytes as i64 - before.probation_bytes as i64;
+        pending.keys += after.keys as i64 - before.keys as i64;
         PENDING.set(pending);
-        if pending.abs() > PUBLISH_ABOVE {
+        if pending.bytes.abs() > PUBLISH_ABOVE {
             self.publish();
         }
     }
 
     /// Publishes what this thread gathered.
     pub fn publish(&self) {
-        let pending = PENDING.replace(0);
-        if pending != 0 {
-            let used = self.used.fetch_add(pending, Relaxed) + pending;
+        let pending = PENDING.replace(Pending::default());
+        if pending.probation_bytes != 0 {
+            self.probation.fetch_add(pending.probation_bytes, Relaxed);
+        }
+        if pending.keys != 0 {
+            self.keys.fetch_add(pending.keys, Relaxed);
+        }
+        if pending.bytes != 0 {
+            let used = self.used.fetch_add(pending.bytes, Relaxed) + pending.bytes;
             self.peak.fetch_max(used, Relaxed);
         }
     }
@@ -54,8 +67,20 @@ impl Memory {
     }
 
     /// Bytes in use as this thread knows it: what is published, and what it holds back itself.
+    #[inline]
     pub fn used_here(&self) -> usize {
-        (self.used.load(Relaxed) + PENDING.get()).max(0) as usize
+        (self.used.load(Relaxed) + PENDING.get().bytes).max(0) as usize
+    }
+
+    /// Bytes of the entries that the eviction policy has on probation, as this thread knows it.
+    pub fn probation_here(&self) -> usize {
+        let pending = PENDING.get().probation_bytes;
+        (self.probation.load(Relaxed) + pending).max(0) as usize
+    }
+
+    /// Number of keys in all slots, as published.
+    pub fn keys(&self) -> usize {
+        self.keys.load(Relaxed).max(0) as usize
     }
 
     /// The most that was ever in use.

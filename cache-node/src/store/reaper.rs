@@ -4,15 +4,19 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 
-use super::table::Table;
-use super::value::{Entry, Value};
+use cache_engine::table::Table;
 
-/// A hash with more fields is freed in the background.
+use super::Value;
+
+/// A table with more keys is freed in the background.
 const BIG: usize = 64;
+
+/// A value that takes more bytes is freed in the background.
+const BIG_BYTES: usize = 16 * 1024;
 
 /// What waits to be freed; dropping it is the work.
 enum Garbage {
-    Table { _table: Table<Entry> },
+    Table { _table: Table },
     Value { _value: Value },
 }
 
@@ -39,13 +43,13 @@ static REAPER: LazyLock<Option<Sender<Garbage>>> = LazyLock::new(|| {
 
 /// Frees a value, in the background if it is big.
 pub(super) fn discard_value(value: Value) {
-    if matches!(&value, Value::Hash(hash) if hash.len() > BIG) {
+    if value.outer_bytes() > BIG_BYTES {
         discard(Garbage::Value { _value: value });
     }
 }
 
 /// Frees a table, in the background if it is big.
-pub(super) fn discard_table(table: Table<Entry>) {
+pub(super) fn discard_table(table: Table) {
     if table.len() > BIG {
         discard(Garbage::Table { _table: table });
     }

@@ -6,7 +6,7 @@ use crate::entry::{Entry, MAX_INLINE, Payload};
 use crate::key_hash::KeyHash;
 use crate::value::Value;
 
-use super::{Place, Table};
+use super::{IS_MAIN, Place, Table};
 
 /// A deadline: milliseconds since 1970, and the tick of the caller's clock at which to look at it.
 pub type Due = (u64, u32);
@@ -36,6 +36,20 @@ impl Table {
     /// Bytes of all entries, and of all that their values take.
     pub fn entry_bytes(&self) -> usize {
         self.entry_bytes
+    }
+
+    /// Bytes of the entries whose highest policy bit is 0, and of all that their values take.
+    pub fn probation_bytes(&self) -> usize {
+        self.probation_bytes
+    }
+
+    /// The entry at a place took `before` bytes and takes `after` now.
+    #[inline]
+    fn count(&mut self, meta: u16, before: usize, after: usize) {
+        self.entry_bytes = self.entry_bytes + after - before;
+        if meta & IS_MAIN == 0 {
+            self.probation_bytes = self.probation_bytes + after - before;
+        }
     }
 
     /// Adds a string under a key that is not there. It is at most [`MAX_INLINE`] bytes long.
@@ -73,7 +87,7 @@ impl Table {
         meta: u16,
     ) -> Place {
         let place = self.insert(key, hash, deadline, payload, meta);
-        self.entry_bytes += self.entry(place).bytes();
+        self.count(meta, 0, self.entry(place).bytes());
         place
     }
 
@@ -105,20 +119,20 @@ impl Table {
         let before = entry.bytes();
         // SAFETY: the entry gets another value right away.
         let old = entry.has_outer().then(|| unsafe { entry.take_value() });
-        self.entry_bytes -= before;
         self.replace(place, expiry.change(), payload);
-        self.entry_bytes += self.entry(place).bytes();
+        self.count(self.meta(place), before, self.entry(place).bytes());
         old
     }
 
     /// Changes the value of an entry.
     pub fn update<R>(&mut self, place: Place, change: impl FnOnce(&mut Value) -> R) -> R {
-        self.entry_bytes -= self.entry(place).bytes();
+        let before = self.entry(place).bytes();
         let mut taken = Taken {
             // SAFETY: the entry gets the value back, or another, when `taken` goes.
             value: Some(unsafe { self.entry(place).take_value() }),
             table: self,
             place,
+            before,
         };
         taken
             .value
@@ -129,9 +143,9 @@ impl Table {
 
     /// Sets or takes away the deadline of an entry.
     pub fn set_expiry(&mut self, place: Place, deadline: Option<Due>) {
-        self.entry_bytes -= self.entry(place).own_bytes();
+        let before = self.entry(place).own_bytes();
         self.set_deadline(place, deadline);
-        self.entry_bytes += self.entry(place).own_bytes();
+        self.count(self.meta(place), before, self.entry(place).own_bytes());
     }
 
     /// Removes an entry. Its value comes back if freeing it may take long.
@@ -140,14 +154,14 @@ impl Table {
         let before = entry.bytes();
         // SAFETY: the entry is removed right away.
         let old = entry.has_outer().then(|| unsafe { entry.take_value() });
-        self.entry_bytes -= before;
+        self.count(self.meta(place), before, 0);
         self.remove(place);
         old
     }
 
     /// Removes an entry and answers its value.
     pub fn take(&mut self, place: Place) -> Value {
-        self.entry_bytes -= self.entry(place).bytes();
+        self.count(self.meta(place), self.entry(place).bytes(), 0);
         // SAFETY: the entry is removed right away.
         let value = unsafe { self.entry(place).take_value() };
         self.remove(place);
@@ -159,6 +173,7 @@ impl Table {
 struct Taken<'t> {
     table: &'t mut Table,
     place: Place,
+    before: usize,
     value: Option<Value>,
 }
 
@@ -167,7 +182,7 @@ impl Drop for Taken<'_> {
         if let Some(value) = self.value.take() {
             let (table, place) = (&mut *self.table, self.place);
             value.into_payload(|payload| table.replace(place, None, payload));
-            table.entry_bytes += table.entry(place).bytes();
+            table.count(table.meta(place), self.before, table.entry(place).bytes());
         }
     }
 }

@@ -1,0 +1,138 @@
+//! What counts as memory: the data set, what is kept for clients and for the log, and, if that is more, what the process really takes.
+//!
+//! `maxmemory` is a limit on the memory of the process. Where fragmentation or buffers make it take more than it accounts for, the data
+//! set has to be smaller, or the container is killed. So the resident size is looked at regularly, and what it is above the accounted
+//! size, beyond a tolerance, is taken off the limit.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::process;
+
+/// The resident size may be so much above the accounted size before it counts, as a part of the limit: 1/8.
+const TOLERATED: usize = 8;
+
+/// Above this the container's own limit counts, in hundredths of it.
+const CONTAINER_PERCENT: usize = 95;
+
+/// How much of the limit is not the data set's.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure {
+    /// Bytes for clients, log and eviction's own memory.
+    overhead: AtomicUsize,
+    /// Bytes that the process takes beyond what is accounted for and tolerated.
+    excess: AtomicUsize,
+}
+
+/// Sizes to judge by, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) limit: usize,
+    pub(super) data: usize,
+    pub(super) overhead: usize,
+    /// What the process has in memory, less what it had when it was empty.
+    pub(super) resident: usize,
+    /// The container's use and limit, if it has one.
+    pub(super) container: Option<(usize, usize)>,
+}
+
+/// Bytes to take off the limit beside the overhead.
+pub(super) fn excess(sizes: Sizes) -> usize {
+    let accounted = sizes.data + sizes.overhead;
+    let tolerated = accounted + sizes.limit / TOLERATED;
+    let beyond = sizes.resident.saturating_sub(tolerated);
+    let container = sizes.container.map_or(0, |(used, limit)| {
+        used.saturating_sub(limit / 100 * CONTAINER_PERCENT)
+    });
+    // Never more than half of the limit: what is freed comes back to the system with a delay.
+    beyond.max(container).min(sizes.limit / 2)
+}
+
+impl Pressure {
+    /// Bytes of the limit that are not the data set's.
+    pub(crate) fn reserved(&self) -> usize {
+        self.overhead.load(Relaxed) + self.excess.load(Relaxed)
+    }
+
+    /// Bytes for clients, log and eviction's own memory, as last measured.
+    pub(crate) fn overhead(&self) -> usize {
+        self.overhead.load(Relaxed)
+    }
+
+    /// Looks at the process and its container again.
+    pub(crate) fn measure(&self, limit: usize, data: usize, overhead: usize, baseline: usize) {
+        self.overhead.store(overhead, Relaxed);
+        let sizes = Sizes {
+            limit,
+            data,
+            overhead,
+            resident: process::resident_bytes().saturating_sub(baseline),
+            container: process::container_memory(),
+        };
+        let excess = if limit == 0 { 0 } else { excess(sizes) };
+        self.excess.store(excess, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn sizes() -> Sizes {
+        Sizes {
+            limit: 100 * MIB,
+            data: 80 * MIB,
+            overhead: 5 * MIB,
+            resident: 90 * MIB,
+            container: None,
+        }
+    }
+
+    #[test]
+    fn a_process_about_as_big_as_accounted_has_its_whole_limit() {
+        assert_eq!(excess(sizes()), 0);
+        let container = Some((90 * MIB, 128 * MIB));
+        assert_eq!(
+            excess(Sizes {
+                container,
+                ..sizes()
+            }),
+            0
+        );
+    }
+
+    #[test]
+    fn fragmentation_beyond_the_tolerance_is_taken_off() {
+        let resident = 120 * MIB;
+        let expected = 120 * MIB - 85 * MIB - 100 * MIB / 8;
+        assert_eq!(
+            excess(Sizes {
+                resident,
+                ..sizes()
+            }),
+            expected
+        );
+        let resident = 1000 * MIB;
+        assert_eq!(
+            excess(Sizes {
+                resident,
+                ..sizes()
+            }),
+            50 * MIB
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_nearly_full_shrinks_the_data() {
+        let container = Some((128 * MIB, 128 * MIB));
+        let expected = 128 * MIB - 128 * MIB / 100 * 95;
+        assert_eq!(
+            excess(Sizes {
+                container,
+                ..sizes()
+            }),
+            expected
+        );
+    }
+}

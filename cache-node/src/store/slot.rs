@@ -1,0 +1,104 @@
+//! A slot: its lock, and the counts that are read without it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use cache_engine::prefetch::Layout;
+use cache_engine::slot_lock::{SlotLock, SlotLockGuard};
+
+use crate::slot::SlotId;
+
+use super::Store;
+use super::data::SlotData;
+
+/// A slot. Lock and counts come first, so that they share a cache line.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub(super) struct Slot {
+    /// Where the table lies, for those who prefetch.
+    pub(super) layout: AtomicU64,
+    pub(super) bytes: AtomicUsize,
+    pub(super) keys: AtomicU32,
+    pub(super) volatile: AtomicU32,
+    pub(super) lock: SlotLock<SlotData>,
+}
+
+/// What the counts outside the lock say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) keys: usize,
+    pub(super) volatile: usize,
+    pub(super) bytes: usize,
+    pub(super) probation_bytes: usize,
+    pub(super) due: u32,
+    pub(super) layout: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            keys: 0,
+            volatile: 0,
+            bytes: 0,
+            probation_bytes: 0,
+            due: u32::MAX,
+            layout: 0,
+        }
+    }
+}
+
+/// A slot, locked.
+pub struct SlotGuard<'a> {
+    data: SlotLockGuard<'a, SlotData>,
+    id: SlotId,
+    store: &'a Store,
+}
+
+impl<'a> SlotGuard<'a> {
+    pub(super) fn new(data: SlotLockGuard<'a, SlotData>, id: SlotId, store: &'a Store) -> Self {
+        Self { data, id, store }
+    }
+
+    /// The slot.
+    #[inline]
+    pub fn id(&self) -> SlotId {
+        self.id
+    }
+
+    pub(super) fn pause(&self) {
+        self.data.pause();
+    }
+}
+
+impl Drop for SlotGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((before, after)) = self.data.changes() {
+            self.store.publish(self.id, before, after);
+        }
+    }
+}
+
+impl Deref for SlotGuard<'_> {
+    type Target = SlotData;
+
+    #[inline]
+    fn deref(&self) -> &SlotData {
+        &self.data
+    }
+}
+
+impl DerefMut for SlotGuard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut SlotData {
+        &mut self.data
+    }
+}
+
+impl Slot {
+    /// Where the table lies, as far as that is known without the lock.
+    #[inline]
+    pub(super) fn layout(&self) -> Option<Layout> {
+        Layout::unpack(self.layout.load(Relaxed))
+    }
+}
