@@ -126,8 +126,9 @@ impl Auto {
     pub fn resize(&mut self, keys: u64, bytes: u64) {
         let node_keys = keys.max(1) as f64;
         let expected = self.rate * node_keys;
-        let too_few = self.rate < 1.0 && expected < self.room * FILL / 2.0;
-        if too_few || expected > self.room * (FILL + 1.0) / 2.0 {
+        let too_many = expected > self.room * (1.0 + FILL) / 2.0;
+        let too_few = self.rate < 1.0 && expected <= self.room * FILL / 2.0;
+        if too_many || too_few {
             self.room = (node_keys / NODE_KEYS_A_ROOM).clamp(ROOM.0, ROOM.1);
             self.rate = (self.room * FILL / node_keys).min(1.0);
             self.shadows =

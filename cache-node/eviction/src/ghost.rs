@@ -99,3 +99,85 @@ impl Ghost {
 fn buckets_for(keys: u64) -> usize {
     (keys * FINGERPRINTS_PERCENT).div_ceil(100 * WAYS as u64) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    fn hashes(seed: u64) -> impl Iterator<Item = u64> {
+        let mut random = StdRng::seed_from_u64(seed);
+        std::iter::repeat_with(move || random.random())
+    }
+
+    fn remembered(ghost: &mut Ghost, hashes: &[u64]) -> usize {
+        hashes.iter().filter(|hash| ghost.take(**hash)).count()
+    }
+
+    #[test]
+    fn a_remembered_key_is_taken_once() {
+        let mut ghost = Ghost::for_keys(1000);
+        for hash in hashes(1).take(100) {
+            ghost.remember(hash);
+            assert!(ghost.take(hash));
+            assert!(!ghost.take(hash));
+        }
+    }
+
+    #[test]
+    fn the_newest_of_a_bucket_are_kept_and_the_oldest_forgotten() {
+        let mut ghost = Ghost::for_keys(1);
+        assert_eq!(ghost.heap_bytes(), 12);
+        let keys: Vec<u64> = hashes(2).take(10).collect();
+        keys.iter().for_each(|hash| ghost.remember(*hash));
+        assert_eq!(remembered(&mut ghost, &keys[..2]), 0);
+        // Taking one from the middle leaves the others.
+        assert!(ghost.take(keys[5]));
+        assert_eq!(remembered(&mut ghost, &keys[2..]), 7);
+    }
+
+    #[test]
+    fn about_as_many_keys_are_remembered_as_there_is_room_for() {
+        let mut ghost = Ghost::for_keys(10_000);
+        let keys: Vec<u64> = hashes(3).take(8_800).collect();
+        keys.iter().for_each(|hash| ghost.remember(*hash));
+        assert!(remembered(&mut ghost, &keys) > 7_000);
+    }
+
+    #[test]
+    fn few_strangers_are_taken_for_remembered_keys() {
+        let mut ghost = Ghost::for_keys(10_000);
+        hashes(4).take(50_000).for_each(|hash| ghost.remember(hash));
+        let strangers: Vec<u64> = hashes(5).take(10_000).collect();
+        assert!(remembered(&mut ghost, &strangers) < 40);
+    }
+
+    #[test]
+    fn growth_forgets_nothing_and_shrinking_keeps_a_part() {
+        let mut ghost = Ghost::for_keys(10_000);
+        let keys: Vec<u64> = hashes(6).take(3_000).collect();
+        keys.iter().for_each(|hash| ghost.remember(*hash));
+        let before = remembered(&mut ghost.clone(), &keys);
+        ghost.resize(10_500);
+        assert_eq!(ghost.heap_bytes(), Ghost::for_keys(10_000).heap_bytes());
+        ghost.resize(20_000);
+        assert!(remembered(&mut ghost.clone(), &keys) * 100 >= before * 99);
+        ghost.resize(10_000);
+        assert!(remembered(&mut ghost, &keys) * 100 >= before * 45);
+    }
+
+    #[test]
+    fn an_empty_ghost_remembers_nothing() {
+        let mut ghost = Ghost::default();
+        ghost.remember(1);
+        assert!(!ghost.take(1));
+        ghost.resize(100);
+        ghost.remember(1);
+        assert!(ghost.take(1));
+    }
+
+    #[test]
+    fn it_takes_less_than_eleven_bits_a_key() {
+        assert!(Ghost::for_keys(1_000_000).heap_bytes() * 8 < 10_600_000);
+    }
+}

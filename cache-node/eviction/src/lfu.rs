@@ -98,14 +98,14 @@ mod tests {
         };
         let mut random = StdRng::seed_from_u64(1);
         let mut mean_after = |uses: u32| {
-            let total: u32 = (0..50)
+            let total: u32 = (0..20)
                 .map(|_| {
                     let used =
                         (0..uses).fold(lfu.first(0), |meta, _| lfu.used(meta, 0, random.random()));
                     u32::from(lfu.counter(used, 0))
                 })
                 .sum();
-            total / 50
+            total / 20
         };
         assert!((8..=11).contains(&mean_after(100)));
         assert!((16..=21).contains(&mean_after(1_000)));

@@ -103,7 +103,7 @@ impl Policy {
 
     /// Whether keys evicted lately are to be remembered in a [`crate::Ghost`].
     pub fn keeps_ghost(self) -> bool {
-        self == Self::Auto || self.kind() == Some(Kind::S3)
+        self == Self::Auto || self.kind().is_some_and(Kind::is_s3)
     }
 }
 

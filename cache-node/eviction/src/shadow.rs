@@ -125,7 +125,7 @@ impl Shadow {
             // Here the read that went before was a hit, after which no client would have written.
             Access::Insert { bytes } if present => self.set_bytes(at, bytes),
             Access::Hit { bytes } | Access::Insert { bytes } | Access::Overwrite { bytes } => {
-                self.insert(tag, bytes)
+                self.insert(tag, bytes);
             }
             Access::Remove if present => self.remove(at),
             Access::Miss | Access::Remove => {}
@@ -305,4 +305,88 @@ fn mix(bits: u64) -> u64 {
     let bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ bits >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn shadow(kind: Kind, max_keys: usize, capacity: u64) -> Shadow {
+        let mut shadow = Shadow::new(kind, SizeWeight::None, max_keys, 1);
+        shadow.resize(capacity, max_keys as u64);
+        shadow
+    }
+
+    fn holds(shadow: &Shadow, key: u64) -> bool {
+        let tag = tag_of(key);
+        shadow.cells[shadow.find(tag)].tag == tag
+    }
+
+    fn access() -> impl Strategy<Value = Access> {
+        let bytes = 1u32..5_000;
+        prop_oneof![
+            bytes.clone().prop_map(|bytes| Access::Hit { bytes }),
+            Just(Access::Miss),
+            bytes.clone().prop_map(|bytes| Access::Insert { bytes }),
+            bytes.prop_map(|bytes| Access::Overwrite { bytes }),
+            Just(Access::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn its_bounds_and_counts_hold_under_any_accesses(accesses in prop::collection::vec((0u64..100, access()), 0..500), s3: bool) {
+            let mut shadow = shadow(if s3 { Kind::S3 } else { Kind::Lru }, 40, 50_000);
+            for (key, access) in accesses {
+                let before = holds(&shadow, key);
+                prop_assert_eq!(shadow.access(key, access), before);
+                let cells: Vec<&Cell> = shadow.cells.iter().filter(|cell| cell.tag != 0).collect();
+                prop_assert_eq!(cells.len(), shadow.keys);
+                prop_assert!(shadow.keys <= 40 && shadow.residency.all <= 50_000);
+                prop_assert_eq!(cells.iter().map(|cell| u64::from(cell.bytes.get())).sum::<u64>(), shadow.residency.all);
+                let probation = cells.iter().filter(|cell| !cell.meta.is_main());
+                prop_assert_eq!(probation.map(|cell| u64::from(cell.bytes.get())).sum::<u64>(), shadow.residency.probation);
+                // Every key is found from its home on.
+                for cell in cells {
+                    prop_assert_eq!(shadow.cells[shadow.find(cell.tag)].tag, cell.tag);
+                }
+            }
+        }
+
+        #[test]
+        fn without_eviction_it_holds_what_a_map_would(accesses in prop::collection::vec((0u64..100, access()), 0..300)) {
+            let mut shadow = shadow(Kind::S3, 200, u64::MAX);
+            let mut model = HashMap::new();
+            for (key, access) in accesses {
+                let expected = match access {
+                    Access::Remove => model.remove(&key).is_some(),
+                    Access::Miss => model.contains_key(&key),
+                    Access::Hit { bytes } | Access::Insert { bytes } | Access::Overwrite { bytes } => model.insert(key, bytes).is_some(),
+                };
+                prop_assert_eq!(shadow.access(key, access), expected);
+                prop_assert_eq!(shadow.keys, model.len());
+            }
+        }
+
+        #[test]
+        fn sizes_are_rounded_down_by_less_than_a_thousandth(bytes: u32) {
+            let rounded = RoundedSize::new(bytes).get();
+            prop_assert!(rounded <= bytes && bytes - rounded <= bytes / 1024);
+        }
+    }
+
+    #[test]
+    fn the_write_after_a_miss_of_the_node_is_no_second_use() {
+        let mut shadow = shadow(Kind::S3, 10, 100);
+        let uses = |shadow: &Shadow| shadow.cells[shadow.find(tag_of(7))].meta.uses();
+        shadow.access(7, Access::Insert { bytes: 1 });
+        shadow.access(7, Access::Miss);
+        assert_eq!(uses(&shadow), 1);
+        shadow.access(7, Access::Insert { bytes: 1 });
+        assert_eq!(uses(&shadow), 1);
+        shadow.access(7, Access::Overwrite { bytes: 1 });
+        assert_eq!(uses(&shadow), 2);
+    }
 }

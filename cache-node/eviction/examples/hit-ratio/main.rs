@@ -68,9 +68,9 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// What a minute is to the decay of LFU counters.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
-    requests_per_minute: u64,
+    /// Minutes that a trace is taken to last, for the decay of LFU counters.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: u64,
 
     /// Also write all results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
@@ -138,7 +138,7 @@ impl Arguments {
     fn replay(&self, trace: &Trace, contenders: &[Contender]) -> Vec<Cell> {
         let options = Options {
             seed: self.seed,
-            requests_per_minute: self.requests_per_minute,
+            requests_per_minute: (trace.requests.len() as u64 / self.minutes).max(1),
         };
         let threads = self
             .threads
