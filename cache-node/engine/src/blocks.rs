@@ -11,14 +11,14 @@
 //!
 //! Bytes and allocations are counted at every change, as asked of the allocator.
 
+mod block;
 mod cut;
 mod walk;
 
 use std::sync::Arc;
 
+pub(crate) use block::Block;
 pub(crate) use cut::{Cut, divide};
-
-use crate::packed;
 
 /// Most blocks of a node.
 const NODE_BLOCKS: usize = if cfg!(test) { 8 } else { 128 };
@@ -26,33 +26,8 @@ const NODE_BLOCKS: usize = if cfg!(test) { 8 } else { 128 };
 /// Nodes with fewer blocks are joined with a neighbour if the two are small enough together.
 const SMALL_NODE: usize = NODE_BLOCKS / 4;
 
-/// Bytes of what stands before a vector behind a reference count: two counters and the vector itself.
+/// Bytes of what stands before a node's blocks: two counters and the vector.
 const SHARED_VEC: usize = 16 + size_of::<Vec<u8>>();
-
-/// One block.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    /// Packed items.
-    pub(crate) items: Arc<Vec<u8>>,
-    /// The owner's key.
-    pub(crate) key: u64,
-    /// Number of entries.
-    pub(crate) count: u32,
-}
-
-impl Block {
-    pub(crate) fn new(items: Vec<u8>, key: u64, count: u32) -> Self {
-        Self {
-            items: Arc::new(items),
-            key,
-            count,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        SHARED_VEC + self.items.capacity()
-    }
-}
 
 /// A run of blocks. Never empty, except within a call.
 #[derive(Clone, Debug)]
@@ -137,7 +112,7 @@ pub(crate) struct At {
 
 impl Blocks {
     /// The sequence of these blocks.
-    pub(crate) fn of(blocks: Vec<Block>) -> Self {
+    pub(crate) fn of(blocks: impl IntoIterator<Item = Block>) -> Self {
         let mut all = Self::default();
         for block in blocks {
             all.push_back(block);
@@ -157,7 +132,7 @@ impl Blocks {
 
     /// Number of allocations.
     pub(crate) fn weight(&self) -> usize {
-        1 + 2 * (self.nodes.len() + self.blocks)
+        1 + 2 * self.nodes.len() + self.blocks
     }
 
     /// The block at a place that exists.
@@ -165,50 +140,57 @@ impl Blocks {
         &self.nodes[at.node].blocks[at.block]
     }
 
-    /// The last block which is not `after` what is looked for, or the first block of all; `None` when there is none. `after` answers
-    /// for blocks in their order, first false, then true.
-    pub(crate) fn last_not(&self, mut after: impl FnMut(&Block) -> bool) -> Option<At> {
+    /// The last block whose key is below `key`, or is `key` and `not_after` holds; the first block of all if there is none. Among
+    /// blocks of one key `not_after` holds for the first ones only.
+    pub(crate) fn by_key(&self, key: u64, not_after: impl Fn(&Block) -> bool) -> Option<At> {
+        let before = |own: u64, block: &dyn Fn() -> bool| own < key || own == key && block();
         let node = self
             .nodes
-            .partition_point(|node| !after(&node.blocks[0]))
+            .partition_point(|node| before(node.key, &|| not_after(&node.blocks[0])))
             .saturating_sub(1);
         let blocks = &self.nodes.get(node)?.blocks;
         let block = blocks
-            .partition_point(|block| !after(block))
+            .partition_point(|block| before(block.key, &|| not_after(block)))
             .saturating_sub(1);
         Some(At { node, block })
     }
 
-    /// The last block whose key is at most `key`, or the first block of all. Touches no block.
-    pub(crate) fn by_key(&self, key: u64) -> Option<At> {
+    /// The last block whose key is at most `key`, or the first block of all, where keys lie evenly between 0 and `2^bits`.
+    pub(crate) fn by_even_key(&self, key: u64, bits: u32) -> Option<At> {
         let node = self
             .nodes
             .partition_point(|node| node.key <= key)
             .saturating_sub(1);
-        let blocks = &self.nodes.get(node)?.blocks;
-        let block = blocks
-            .partition_point(|block| block.key <= key)
-            .saturating_sub(1);
+        let end = self.nodes.get(node + 1).map_or(1 << bits, |next| next.key);
+        let Node {
+            blocks, key: start, ..
+        } = self.nodes.get(node)?;
+        // The place is guessed: most guesses are off by a block or two, which costs less than a search.
+        let width = u128::from(end.saturating_sub(*start)).max(1);
+        let guess = u128::from(key.saturating_sub(*start)) * blocks.len() as u128 / width;
+        let mut block = (guess as usize).min(blocks.len() - 1);
+        while block > 0 && blocks[block].key > key {
+            block -= 1;
+        }
+        while let Some(next) = blocks.get(block + 1)
+            && next.key <= key
+        {
+            block += 1;
+        }
         Some(At { node, block })
     }
 
-    /// Changes a block's items, number of entries and key.
-    pub(crate) fn edit<R>(
-        &mut self,
-        at: At,
-        change: impl FnOnce(&mut Vec<u8>, &mut u32, &mut u64) -> R,
-    ) -> R {
+    /// Changes a block.
+    pub(crate) fn edit<R>(&mut self, at: At, change: impl FnOnce(&mut Block) -> R) -> R {
         let node = &mut self.nodes[at.node];
         let before = node.bytes;
         let holder = holder_bytes(&node.blocks);
         let blocks = Arc::make_mut(&mut node.blocks);
         node.bytes = node.bytes - holder + holder_bytes(blocks);
         let block = &mut blocks[at.block];
-        let (capacity, count) = (block.items.capacity(), block.count);
-        let items = Arc::make_mut(&mut block.items);
-        let result = change(items, &mut block.count, &mut block.key);
-        packed::settle(items);
-        node.bytes = node.bytes - capacity + items.capacity();
+        let (bytes, count) = (block.bytes(), block.count);
+        let result = change(block);
+        node.bytes = node.bytes - bytes + block.bytes();
         node.count = node.count - count as usize + block.count as usize;
         self.len = self.len - count as usize + block.count as usize;
         if at.block == 0 {
@@ -278,7 +260,7 @@ impl Blocks {
         let blocks = &self.nodes[at.node].blocks;
         let fits = |left: usize| {
             let (a, b) = (blocks.get(left)?, blocks.get(left + 1)?);
-            let small = a.items.len() + b.items.len() <= bytes && a.count + b.count <= entries;
+            let small = a.items().len() + b.items().len() <= bytes && a.count + b.count <= entries;
             small.then_some(left)
         };
         let left = fits(at.block).or_else(|| fits(at.block.checked_sub(1)?));
@@ -288,10 +270,9 @@ impl Blocks {
                 node,
                 block: left + 1,
             });
-            self.edit(At { node, block }, |items, count, _| {
-                packed::grow(items, right.items.len());
-                items.extend_from_slice(&right.items);
-                *count += right.count;
+            self.edit(At { node, block }, |left| {
+                left.append(right.items());
+                left.count += right.count;
             });
             self.tidy_node(node);
         }

@@ -32,6 +32,11 @@ impl PackedBuf {
     pub(crate) fn fits(&self, limits: &PackLimits) -> bool {
         self.count as usize <= limits.entries && self.items.len() <= limits.bytes
     }
+
+    /// Whether the limits hold for one more entry of `size` bytes.
+    pub(crate) fn has_room(&self, size: usize, limits: &PackLimits) -> bool {
+        (self.count as usize) < limits.entries && self.items.len() + size <= limits.bytes
+    }
 }
 
 /// A run of a collection's packed items, in the collection's order.
@@ -76,7 +81,7 @@ impl<'a> View<'a> {
                     let block = blocks.block(place.at);
                     let entries = block.count as usize;
                     (
-                        &block.items[..],
+                        block.items(),
                         entries,
                         place.entry,
                         Some((blocks, place.at)),
@@ -108,7 +113,7 @@ impl<'a> View<'a> {
         };
         let blocks = blocks.into_iter().flat_map(Blocks::iter);
         packed.into_iter().chain(blocks.map(|block| Piece {
-            items: &block.items,
+            items: block.items(),
             count: block.count as usize,
         }))
     }
@@ -151,7 +156,7 @@ impl<'a> Run<'a> {
         } else {
             blocks.next(at)
         }?;
-        self.items = packed::items(&blocks.block(next).items);
+        self.items = packed::items(blocks.block(next).items());
         self.blocks = Some((blocks, next));
         Some(())
     }

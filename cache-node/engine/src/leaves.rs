@@ -12,10 +12,10 @@ use crate::blocks::{At, Block, Blocks};
 use crate::packed::{self, Encoded, Item};
 
 /// Most bytes of a leaf of several entries.
-const LEAF_BYTES: usize = if cfg!(test) { 96 } else { 1024 };
+const LEAF_BYTES: usize = if cfg!(test) { 96 } else { 512 };
 
 /// Most entries of a leaf: a search walks over half of them.
-const LEAF_ENTRIES: u32 = if cfg!(test) { 8 } else { 64 };
+const LEAF_ENTRIES: u32 = if cfg!(test) { 8 } else { 32 };
 
 /// Hashes are 48 bits long: a scan's cursor, which is one, stays exact where clients keep numbers as floating point.
 const HASH_SHIFT: u32 = 16;
@@ -58,7 +58,7 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
     /// What follows the name in its entry, for pairs.
     pub(crate) fn value(&self, name: &[u8]) -> Option<Item<'_>> {
         let found = self.find(hash(name), &Encoded::new(name))?;
-        let items = &self.blocks.block(found.at).items;
+        let items = self.blocks.block(found.at).items();
         let (_, offset) = packed::at(items, found.offset)?;
         Some(packed::at(items, offset)?.0)
     }
@@ -72,24 +72,21 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
     pub(crate) fn insert(&mut self, name: &[u8], rest: &[Encoded<'_>]) -> bool {
         let hash = hash(name);
         let encoded = Encoded::new(name);
-        let Some(at) = self.blocks.by_key(hash) else {
-            let mut items = Vec::new();
-            append(&mut items, &encoded, rest);
-            self.blocks.push_back(Block::new(items, 0, 1));
+        let Some(at) = self.at(hash) else {
+            let mut block = Block::empty(0, 0, 1);
+            append(&mut block, &encoded, rest);
+            self.blocks.push_back(block);
             return true;
         };
-        let old = packed::find(&self.blocks.block(at).items, &encoded, STRIDE);
-        let (bytes, count) = self.blocks.edit(at, |items, count, _| {
+        let old = packed::find(self.blocks.block(at).items(), &encoded, STRIDE);
+        let (bytes, count) = self.blocks.edit(at, |leaf| {
             if let Some(offset) = old {
-                if let (Some(value), Some(offset)) = (rest.first(), packed::skip(items, offset, 1))
-                {
-                    packed::replace(items, offset, value);
-                }
+                replace_rest(leaf, offset, rest);
             } else {
-                append(items, &encoded, rest);
-                *count += 1;
+                append(leaf, &encoded, rest);
+                leaf.count += 1;
             }
-            (items.len(), *count)
+            (leaf.items().len(), leaf.count)
         });
         if count > 1 && (bytes > LEAF_BYTES || count > LEAF_ENTRIES) {
             self.split(at);
@@ -102,10 +99,12 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
         let Some(found) = self.find(hash(name), &Encoded::new(name)) else {
             return false;
         };
-        let (bytes, count) = self.blocks.edit(found.at, |items, count, _| {
-            packed::remove(items, found.offset, STRIDE);
-            *count -= 1;
-            (items.len(), *count)
+        let (bytes, count) = self.blocks.edit(found.at, |leaf| {
+            if let Some(end) = packed::skip(leaf.items(), found.offset, STRIDE) {
+                leaf.splice(found.offset, end - found.offset, &[]);
+            }
+            leaf.count -= 1;
+            (leaf.items().len(), leaf.count)
         });
         if count == 0 {
             self.blocks.remove(found.at);
@@ -123,11 +122,11 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
         count: usize,
         mut visit: impl FnMut(&'a [u8]),
     ) -> u64 {
-        let mut next = self.blocks.by_key(from);
+        let mut next = self.at(from);
         let mut visited = 0;
         while let Some(at) = next {
             let block = self.blocks.block(at);
-            let mut entries = entries::<STRIDE>(&block.items);
+            let mut entries = entries::<STRIDE>(block.items());
             entries.retain(|entry| entry.hash >= from);
             entries.sort_unstable_by_key(|entry| entry.hash);
             let mut last = None;
@@ -135,7 +134,7 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
                 if visited >= count && last != Some(entry.hash) {
                     return entry.hash;
                 }
-                visit(&block.items[entry.start..entry.end]);
+                visit(&block.items()[entry.start..entry.end]);
                 visited += 1;
                 last = Some(entry.hash);
             }
@@ -144,27 +143,42 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
         0
     }
 
+    /// The leaf of a hash.
+    fn at(&self, hash: u64) -> Option<At> {
+        self.blocks.by_even_key(hash, u64::BITS - HASH_SHIFT)
+    }
+
     fn find(&self, hash: u64, name: &Encoded<'_>) -> Option<Found> {
-        let at = self.blocks.by_key(hash)?;
-        let offset = packed::find(&self.blocks.block(at).items, name, STRIDE)?;
+        let at = self.at(hash)?;
+        let offset = packed::find(self.blocks.block(at).items(), name, STRIDE)?;
         Some(Found { at, offset })
     }
 
     fn split(&mut self, at: At) {
         let leaf = self.blocks.block(at);
-        let parts = divide::<STRIDE>(&leaf.items, leaf.items.len() / 2, leaf.key);
+        let parts = divide::<STRIDE>(leaf.items(), leaf.items().len() / 2, leaf.key);
         if parts.len() > 1 {
             self.blocks.replace(at, parts);
         }
     }
 }
 
-fn append(items: &mut Vec<u8>, name: &Encoded<'_>, rest: &[Encoded<'_>]) {
-    let size = rest.iter().map(Encoded::size).sum::<usize>();
-    packed::grow(items, name.size() + size);
-    name.write(items);
-    for item in rest {
-        item.write(items);
+fn append(leaf: &mut Block, name: &Encoded<'_>, rest: &[Encoded<'_>]) {
+    let end = leaf.items().len();
+    match rest {
+        [] => leaf.splice(end, 0, &[*name]),
+        [value, ..] => leaf.splice(end, 0, &[*name, *value]),
+    }
+}
+
+/// Replaces what follows the name at `offset`, for pairs.
+fn replace_rest(leaf: &mut Block, offset: usize, rest: &[Encoded<'_>]) {
+    let items = leaf.items();
+    if let Some(start) = packed::skip(items, offset, 1)
+        && let Some(end) = packed::skip(items, start, rest.len())
+        && start < end
+    {
+        leaf.splice(start, end - start, rest);
     }
 }
 
@@ -218,12 +232,11 @@ fn divide<const STRIDE: usize>(items: &[u8], target: usize, first: u64) -> Vec<B
 }
 
 fn leaf(items: &[u8], entries: &[Entry], bytes: usize, key: u64) -> Block {
-    let mut leaf = Vec::new();
-    packed::grow(&mut leaf, bytes);
+    let mut leaf = Block::empty(bytes, key, entries.len() as u32);
     for entry in entries {
-        leaf.extend_from_slice(&items[entry.start..entry.end]);
+        leaf.append(&items[entry.start..entry.end]);
     }
-    Block::new(leaf, key, entries.len() as u32)
+    leaf
 }
 
 #[cfg(test)]

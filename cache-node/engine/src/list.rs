@@ -72,19 +72,20 @@ impl List {
 
     /// Puts an element in before element `index`, at the end if there are only so many.
     pub fn insert(&mut self, index: usize, value: &[u8], limits: &PackLimits) {
-        if value.len() > limits.value {
+        let long = value.len() > limits.value;
+        let value = Encoded::new(value);
+        // A list that becomes big fills its first block, as one that grows does.
+        if let Self::Packed(buffer) = self
+            && (long || !buffer.has_room(value.size(), limits))
+        {
             self.make_big();
         }
-        let value = Encoded::new(value);
         match self {
             Self::Packed(buffer) => {
                 let count = buffer.count as usize;
                 if let Some(offset) = packed::offset_of(&buffer.items, count, index.min(count)) {
                     packed::insert(&mut buffer.items, offset, &value);
                     buffer.count += 1;
-                }
-                if !buffer.fits(limits) {
-                    self.make_big();
                 }
             }
             Self::Big(big) => big.insert(index, &value),
@@ -175,13 +176,9 @@ impl List {
 
     fn make_big(&mut self) {
         if let Self::Packed(buffer) = self {
-            let items = std::mem::take(&mut buffer.items);
-            let mut big = BigList(Blocks::default());
-            if !items.is_empty() {
-                big.0.push_back(Block::new(items, 0, buffer.count));
-                big.split(At { node: 0, block: 0 });
-            }
-            *self = Self::Big(Box::new(big));
+            let blocks = divide(&buffer.items, 1, (BLOCK_BYTES, BLOCK_BYTES), |_| 0);
+            let blocks = Blocks::of(blocks.into_iter().filter(|block| block.count > 0));
+            *self = Self::Big(Box::new(BigList(blocks)));
         }
     }
 }
@@ -201,10 +198,10 @@ impl BigList {
         if index == 0 {
             self.push_front(value);
         } else if let Some(place) = self.0.locate(index) {
-            self.0.edit(place.at, |items, count, _| {
-                if let Some(offset) = packed::offset_of(items, *count as usize, place.entry) {
-                    packed::insert(items, offset, value);
-                    *count += 1;
+            self.0.edit(place.at, |block| {
+                if let Some(offset) = offset_of(block, place.entry) {
+                    block.splice(offset, 0, &[*value]);
+                    block.count += 1;
                 }
             });
             self.split(place.at);
@@ -215,33 +212,38 @@ impl BigList {
 
     fn push_back(&mut self, value: &Encoded<'_>) {
         match self.0.last() {
-            Some(at) if self.has_room(at, value) => self.0.edit(at, |items, count, _| {
-                packed::push(items, value);
-                *count += 1;
+            Some(at) if self.has_room(at, value) => self.0.edit(at, |block| {
+                block.splice(block.items().len(), 0, &[*value]);
+                block.count += 1;
             }),
-            _ => self.0.push_back(block_of(value)),
+            _ => self.0.push_back(Block::of_entry(&[*value], 0)),
         }
     }
 
     fn push_front(&mut self, value: &Encoded<'_>) {
         match self.0.first() {
-            Some(at) if self.has_room(at, value) => self.0.edit(at, |items, count, _| {
-                packed::insert(items, 0, value);
-                *count += 1;
+            Some(at) if self.has_room(at, value) => self.0.edit(at, |block| {
+                block.splice(0, 0, &[*value]);
+                block.count += 1;
             }),
-            _ => self.0.insert(At { node: 0, block: 0 }, block_of(value)),
+            _ => self
+                .0
+                .insert(At { node: 0, block: 0 }, Block::of_entry(&[*value], 0)),
         }
     }
 
     fn has_room(&self, at: At, value: &Encoded<'_>) -> bool {
-        self.0.block(at).items.len() + value.size() <= BLOCK_BYTES
+        self.0.block(at).items().len() + value.size() <= BLOCK_BYTES
     }
 
     fn set(&mut self, index: usize, value: &Encoded<'_>) {
         if let Some(place) = self.0.locate(index) {
-            self.0.edit(place.at, |items, count, _| {
-                if let Some(offset) = packed::offset_of(items, *count as usize, place.entry) {
-                    packed::replace(items, offset, value);
+            self.0.edit(place.at, |block| {
+                if let (Some(offset), Some(end)) = (
+                    offset_of(block, place.entry),
+                    offset_of(block, place.entry + 1),
+                ) {
+                    block.splice(offset, end - offset, &[*value]);
                 }
             });
             self.split(place.at);
@@ -251,8 +253,9 @@ impl BigList {
     /// Divides a block that has become too big: at an element that is a block of its own, else in the middle.
     fn split(&mut self, at: At) {
         let block = self.0.block(at);
-        if block.items.len() > BLOCK_BYTES && block.count > 1 {
-            let parts = divide(&block.items, 1, BLOCK_BYTES, |_| 0);
+        if block.items().len() > BLOCK_BYTES && block.count > 1 {
+            let half = (block.items().len() / 2).min(BLOCK_BYTES);
+            let parts = divide(block.items(), 1, (half, BLOCK_BYTES), |_| 0);
             self.0.replace(at, parts);
         }
     }
@@ -261,17 +264,15 @@ impl BigList {
     fn join_at(&mut self, index: usize) {
         let last = self.0.len().wrapping_sub(1);
         if let Some(place) = self.0.locate(index.min(last))
-            && self.0.block(place.at).items.len() < JOIN_BYTES / 2
+            && self.0.block(place.at).items().len() < JOIN_BYTES / 2
         {
             self.0.join(place.at, JOIN_BYTES, u32::MAX);
         }
     }
 }
 
-fn block_of(value: &Encoded<'_>) -> Block {
-    let mut items = Vec::new();
-    packed::push(&mut items, value);
-    Block::new(items, 0, 1)
+fn offset_of(block: &Block, entry: usize) -> Option<usize> {
+    packed::offset_of(block.items(), block.count as usize, entry)
 }
 
 impl<'a> ListRef<'a> {

@@ -16,6 +16,7 @@ mod edit;
 mod encoded;
 mod item;
 
+pub(crate) use edit::{fair, put_all, room};
 pub use edit::{grow, insert, insert_all, push, remove, replace, settle};
 pub use encoded::{Encoded, canonical_integer};
 pub use item::{Item, Items};

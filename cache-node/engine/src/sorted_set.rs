@@ -134,7 +134,7 @@ impl SortedSet {
             let ordered = Ordered::from_packed(&buffer.items);
             let mut scores = Leaves::default();
             for block in ordered.blocks.iter() {
-                scores.extend(&block.items);
+                scores.extend(block.items());
             }
             *self = Self::Big(Box::new(BigSortedSet { ordered, scores }));
         }

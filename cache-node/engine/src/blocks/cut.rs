@@ -16,7 +16,7 @@ impl Cut {
     /// Number of allocations.
     pub(crate) fn weight(&self) -> usize {
         let blocks = self.nodes.iter().map(|node| node.blocks.len());
-        2 * (self.nodes.len() + blocks.sum::<usize>() + self.blocks.len())
+        2 * self.nodes.len() + blocks.sum::<usize>() + self.blocks.len()
     }
 }
 
@@ -49,13 +49,15 @@ impl Blocks {
                 }
             } else {
                 let lost = left.min(size - place.entry);
-                self.edit(at, |items, count, first| {
-                    let whole = *count as usize * stride;
-                    if let Some(from) = packed::offset_of(items, whole, place.entry * stride) {
-                        packed::remove(items, from, lost * stride);
+                self.edit(at, |block| {
+                    let whole = block.count as usize * stride;
+                    let from = packed::offset_of(block.items(), whole, place.entry * stride);
+                    let to = packed::offset_of(block.items(), whole, (place.entry + lost) * stride);
+                    if let (Some(from), Some(to)) = (from, to) {
+                        block.splice(from, to - from, &[]);
                     }
-                    *count -= lost as u32;
-                    *first = key(items, *first);
+                    block.count -= lost as u32;
+                    block.key = key(block.items(), block.key);
                 });
             }
         }
@@ -94,21 +96,18 @@ impl Blocks {
     }
 }
 
-/// The entries of a block, of `stride` items each, in blocks of about half of it; entries of more than `most` bytes have one each.
+/// The entries of a block, of `stride` items each, in blocks of `target` bytes or a little more, but at most `most`; entries bigger
+/// than that have one each.
 pub(crate) fn divide(
     items: &[u8],
     stride: usize,
-    most: usize,
+    (target, most): (usize, usize),
     key: impl Fn(&[u8]) -> u64,
 ) -> Vec<Block> {
-    let target = (items.len() / 2).min(most);
     let mut parts = Vec::new();
     let mut close = |range: Range<usize>, count: u32| {
-        let mut part = Vec::new();
-        packed::grow(&mut part, range.len());
-        part.extend_from_slice(&items[range]);
-        let key = key(&part);
-        parts.push(Block::new(part, key, count));
+        let part = &items[range];
+        parts.push(Block::new(part, key(part), count));
     };
     let (mut start, mut offset, mut count) = (0, 0, 0);
     while let Some(next) = packed::skip(items, offset, stride) {

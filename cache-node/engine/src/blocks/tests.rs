@@ -1,5 +1,5 @@
 use super::*;
-use crate::packed::Encoded;
+use crate::packed::{self, Encoded};
 use proptest::prelude::*;
 
 /// Checks for the tests of those that are made of blocks.
@@ -17,10 +17,11 @@ impl CheckBlocks for Blocks {
             let mut count = 0;
             let mut node_bytes = holder_bytes(&node.blocks);
             for block in node.blocks.iter() {
-                packed::validate(&block.items, block.count as usize * stride).unwrap();
+                packed::validate(block.items(), block.count as usize * stride).unwrap();
                 assert!(block.count > 0);
                 count += block.count as usize;
-                node_bytes += 40 + block.items.capacity();
+                node_bytes += block.bytes();
+                assert!(block.bytes() <= 16 + packed::room(block.items().len()) * 9 / 8 + 32);
             }
             assert_eq!(node.count, count);
             assert_eq!(node.bytes, node_bytes);
@@ -41,7 +42,7 @@ impl CheckBlocks for Blocks {
 impl Blocks {
     fn values(&self) -> Vec<i64> {
         self.iter()
-            .flat_map(|block| packed::items(&block.items))
+            .flat_map(|block| packed::items(block.items()))
             .map(|item| item.integer().unwrap())
             .collect()
     }
@@ -52,7 +53,7 @@ fn block(values: &[i64]) -> Block {
     for value in values {
         packed::push(&mut items, &Encoded::int(*value));
     }
-    Block::new(items, 0, values.len() as u32)
+    Block::new(&items, 0, values.len() as u32)
 }
 
 fn edits() -> impl Strategy<Value = Vec<(u8, prop::sample::Index, prop::sample::Index, u8)>> {
@@ -116,7 +117,7 @@ proptest! {
             for (index, value) in model.iter().enumerate() {
                 let found = blocks.locate(index).unwrap();
                 prop_assert_eq!(blocks.before(found.at) + found.entry, index);
-                let items = &blocks.block(found.at).items;
+                let items = blocks.block(found.at).items();
                 prop_assert_eq!(packed::items(items).nth(found.entry).unwrap().integer(), Some(*value));
             }
             prop_assert_eq!(blocks.locate(model.len()), None);
@@ -136,17 +137,17 @@ proptest! {
 
 #[test]
 fn a_snapshot_shares_what_is_not_changed() {
-    let mut blocks = Blocks::of((0..100).map(|value| block(&[value])).collect());
+    let mut blocks = Blocks::of((0..100).map(|value| block(&[value])));
     let snapshot = blocks.clone();
     let at = blocks.locate(50).unwrap().at;
-    blocks.edit(at, |items, count, _| {
-        packed::push(items, &Encoded::int(-1));
-        *count += 1;
+    blocks.edit(at, |block| {
+        block.splice(block.items().len(), 0, &[Encoded::int(-1)]);
+        block.count += 1;
     });
     blocks.check(1);
     assert_eq!(snapshot.values(), (0..100).collect::<Vec<_>>());
     let shared = blocks.iter().zip(snapshot.iter());
-    let same = shared.filter(|(a, b)| Arc::ptr_eq(&a.items, &b.items));
+    let same = shared.filter(|(a, b)| a.same(b));
     assert_eq!(same.count(), 99);
 }
 

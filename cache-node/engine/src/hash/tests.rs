@@ -141,7 +141,7 @@ fn a_hash_that_does_not_change_is_scanned_once() {
     let mut calls = 0;
     loop {
         cursor = hash.as_ref().scan(cursor, 10, |field, _| {
-            *times.entry(field.to_vec()).or_default() += 1
+            *times.entry(field.to_vec()).or_default() += 1;
         });
         calls += 1;
         assert!(cursor < 1 << 53);

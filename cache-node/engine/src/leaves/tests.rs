@@ -9,13 +9,13 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
             let block = self.blocks.block(at);
             assert!(last_key < Some(block.key));
             last_key = Some(block.key);
-            let entries = entries::<STRIDE>(&block.items);
+            let entries = entries::<STRIDE>(block.items());
             assert_eq!(entries.len(), block.count as usize);
             for entry in &entries {
-                assert_eq!(self.blocks.by_key(entry.hash), Some(at));
+                assert_eq!(self.at(entry.hash), Some(at));
             }
             let one = entries.iter().all(|entry| entry.hash == entries[0].hash);
-            let small = block.items.len() <= LEAF_BYTES && block.count <= LEAF_ENTRIES;
+            let small = block.items().len() <= LEAF_BYTES && block.count <= LEAF_ENTRIES;
             assert!(one || small);
             next = self.blocks.next(at);
         }

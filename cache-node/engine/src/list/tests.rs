@@ -32,7 +32,7 @@ fn check(list: &List, model: &VecDeque<Vec<u8>>) {
             big.0.check(1);
             assert_eq!(big.bytes(), size_of::<BigList>() + big.0.bytes());
             for block in big.0.iter() {
-                assert!(block.items.len() <= BLOCK_BYTES || block.count == 1);
+                assert!(block.items().len() <= BLOCK_BYTES || block.count == 1);
             }
         }
     }

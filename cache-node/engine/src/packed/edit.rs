@@ -19,11 +19,15 @@ pub fn insert(buffer: &mut Vec<u8>, offset: usize, item: &Encoded<'_>) {
 pub fn insert_all(buffer: &mut Vec<u8>, offset: usize, items: &[Encoded<'_>]) {
     let total = items.iter().map(Encoded::size).sum();
     open(buffer, offset, 0, total);
-    let mut at = offset;
+    put_all(&mut buffer[offset..offset + total], items);
+}
+
+/// Writes items over `out`, which has exactly their size.
+pub(crate) fn put_all(mut out: &mut [u8], items: &[Encoded<'_>]) {
     for item in items {
-        let size = item.size();
-        item.put(&mut buffer[at..at + size]);
-        at += size;
+        let (own, rest) = out.split_at_mut(item.size());
+        item.put(own);
+        out = rest;
     }
 }
 
@@ -64,14 +68,19 @@ pub fn grow(buffer: &mut Vec<u8>, extra: usize) {
 
 /// Gives spare room back when there is much more of it than [`grow`] would have made.
 pub fn settle(buffer: &mut Vec<u8>) {
-    let fair = room(buffer.len());
-    if buffer.capacity() > fair + fair / 8 + 32 {
-        buffer.shrink_to(fair);
+    if buffer.capacity() > buffer.len() && !fair(buffer.capacity(), buffer.len()) {
+        buffer.shrink_to(room(buffer.len()));
     }
 }
 
+/// Whether `capacity` is enough for `need` bytes, and not much more than [`room`] for them.
+pub(crate) fn fair(capacity: usize, need: usize) -> bool {
+    let room = room(need);
+    (need..=room + room / 8 + 32).contains(&capacity)
+}
+
 /// The capacity for `need` bytes.
-fn room(need: usize) -> usize {
+pub(crate) fn room(need: usize) -> usize {
     let steps = if need < 2048 { 8 } else { 16 };
     let step = (need.next_power_of_two() / 2 / steps).clamp(8, 4096);
     need.next_multiple_of(step)

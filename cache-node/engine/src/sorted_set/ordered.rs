@@ -69,7 +69,7 @@ impl Border<'_> {
 
     fn after_start_of(&self, block: &Block) -> bool {
         self.follows(block.key, || {
-            let (member, _) = packed::at(&block.items, 0)?;
+            let (member, _) = packed::at(block.items(), 0)?;
             self.compare(member)
         })
     }
@@ -98,9 +98,9 @@ impl Ordered {
     /// Number of entries before the border.
     pub(super) fn rank(&self, border: &Border<'_>) -> usize {
         self.blocks
-            .last_not(|block| !border.after_start_of(block))
+            .by_key(border.order, |block| border.after_start_of(block))
             .map_or(0, |at| {
-                self.blocks.before(at) + border.within(&self.blocks.block(at).items).0
+                self.blocks.before(at) + border.within(self.blocks.block(at).items()).0
             })
     }
 
@@ -110,8 +110,10 @@ impl Ordered {
             order: order(score),
             among_equal: AmongEqual::Before(member),
         };
-        let at = self.blocks.last_not(|block| !border.after_start_of(block));
-        let offset = at.map_or(0, |at| border.within(&self.blocks.block(at).items).1);
+        let at = self
+            .blocks
+            .by_key(border.order, |block| border.after_start_of(block));
+        let offset = at.map_or(0, |at| border.within(self.blocks.block(at).items()).1);
         let score = ScoreItem::raw(score);
         self.put(at, offset, &[Encoded::new(member), score.encoded()]);
     }
@@ -127,15 +129,20 @@ impl Ordered {
             among_equal: AmongEqual::Behind(member),
             ..border
         };
-        let Some(at) = self.blocks.last_not(|block| !behind.after_start_of(block)) else {
+        let Some(at) = self
+            .blocks
+            .by_key(behind.order, |block| behind.after_start_of(block))
+        else {
             return;
         };
-        let (_, offset) = border.within(&self.blocks.block(at).items);
-        let (bytes, count) = self.blocks.edit(at, |items, count, key| {
-            packed::remove(items, offset, 2);
-            *count -= 1;
-            *key = first_order(items, *key);
-            (items.len(), *count)
+        let (_, offset) = border.within(self.blocks.block(at).items());
+        let (bytes, count) = self.blocks.edit(at, |block| {
+            if let Some(end) = packed::skip(block.items(), offset, 2) {
+                block.splice(offset, end - offset, &[]);
+            }
+            block.count -= 1;
+            block.key = first_order(block.items(), block.key);
+            (block.items().len(), block.count)
         });
         if count == 0 {
             self.blocks.remove(at);
@@ -151,7 +158,7 @@ impl Ordered {
             self.blocks.push_back(block_of(entry));
             return;
         };
-        let len = self.blocks.block(at).items.len();
+        let len = self.blocks.block(at).items().len();
         let offset = offset.min(len);
         if len + size > BLOCK_BYTES {
             // At the ends full blocks stay full, so that a set which grows there has no half-empty ones.
@@ -164,25 +171,24 @@ impl Ordered {
                 return;
             }
         }
-        self.blocks.edit(at, |items, count, key| {
-            packed::insert_all(items, offset, entry);
-            *count += 1;
-            *key = first_order(items, *key);
+        self.blocks.edit(at, |block| {
+            block.splice(offset, 0, entry);
+            block.count += 1;
+            block.key = first_order(block.items(), block.key);
         });
         if len + size > BLOCK_BYTES {
-            let parts = divide(&self.blocks.block(at).items, 2, BLOCK_BYTES, |items| {
-                first_order(items, 0)
-            });
+            let items = self.blocks.block(at).items();
+            let half = (items.len() / 2).min(BLOCK_BYTES);
+            let parts = divide(items, 2, (half, BLOCK_BYTES), |items| first_order(items, 0));
             self.blocks.replace(at, parts);
         }
     }
 }
 
 fn block_of(entry: &[Encoded<'_>; 2]) -> Block {
-    let mut items = Vec::new();
-    packed::insert_all(&mut items, 0, entry);
-    let key = first_order(&items, 0);
-    Block::new(items, key, 1)
+    let mut block = Block::of_entry(entry, 0);
+    block.key = first_order(block.items(), 0);
+    block
 }
 
 /// A block's key: the order of its first score; `otherwise` for no items.

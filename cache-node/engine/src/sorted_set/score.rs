@@ -47,7 +47,8 @@ impl ScoreItem {
     pub(super) fn encoded(&self) -> Encoded<'_> {
         match self.integer {
             Some(integer) => Encoded::int(integer),
-            None => Encoded::text(&self.text[..self.len]),
+            // A big score's text may be an integer's.
+            None => Encoded::new(&self.text[..self.len]),
         }
     }
 }
