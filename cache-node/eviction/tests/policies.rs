@@ -1,5 +1,7 @@
 //! Every policy in a small cache, on a generated workload.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::collections::HashMap;
 
 use cache_eviction::{

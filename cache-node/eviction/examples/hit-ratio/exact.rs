@@ -204,9 +204,9 @@ impl S3Fifo {
         if from_small {
             self.small_used -= self.cost(id);
             if uses >= 2 {
-                self.push_main(id)
+                self.push_main(id);
             } else {
-                self.push_ghost(id)
+                self.push_ghost(id);
             }
         } else {
             self.main_used -= self.cost(id);
@@ -236,9 +236,9 @@ impl Cache for S3Fifo {
         self.uses[id as usize] = 0;
         // Making room may have pushed the object out of the ghost.
         if self.queue[id as usize] == Queue::Ghost {
-            self.push_main(id)
+            self.push_main(id);
         } else {
-            self.push_small(id)
+            self.push_small(id);
         }
         false
     }

@@ -156,7 +156,7 @@ impl Arguments {
                 "\r{}: {done} of {total} replays{}",
                 trace.name,
                 if done == total { "\n" } else { "" }
-            )
+            );
         };
         replay_all(
             trace,
