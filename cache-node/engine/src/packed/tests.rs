@@ -97,7 +97,7 @@ proptest! {
             let offset = index.map(|index| offset_of(&bytes, values.len(), index).unwrap());
             prop_assert_eq!(find(&bytes, &Encoded::new(wanted), 1), offset);
             let even = values.iter().step_by(2).position(|value| value == wanted);
-            if values.len() % 2 == 0 {
+            if values.len().is_multiple_of(2) {
                 let offset = even.map(|index| offset_of(&bytes, values.len(), 2 * index).unwrap());
                 prop_assert_eq!(find(&bytes, &Encoded::new(wanted), 2), offset);
             }
