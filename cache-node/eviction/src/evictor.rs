@@ -68,9 +68,9 @@ impl<P: Copy + PartialEq> Evictor<P> {
     pub fn offer(&mut self, candidate: Candidate<P>, now: Now) {
         let score = score(self.rules, self.weight, now);
         if self.rules.kind.is_s3() && candidate.meta.is_main() {
-            self.main.offer(candidate, score);
+            self.main.offer(candidate, now, score);
         } else {
-            self.pool.offer(candidate, score);
+            self.pool.offer(candidate, now, score);
         }
     }
 
@@ -88,7 +88,7 @@ impl<P: Copy + PartialEq> Evictor<P> {
                 } else {
                     (&mut self.main, &mut self.pool)
                 };
-                if let Some(candidate) = due.pop(&score) {
+                if let Some(candidate) = due.pop(now, &score) {
                     self.in_vain = 0;
                     return Some(candidate);
                 }
@@ -97,9 +97,9 @@ impl<P: Copy + PartialEq> Evictor<P> {
                     return None;
                 }
                 self.in_vain = 0;
-                other.pop(&score)
+                other.pop(now, &score)
             }
-            _ => self.pool.pop(score),
+            _ => self.pool.pop(now, score),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the candidates and their order by a score that the caller computes; must not know what makes a candidate good.
 
-use crate::meta::Meta;
+use crate::{clock::Now, meta::Meta};
 
 /// Candidates that a pool holds (Redis's `EVPOOL_SIZE`).
 pub const POOL_SIZE: usize = 16;
@@ -24,8 +24,11 @@ pub struct Candidate<P> {
 #[derive(Clone, Debug)]
 pub(crate) struct Pool<P> {
     candidates: [Option<Candidate<P>>; POOL_SIZE],
+    /// Beside the candidates, so that looking for the lowest or highest reads two cache lines.
+    scores: [u64; POOL_SIZE],
+    scored_at: Now,
     len: usize,
-    /// When the pool is full: no candidate in it had a lower score when this was computed. Scores only grow with time.
+    /// No candidate has a lower score, if the pool is full; 0 if that is not known.
     floor: u64,
 }
 
@@ -33,6 +36,8 @@ impl<P: Copy + PartialEq> Pool<P> {
     pub(crate) fn new() -> Self {
         Self {
             candidates: [None; POOL_SIZE],
+            scores: [0; POOL_SIZE],
+            scored_at: Now::default(),
             len: 0,
             floor: 0,
         }
@@ -46,59 +51,100 @@ impl<P: Copy + PartialEq> Pool<P> {
         self.len
     }
 
-    fn held(&self) -> impl Iterator<Item = (usize, Candidate<P>)> + '_ {
-        self.candidates[..self.len]
-            .iter()
-            .flatten()
-            .copied()
-            .enumerate()
-    }
-
     /// Takes the candidate in, if the pool has room or it scores higher than the lowest, which then leaves.
-    pub(crate) fn offer(&mut self, candidate: Candidate<P>, score: impl Fn(&Candidate<P>) -> u64) {
+    pub(crate) fn offer(
+        &mut self,
+        candidate: Candidate<P>,
+        now: Now,
+        score: impl Fn(&Candidate<P>) -> u64,
+    ) {
+        self.rescore(now, &score);
         let offered = score(&candidate);
         if self.len == POOL_SIZE && offered <= self.floor {
             return;
         }
-        let same = self.held().find(|(_, held)| held.place == candidate.place);
-        if let Some((at, _)) = same {
-            self.candidates[at] = Some(candidate);
-            self.floor = 0;
-            return;
-        }
-        if self.len < POOL_SIZE {
-            self.candidates[self.len] = Some(candidate);
-            self.len += 1;
-            self.floor = 0;
-            return;
-        }
-        let lowest = self.held().map(|(at, held)| (score(&held), at)).min();
-        if let Some((floor, at)) = lowest {
-            self.floor = floor;
-            if offered > floor {
-                self.candidates[at] = Some(candidate);
+        let at = match self.position(candidate.place) {
+            Some(same) => same,
+            None if self.len < POOL_SIZE => {
+                self.len += 1;
+                self.len - 1
             }
-        }
+            None => {
+                let (floor, lowest) = self.lowest();
+                self.floor = floor;
+                if offered <= floor {
+                    return;
+                }
+                lowest
+            }
+        };
+        // Only the lowest was replaced by a higher one, unless the floor was not known or a candidate is seen again.
+        self.floor = if self.len == POOL_SIZE {
+            self.floor.min(offered)
+        } else {
+            0
+        };
+        self.candidates[at] = Some(candidate);
+        self.scores[at] = offered;
     }
 
     /// Takes the candidate with the highest score out.
-    pub(crate) fn pop(&mut self, score: impl Fn(&Candidate<P>) -> u64) -> Option<Candidate<P>> {
-        let (_, at) = self.held().map(|(at, held)| (score(&held), at)).max()?;
+    pub(crate) fn pop(
+        &mut self,
+        now: Now,
+        score: impl Fn(&Candidate<P>) -> u64,
+    ) -> Option<Candidate<P>> {
+        self.rescore(now, score);
+        let (_, at) = self.scored().max()?;
         self.remove(at)
     }
 
     /// Takes the candidate at a position out.
     pub(crate) fn remove(&mut self, at: usize) -> Option<Candidate<P>> {
         self.len -= 1;
+        self.floor = 0;
         self.candidates.swap(at, self.len);
+        self.scores.swap(at, self.len);
         self.candidates[self.len].take()
+    }
+
+    /// Scores change with time, which stands still most of the time.
+    fn rescore(&mut self, now: Now, score: impl Fn(&Candidate<P>) -> u64) {
+        if now == self.scored_at {
+            return;
+        }
+        self.scored_at = now;
+        self.floor = 0;
+        for (candidate, slot) in self.candidates.iter().zip(&mut self.scores) {
+            *slot = candidate.as_ref().map_or(0, &score);
+        }
+    }
+
+    fn position(&self, place: P) -> Option<usize> {
+        self.candidates[..self.len]
+            .iter()
+            .position(|held| held.is_some_and(|held| held.place == place))
+    }
+
+    fn scored(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.scores[..self.len].iter().copied().zip(0..)
+    }
+
+    fn lowest(&self) -> (u64, usize) {
+        self.scored().min().unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Stamp;
     use proptest::prelude::*;
+
+    const NOW: Now = Now {
+        stamp: Stamp::new(1),
+        minutes: 0,
+    };
 
     fn candidate(place: u64, score: u32) -> Candidate<u64> {
         Candidate {
@@ -118,12 +164,12 @@ mod tests {
         fn the_best_of_distinct_places_come_out_best_first(scores in prop::collection::vec(0u32..1000, 0..100)) {
             let mut pool = Pool::new();
             for (place, bytes) in scores.iter().enumerate() {
-                pool.offer(candidate(place as u64, *bytes), score);
+                pool.offer(candidate(place as u64, *bytes), NOW, score);
             }
             let mut expected = scores;
             expected.sort_unstable_by(|a, b| b.cmp(a));
             expected.truncate(POOL_SIZE);
-            let popped: Vec<u32> = std::iter::from_fn(|| pool.pop(score)).map(|candidate| candidate.bytes).collect();
+            let popped: Vec<u32> = std::iter::from_fn(|| pool.pop(NOW, score)).map(|candidate| candidate.bytes).collect();
             prop_assert_eq!(popped, expected);
             prop_assert_eq!(pool.len(), 0);
         }
@@ -132,9 +178,9 @@ mod tests {
     #[test]
     fn a_place_sampled_again_is_held_once_with_what_was_seen_last() {
         let mut pool = Pool::new();
-        pool.offer(candidate(7, 1), score);
-        pool.offer(candidate(7, 2), score);
-        assert_eq!(pool.pop(score), Some(candidate(7, 2)));
-        assert_eq!(pool.pop(score), None);
+        pool.offer(candidate(7, 1), NOW, score);
+        pool.offer(candidate(7, 2), NOW, score);
+        assert_eq!(pool.pop(NOW, score), Some(candidate(7, 2)));
+        assert_eq!(pool.pop(NOW, score), None);
     }
 }
