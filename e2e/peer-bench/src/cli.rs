@@ -71,6 +71,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub chart: Option<PathBuf>,
 
+    /// Draw bytes a key beyond key and value as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub memory_chart: Option<PathBuf>,
+
     /// Something else than measuring.
     #[command(subcommand)]
     pub command: Option<Action>,

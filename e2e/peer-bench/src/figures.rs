@@ -114,6 +114,54 @@ impl Speed {
     }
 }
 
+/// Latency at a rate that is the same for all.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HalfLoad {
+    /// Requests a second that were sent.
+    pub rate: f64,
+    /// What came of it.
+    pub speed: Speed,
+}
+
+/// Latency while the table grows and keys expire.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Growth {
+    /// Requests a second that were sent.
+    pub rate: f64,
+    /// Seconds that each key lives.
+    pub seconds_to_live: u32,
+    /// Keys that were there when the last had been written.
+    pub keys_at_end: Option<u64>,
+    /// What came of it.
+    pub speed: Speed,
+}
+
+/// Two workers against one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Workers {
+    /// With one.
+    pub one: Speed,
+    /// With two.
+    pub two: Speed,
+    /// Operations per CPU second with two, as a multiple of that with one: below 1 by what sharing costs.
+    pub efficiency: f64,
+    /// Operations a second with two, as a multiple of that with one.
+    pub throughput_ratio: f64,
+}
+
+/// Speed under our generator and another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CrossCheck {
+    /// Operations a second under ours.
+    pub own_per_second: f64,
+    /// Operations per CPU second of the server under ours.
+    pub own_per_cpu_second: f64,
+    /// Operations a second under the other.
+    pub other_per_second: f64,
+    /// Operations per CPU second of the server under the other.
+    pub other_per_cpu_second: f64,
+}
+
 /// Memory that data takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Footprint {

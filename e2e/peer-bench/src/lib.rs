@@ -3,9 +3,15 @@
 
 pub mod cli;
 pub mod client;
+pub mod collections;
+pub mod connections;
 pub mod cpu;
+pub mod cross_check;
 pub mod figures;
 pub mod generator;
+pub mod inspect;
+pub mod latency;
+pub mod memory;
 pub mod plan;
 pub mod report;
 pub mod roofline;
@@ -13,6 +19,7 @@ pub mod servers;
 pub mod session;
 pub mod speed;
 pub mod wait;
+pub mod workers;
 pub mod workload;
 
 use std::fs;
@@ -46,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return roofline::serve(port);
     }
     if arguments.list {
-        for name in speed::names() {
+        for name in names(arguments) {
             println!("{name}");
         }
         return Ok(());
@@ -58,8 +65,40 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     process::clean_up_when_interrupted(directory.path().to_owned())?;
     let (session, missing) = prepare(arguments, directory.path())?;
     let mut report = Report::new(&session, missing);
-    report.speed = speed::measure(&session)?;
+    measure(&session, &mut report, arguments)?;
     write(&report, arguments)
+}
+
+/// Names of all measurements, in the order in which they are made.
+fn names(arguments: &Arguments) -> Vec<String> {
+    let names = [
+        speed::names(),
+        latency::names(arguments.growth_keys),
+        memory::names(&arguments.memory_keys),
+        collections::names(),
+        connections::names(arguments.connections),
+        workers::names(),
+        cross_check::names(),
+    ];
+    names.concat()
+}
+
+fn measure(session: &Session, report: &mut Report, arguments: &Arguments) -> Result<()> {
+    let all = names(arguments);
+    let chosen = session.chosen(all);
+    if chosen.is_empty() {
+        bail!("no measurement has such a name; --list shows all");
+    }
+    eprintln!("Making {} measurements", chosen.len());
+    report.speed = speed::measure(session)?;
+    report.half_load = latency::measure(session)?;
+    report.growth = latency::measure_growth(session, arguments.growth_keys)?;
+    report.memory = memory::measure(session, &arguments.memory_keys);
+    report.collections = collections::measure(session);
+    report.connections = connections::measure(session, arguments.connections);
+    report.workers = workers::measure(session)?;
+    report.cross_check = cross_check::measure(session)?;
+    Ok(())
 }
 
 /// Finds servers and cores.
@@ -143,6 +182,14 @@ fn write(report: &Report, arguments: &Arguments) -> Result<()> {
     if let Some(file) = &arguments.json {
         let json = serde_json::to_string_pretty(report).context("JSON")?;
         fs::write(file, json + "\n").with_context(|| format!("write {}", file.display()))?;
+    }
+    for (file, chart) in [
+        (&arguments.chart, report::charts::speed(report)),
+        (&arguments.memory_chart, report::charts::memory(report)),
+    ] {
+        if let Some(file) = file {
+            fs::write(file, chart.svg()).with_context(|| format!("write {}", file.display()))?;
+        }
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! All figures of a run, and their forms: tables, JSON, a chart. Measures nothing.
 
+pub mod chart;
+pub mod charts;
+pub mod speed_tables;
 pub mod table;
 pub mod tables;
 
 use serde::Serialize;
 
 use crate::cpu;
-use crate::figures::{Entry, Speed};
+use crate::figures::{CrossCheck, Entry, Footprint, Growth, HalfLoad, Speed, Workers};
 use crate::servers::Kind;
 use crate::servers::discovery::Installed;
 use crate::session::Session;
@@ -26,6 +29,20 @@ pub struct Report {
     pub reference: Option<Kind>,
     /// Speed under full load.
     pub speed: Vec<Entry<Speed>>,
+    /// Latency at half load.
+    pub half_load: Vec<Entry<HalfLoad>>,
+    /// Latency while keys grow the table and expire.
+    pub growth: Vec<Entry<Growth>>,
+    /// Bytes a key.
+    pub memory: Vec<Entry<Footprint>>,
+    /// Bytes of collections.
+    pub collections: Vec<Entry<Footprint>>,
+    /// Bytes of idle connections.
+    pub connections: Vec<Entry<Footprint>>,
+    /// Two workers against one.
+    pub workers: Vec<Entry<Workers>>,
+    /// Speed under another generator.
+    pub cross_check: Vec<Entry<CrossCheck>>,
 }
 
 /// What a run ran on.
@@ -74,6 +91,13 @@ impl Report {
             missing,
             reference: session.reference(),
             speed: Vec::new(),
+            half_load: Vec::new(),
+            growth: Vec::new(),
+            memory: Vec::new(),
+            collections: Vec::new(),
+            connections: Vec::new(),
+            workers: Vec::new(),
+            cross_check: Vec::new(),
         }
     }
 }

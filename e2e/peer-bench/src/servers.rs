@@ -100,6 +100,11 @@ impl Kind {
         matches!(self, Self::CacheNode | Self::Valkey | Self::Redis)
     }
 
+    /// Whether it can be told how many threads work.
+    pub fn has_threads(self) -> bool {
+        matches!(self, Self::CacheNode | Self::Memcached | Self::Pogocache)
+    }
+
     /// Arguments with which it listens on `port` of the loopback address, keeps nothing on disk, and never evicts what
     /// fits into `memory` bytes.
     pub fn arguments(

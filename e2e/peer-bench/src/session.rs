@@ -73,6 +73,21 @@ impl Session {
         Running::start(installed, &self.place, Needs::default())
     }
 
+    /// Names that the filter lets through.
+    pub fn chosen(&self, names: Vec<String>) -> Vec<String> {
+        names
+            .into_iter()
+            .filter(|name| self.filter.takes(name))
+            .collect()
+    }
+
+    /// Servers that keep what is stored.
+    pub fn stores(&self) -> impl Iterator<Item = &Installed> {
+        self.servers
+            .iter()
+            .filter(|installed| installed.kind.stores())
+    }
+
     /// Keys of a distribution over `count` keys.
     pub fn choose(&self, distribution: Distribution, count: u64) -> Keys {
         match distribution {
@@ -130,12 +145,15 @@ pub struct Settings {
     pub length: Duration,
 }
 
-/// A reason in a few words: the innermost cause, or "not available" for a command that a server does not have.
+/// Why there is no figure for a command that a server does not have.
+pub const NO_COMMAND: &str = "does not have the command";
+
+/// A reason in a line.
 pub fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let lower = text.to_lowercase();
     if lower.contains("unknown command") || lower.contains("unknown subcommand") {
-        return "does not have the command".to_owned();
+        return NO_COMMAND.to_owned();
     }
     text.lines().next().unwrap_or_default().to_owned()
 }

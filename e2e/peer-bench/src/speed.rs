@@ -10,7 +10,7 @@ use crate::generator::keys::Keys;
 use crate::plan::Cell;
 use crate::servers::Kind;
 use crate::servers::process::Running;
-use crate::session::{Session, reason};
+use crate::session::{NO_COMMAND, Session, reason};
 use crate::workload::Dataset;
 
 /// Names of all measurements.
@@ -77,7 +77,7 @@ pub fn load(
             value,
             Keys::sequence(0, session.keys),
         )
-        .ok_or_else(|| "does not have the command".to_owned())?;
+        .ok_or_else(|| NO_COMMAND.to_owned())?;
     session
         .load(server, requests)
         .map_err(|error| reason(&error))
@@ -136,8 +136,7 @@ fn run(
     cell: &Cell,
     server: &Running,
 ) -> Result<crate::generator::Outcome, String> {
-    let streams = streams(session, cell, server.kind)
-        .ok_or_else(|| "does not have the command".to_owned())?;
+    let streams = streams(session, cell, server.kind).ok_or_else(|| NO_COMMAND.to_owned())?;
     let outcome = session
         .drive(
             server,

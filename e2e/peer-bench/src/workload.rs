@@ -90,8 +90,11 @@ impl Workload {
     pub fn requests(self, protocol: Protocol, value: usize, keys: Keys) -> Option<Requests> {
         let templates = match self {
             Self::Get => vec![(get(protocol), 1)],
-            Self::Set => vec![(set(protocol, value, None), 1)],
-            Self::Mixed => vec![(get(protocol), 10), (set(protocol, value, None), 1)],
+            Self::Set => vec![(set(protocol, value, Life::Forever), 1)],
+            Self::Mixed => vec![
+                (get(protocol), 10),
+                (set(protocol, value, Life::Forever), 1),
+            ],
             Self::Mget => vec![(mget(protocol), 1)],
             Self::Hset => vec![(hset(protocol, value)?, 1)],
             Self::Zadd => vec![(zadd(protocol)?, 1)],
@@ -105,7 +108,7 @@ impl Dataset {
     /// Requests that write each of the items of `keys` once; `None` if the protocol cannot express it.
     pub fn load(self, protocol: Protocol, value: usize, keys: Keys) -> Option<Requests> {
         let template = match self {
-            Self::Strings => set(protocol, value, None),
+            Self::Strings => set(protocol, value, Life::Forever),
             Self::Hashes => hset(protocol, value)?,
             Self::SortedSets => zadd(protocol)?,
             Self::Counters => counter(protocol),
@@ -114,9 +117,30 @@ impl Dataset {
     }
 }
 
-/// Requests that write each key of `keys` once, with a time to live in seconds if one is given.
-pub fn fill(protocol: Protocol, value: usize, seconds: Option<u32>, keys: Keys) -> Requests {
-    Requests::new(protocol, vec![(set(protocol, value, seconds), 1)], keys)
+/// How long keys live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until they are removed.
+    Forever,
+    /// So many seconds.
+    Seconds(u32),
+    /// Some days, each key another time.
+    Days,
+}
+
+impl Life {
+    fn part(self) -> Part {
+        match self {
+            Self::Forever => Part::text("0"),
+            Self::Seconds(seconds) => Part::text(seconds.to_string()),
+            Self::Days => Part::Random(6),
+        }
+    }
+}
+
+/// Requests that write each key of `keys` once.
+pub fn fill(protocol: Protocol, value: usize, life: Life, keys: Keys) -> Requests {
+    Requests::new(protocol, vec![(set(protocol, value, life), 1)], keys)
 }
 
 fn get(protocol: Protocol) -> Template {
@@ -128,7 +152,7 @@ fn get(protocol: Protocol) -> Template {
     }
 }
 
-fn set(protocol: Protocol, value: usize, seconds: Option<u32>) -> Template {
+fn set(protocol: Protocol, value: usize, life: Life) -> Template {
     match protocol {
         Protocol::Resp => {
             let mut arguments = vec![
@@ -136,21 +160,20 @@ fn set(protocol: Protocol, value: usize, seconds: Option<u32>) -> Template {
                 Part::key("key:", 1),
                 Part::Letters(value),
             ];
-            if let Some(seconds) = seconds {
-                arguments.extend([Part::text("EX"), Part::text(seconds.to_string())]);
+            if life != Life::Forever {
+                arguments.extend([Part::text("EX"), life.part()]);
             }
             Template::resp(&arguments)
         }
-        Protocol::Memcached => {
-            let head = format!(" 0 {} {value}\r\n", seconds.unwrap_or(0));
-            Template::memcached(&[
-                Part::text("set "),
-                Part::key("key:", 1),
-                Part::text(head),
-                Part::Letters(value),
-                Part::text("\r\n"),
-            ])
-        }
+        Protocol::Memcached => Template::memcached(&[
+            Part::text("set "),
+            Part::key("key:", 1),
+            Part::text(" 0 "),
+            life.part(),
+            Part::text(format!(" {value}\r\n")),
+            Part::Letters(value),
+            Part::text("\r\n"),
+        ]),
     }
 }
 
@@ -267,14 +290,14 @@ mod tests {
         let text = first(Some(fill(
             Protocol::Resp,
             1,
-            Some(90),
+            Life::Seconds(90),
             Keys::sequence(0, 1),
         )));
         assert!(text.ends_with("$2\r\nEX\r\n$2\r\n90\r\n"), "{text}");
         let text = first(Some(fill(
             Protocol::Memcached,
             1,
-            Some(90),
+            Life::Seconds(90),
             Keys::sequence(0, 1),
         )));
         assert!(text.contains(" 0 90 1\r\n"), "{text}");
