@@ -19,7 +19,7 @@ use crate::session::{Session, reason};
 
 /// Connections from one source address; each has 28,232 ephemeral ports in Linux's default range, and a free one is found
 /// quickly while most are free.
-const PER_SOURCE: usize = 10_000;
+const PER_SOURCE: usize = 2_000;
 /// Descriptors beside the connections, here and in a server.
 const SPARE: usize = 1000;
 

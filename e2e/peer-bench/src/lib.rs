@@ -117,7 +117,7 @@ fn prepare(arguments: &Arguments, directory: &Path) -> Result<(Session, Vec<Kind
         }
     }
     for installed in &servers {
-        eprintln!("Found {} {}", installed.kind.name(), installed.version);
+        eprintln!("Found {}", installed.label());
     }
     for kind in &missing {
         eprintln!(

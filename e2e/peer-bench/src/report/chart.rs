@@ -17,7 +17,7 @@ text { font: 12px -apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .title { font-size: 17px; font-weight: 600 }
 .panel { font-size: 13px; font-weight: 600 }
 .note { fill: #57606a }
-.value { font-size: 10px; font-weight: 600 }
+.value { font-size: 10px; font-weight: 600; paint-order: stroke; stroke: #ffffff; stroke-width: 3px }
 .grid { stroke: #d0d7de; stroke-width: 1 }
 .base { stroke: #57606a; stroke-width: 1 }
 .reference { stroke: #24292f; stroke-width: 1.5; stroke-dasharray: 5 3 }
@@ -26,6 +26,7 @@ text { font: 12px -apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .page { fill: #0d1117 }
 text { fill: #e6edf3 }
 .note { fill: #8d96a0 }
+.value { stroke: #0d1117 }
 .grid { stroke: #30363d }
 .base { stroke: #8d96a0 }
 .reference { stroke: #e6edf3 }
@@ -143,6 +144,8 @@ impl Chart {
         }
         let group_width = (WIDTH - LEFT - RIGHT) / panel.groups.len().max(1) as f64;
         let bar = (group_width * 0.8 / self.series.len().max(1) as f64).min(WIDEST_BAR);
+        // Figures stand above all lines.
+        let mut figures = String::new();
         for (place, group) in panel.groups.iter().enumerate() {
             let middle = LEFT + group_width * (place as f64 + 0.5);
             text(out, "", middle, floor + 17.0, "middle", &group.label);
@@ -164,7 +167,7 @@ impl Chart {
                     let decimals = if *value < 10.0 { 2 } else { 0 };
                     let label = format!("{value:.decimals$}");
                     text(
-                        out,
+                        &mut figures,
                         "value",
                         x + bar / 2.0,
                         floor - high - 4.0,
@@ -177,6 +180,7 @@ impl Chart {
         if let Some((value, _)) = &self.reference {
             horizontal(out, "reference", floor - height(*value));
         }
+        out.push_str(&figures);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::figures::{self, ratio};
 use crate::generator::keys::Distribution;
 use crate::plan::{Cell, PIPELINES};
 use crate::servers::Kind;
+use crate::servers::discovery::Installed;
 use crate::workload::Workload;
 
 /// Bytes of a value in the chart of speed.
@@ -141,12 +142,6 @@ fn series(report: &Report, kind: Kind) -> (String, usize) {
 }
 
 fn named(report: &Report, kind: Kind) -> String {
-    let version = report
-        .servers
-        .iter()
-        .find(|server| server.kind == kind)
-        .map(|server| server.version.as_str());
-    format!("{} {}", kind.name(), version.unwrap_or_default())
-        .trim_end()
-        .to_owned()
+    let installed = report.servers.iter().find(|server| server.kind == kind);
+    installed.map_or_else(|| kind.name().to_owned(), Installed::label)
 }

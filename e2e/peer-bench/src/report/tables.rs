@@ -7,6 +7,7 @@ use super::speed_tables::{self, percent};
 use super::table::{Table, plain, thousands, times};
 use crate::figures::{self, Entry, Footprint, ratio};
 use crate::servers::Kind;
+use crate::servers::discovery::Installed;
 
 /// The whole report.
 pub fn markdown(report: &Report) -> String {
@@ -76,11 +77,7 @@ pub fn markdown(report: &Report) -> String {
 fn head(report: &Report) -> String {
     let machine = &report.machine;
     let settings = &report.settings;
-    let servers: Vec<String> = report
-        .servers
-        .iter()
-        .map(|server| format!("{} {}", server.kind.name(), server.version))
-        .collect();
+    let servers: Vec<String> = report.servers.iter().map(Installed::label).collect();
     let mut out = format!(
         "{}, Linux {}; servers on core {}, load generator on core {}; {} connections, {} keys; medians of {} rounds of \
          {} s.\n\nServers: {}.\n",
@@ -227,6 +224,7 @@ fn connections(report: &Report) -> Table {
             "MiB in all",
             "B each",
             "own accounting B each",
+            "MiB for 50,000",
         ],
         1,
     );

@@ -19,8 +19,18 @@ pub struct Installed {
     /// Its program.
     #[serde(skip)]
     pub program: PathBuf,
-    /// What it says of itself.
+    /// What it says of itself; empty if nothing.
     pub version: String,
+}
+
+impl Installed {
+    /// Name and version.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {}", self.kind.name(), self.version)
+            .trim_end()
+            .to_owned()
+    }
 }
 
 /// Finds a program in `$PEERS/bin` or on `PATH`.
@@ -114,7 +124,7 @@ fn version(kind: Kind, program: &Path) -> String {
 /// The first word with a digit and a dot of a version line, without `v=`.
 fn shorten(text: &str) -> String {
     let number = |word: &&str| word.contains('.') && word.contains(|c: char| c.is_ascii_digit());
-    let word = text.split_whitespace().find(number).unwrap_or("unknown");
+    let word = text.split_whitespace().find(number).unwrap_or_default();
     word.trim_start_matches("v=").to_owned()
 }
 
@@ -130,6 +140,6 @@ mod tests {
         );
         assert_eq!(shorten("memcached 1.6.45\n"), "1.6.45");
         assert_eq!(shorten("cache-node 0.1.0\n"), "0.1.0");
-        assert_eq!(shorten(""), "unknown");
+        assert_eq!(shorten("pogocache\n"), "");
     }
 }
