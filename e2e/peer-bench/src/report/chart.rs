@@ -17,7 +17,7 @@ text { font: 12px -apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .title { font-size: 17px; font-weight: 600 }
 .panel { font-size: 13px; font-weight: 600 }
 .note { fill: #57606a }
-.value { font-size: 10px; font-weight: 600; paint-order: stroke; stroke: #ffffff; stroke-width: 3px }
+.value { font-size: 10px; font-weight: 600 }
 .grid { stroke: #d0d7de; stroke-width: 1 }
 .base { stroke: #57606a; stroke-width: 1 }
 .reference { stroke: #24292f; stroke-width: 1.5; stroke-dasharray: 5 3 }
@@ -26,7 +26,6 @@ text { font: 12px -apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .page { fill: #0d1117 }
 text { fill: #e6edf3 }
 .note { fill: #8d96a0 }
-.value { stroke: #0d1117 }
 .grid { stroke: #30363d }
 .base { stroke: #8d96a0 }
 .reference { stroke: #e6edf3 }
@@ -166,6 +165,11 @@ impl Chart {
                 if number == 0 {
                     let decimals = if *value < 10.0 { 2 } else { 0 };
                     let label = format!("{value:.decimals$}");
+                    let _ = writeln!(
+                        figures,
+                        "<rect class=\"page\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{bar:.1}\" height=\"11\"/>",
+                        floor - high - 13.0
+                    );
                     text(
                         &mut figures,
                         "value",
