@@ -18,10 +18,17 @@ use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
 
 pub use cache_engine::KeyHash;
+pub use cache_engine::collections::PackLimits;
 pub use cache_engine::entry::{Entry, MAX_INLINE};
+pub use cache_engine::hash::{Hash, HashRef};
+pub use cache_engine::list::{End, List, ListRef};
+pub use cache_engine::packed::Item;
 pub use cache_engine::prefetch::{self, BucketAddress};
+pub use cache_engine::set::{Set, SetRef};
+pub use cache_engine::sorted_set::{SortedSet, SortedSetRef};
 pub use cache_engine::table::{Identity, Place, SCAN_BITS};
-pub use cache_engine::value::{Hash, PackLimits, Value, ValueRef};
+pub use cache_engine::text::Text;
+pub use cache_engine::value::{Value, ValueRef};
 pub use data::{Deadline, SlotData, Usage};
 pub use encode::encode_entry;
 pub use memory::Memory;

@@ -262,6 +262,12 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether the value is more than bytes in the entry.
+    #[inline]
+    pub(crate) fn has_outer(self) -> bool {
+        self.byte(0) & KIND >= Kind::Text as u8
+    }
+
     /// Bytes of the entry's block and of a long key; what a pointer leads to is not counted.
     #[inline]
     pub(crate) fn own_bytes(self) -> usize {

@@ -4,24 +4,20 @@
 //! what it relies on.
 
 pub mod arena;
-pub mod entry;
-mod key_hash;
-pub mod prefetch;
-pub mod slot_lock;
-pub mod table;
-
-pub use key_hash::KeyHash;
-
-pub mod value;
-mod old_hash;
-mod old_table;
-
 mod blocks;
 pub mod collections;
+pub mod entry;
 pub mod hash;
+mod key_hash;
 mod leaves;
 pub mod list;
 pub mod packed;
+pub mod prefetch;
 pub mod set;
+pub mod slot_lock;
 pub mod sorted_set;
+pub mod table;
 pub mod text;
+pub mod value;
+
+pub use key_hash::KeyHash;

@@ -53,7 +53,7 @@ impl Layout {
     /// Where the bucket of a key lies.
     #[inline]
     pub fn bucket(self, hash: KeyHash) -> BucketAddress {
-        let index = usize::from(hash.bits(0)) * self.count >> 16;
+        let index = (usize::from(hash.bits(0)) * self.count) >> 16;
         BucketAddress {
             // SAFETY: the arena lies in one mapping, and a layout's buckets inside of it.
             address: unsafe { self.buckets.pointer().add(index * 64) }.as_ptr(),

@@ -434,11 +434,7 @@ impl Table {
     }
 
     /// The places of a bucket's entries with a deadline.
-    pub fn volatile_of(
-        &self,
-        segment: u32,
-        bucket: usize,
-    ) -> impl Iterator<Item = Place> + use<> {
+    pub fn volatile_of(&self, segment: u32, bucket: usize) -> impl Iterator<Item = Place> + use<> {
         self.segment(segment)
             .volatile_of(bucket)
             .map(move |spot| Place { segment, spot })
@@ -559,7 +555,7 @@ impl Table {
 /// A number below `limit`, evenly from 32 random bits.
 #[inline]
 fn below(random: u32, limit: usize) -> usize {
-    (u64::from(random) * limit as u64 >> 32) as usize
+    ((u64::from(random) * limit as u64) >> 32) as usize
 }
 
 impl Drop for Table {

@@ -60,7 +60,7 @@ pub(super) fn incrbyfloat(context: &mut Context<'_, '_>) -> Result {
         None => (0.0, None),
         Some(entry) => {
             let value = StringBytes::of(entry.value(), &mut number).ok_or(WRONG_TYPE)?;
-            let present = parse_float(value.bytes()).ok_or(NOT_FLOAT)?;
+            let present = parse_float(&value.bytes()).ok_or(NOT_FLOAT)?;
             (present, Entry::deadline(entry))
         }
     };

@@ -3,6 +3,8 @@
 //! It knows what the slots do not: whether an expired key is there (never, for clients; always, for effects that are replayed), what
 //! is counted as hit or miss, what eviction is to know, and what must be told to the log.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cache_eviction::{Access, Meta};
@@ -11,12 +13,12 @@ use smallvec::SmallVec;
 use crate::clock::Millis;
 use crate::log::Scope;
 use crate::node::Node;
-use crate::resp::{encode_request, parse_integer, request_len};
+use crate::resp::{Reply, encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
 use crate::stats::Lookups;
 use crate::store::{
-    Deadline, Entry, Hash, KeyHash, MAX_INLINE, Place, SlotData, SlotGuard, Touched, Usage, Value,
-    ValueRef, encode_entry,
+    Deadline, Entry, HashRef, KeyHash, MAX_INLINE, Place, SlotData, SlotGuard, Text, Touched,
+    Usage, Value, ValueRef, encode_entry,
 };
 
 use super::error::{Failure, Result, WRONG_TYPE};
@@ -253,7 +255,7 @@ impl<'g> Db<'g> {
     }
 
     /// The hash at `key`.
-    pub fn read_hash(&mut self, key: &[u8]) -> Result<Option<&Hash>> {
+    pub fn read_hash(&mut self, key: &[u8]) -> Result<Option<HashRef<'_>>> {
         match self.read(key).map(Entry::value) {
             None => Ok(None),
             Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
@@ -273,7 +275,7 @@ impl<'g> Db<'g> {
     #[inline]
     pub fn put_string(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
         if bytes.len() > MAX_INLINE {
-            self.put(key, Value::String(bytes.to_vec(), false), deadline);
+            self.put(key, Value::Text(Box::new(Text::from(bytes))), deadline);
             return;
         }
         if bytes.len() <= 20
@@ -488,12 +490,14 @@ fn slot_of<'l>(locks: &'l mut Locks<'_>, key: &[u8]) -> &'l mut SlotData {
     guard.expect("the slots of a command's keys are locked before it runs")
 }
 
-/// A string's bytes: those of the entry, or those of a number's text.
+/// A string: bytes of the entry, the text of a number, or the chunks of a long one.
 pub enum StringBytes<'e, 'n> {
     /// Stored as they are.
     Stored(&'e [u8]),
     /// The text of an integer.
     Number(&'n [u8]),
+    /// Stored in chunks.
+    Text(&'e Text),
 }
 
 impl<'e, 'n> StringBytes<'e, 'n> {
@@ -503,15 +507,41 @@ impl<'e, 'n> StringBytes<'e, 'n> {
         match value {
             ValueRef::Integer(integer) => Some(Self::Number(number.format(integer).as_bytes())),
             ValueRef::String(bytes, _) => Some(Self::Stored(bytes)),
+            ValueRef::Text(text) => Some(Self::Text(text)),
             _ => None,
         }
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
         match self {
-            Self::Stored(bytes) => bytes,
-            Self::Number(bytes) => bytes,
+            Self::Stored(bytes) => bytes.len(),
+            Self::Number(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
+    /// The bytes in one piece.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        self.range(0..self.len())
+    }
+
+    /// Some of the bytes in one piece.
+    pub fn range(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        match self {
+            Self::Stored(bytes) => Cow::Borrowed(&bytes[range]),
+            Self::Number(bytes) => Cow::Borrowed(&bytes[range]),
+            Self::Text(text) => Cow::Owned(text.get_range(range)),
+        }
+    }
+
+    /// Answers the string.
+    #[inline]
+    pub fn reply(&self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Stored(bytes) => reply.bulk(bytes),
+            Self::Number(bytes) => reply.bulk(bytes),
+            Self::Text(text) => reply.bulk_pieces(text.len(), text.slices(0..text.len())),
         }
     }
 }

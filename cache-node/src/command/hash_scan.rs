@@ -1,8 +1,9 @@
 //! Parts of a hash: `HSCAN` and `HRANDFIELD`.
 
-use rand::seq::SliceRandom;
+use rand::seq::index::sample;
 
 use crate::resp::Protocol;
+use crate::store::Item;
 
 use super::context::Context;
 use super::error::{Result, SYNTAX, error};
@@ -15,11 +16,12 @@ pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
     if options.type_name.is_some() {
         return Err(SYNTAX);
     }
-    let mut found = Vec::new();
-    let mut next = None;
+    let mut found: Vec<Item<'_>> = Vec::new();
+    let mut next = 0;
+    let mut text = itoa::Buffer::new();
     if let Some(hash) = context.db.read_hash(context.args.at(1))? {
-        next = hash.scan(from as u32, options.count, |field, value| {
-            if options.admits(field) {
+        next = hash.scan(from, options.count, |field, value| {
+            if options.admits(field.text(&mut text)) {
                 found.push(field);
                 if !options.without_values {
                     found.push(value);
@@ -27,10 +29,11 @@ pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
             }
         });
     }
-    context.reply.array(2);
-    context.reply.bulk(next.unwrap_or(0).to_string().as_bytes());
-    context.reply.array(found.len());
-    found.iter().for_each(|item| context.reply.bulk(item));
+    let reply = &mut context.reply;
+    reply.array(2);
+    reply.bulk(next.to_string().as_bytes());
+    reply.array(found.len());
+    found.into_iter().for_each(|item| reply.item(item));
     Ok(())
 }
 
@@ -38,8 +41,8 @@ pub(super) fn hrandfield(context: &mut Context<'_, '_>) -> Result {
     let random = |below: usize| rand::random_range(0..below);
     let Some(count) = context.args.get(2) else {
         let hash = context.db.read_hash(context.args.at(1))?;
-        let field = hash.and_then(|hash| hash.pick(random));
-        context.reply.bulk_or_null(field.map(|(name, _)| name));
+        let picked = hash.and_then(|hash| hash.nth(random(hash.len())));
+        context.reply.item_or_null(picked.map(|(field, _)| field));
         return Ok(());
     };
     let count = integer(count)?;
@@ -53,20 +56,16 @@ pub(super) fn hrandfield(context: &mut Context<'_, '_>) -> Result {
     }
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let hash = context.db.read_hash(context.args.at(1))?;
-    let fields: Vec<(&[u8], &[u8])> = match hash {
+    let fields: Vec<(Item<'_>, Item<'_>)> = match hash {
         None => Vec::new(),
-        Some(hash) if count < 0 => {
-            let fields: Vec<_> = hash.iter().collect();
-            (0..wanted).map(|_| fields[random(fields.len())]).collect()
-        }
-        Some(hash) => {
-            let mut fields: Vec<_> = hash.iter().collect();
-            if wanted < fields.len() {
-                fields.shuffle(&mut rand::rng());
-                fields.truncate(wanted);
-            }
-            fields
-        }
+        Some(hash) if count < 0 => (0..wanted)
+            .filter_map(|_| hash.nth(random(hash.len())))
+            .collect(),
+        Some(hash) if wanted >= hash.len() => hash.iter().collect(),
+        Some(hash) => sample(&mut rand::rng(), hash.len(), wanted)
+            .into_iter()
+            .filter_map(|index| hash.nth(index))
+            .collect(),
     };
     let reply = &mut context.reply;
     let pairs = with_values && reply.protocol() == Protocol::Resp3;
@@ -76,9 +75,9 @@ pub(super) fn hrandfield(context: &mut Context<'_, '_>) -> Result {
         if pairs {
             reply.array(2);
         }
-        reply.bulk(field);
+        reply.item(field);
         if with_values {
-            reply.bulk(value);
+            reply.item(value);
         }
     }
     Ok(())

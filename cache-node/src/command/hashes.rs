@@ -1,7 +1,7 @@
 //! Hashes: setting, reading and removing fields.
 
-use crate::resp::{format_float, parse_float, parse_integer};
-use crate::store::{Deadline, Entry, Hash, PackLimits, Value, ValueRef};
+use crate::resp::{format_float, parse_float};
+use crate::store::{Deadline, Entry, Hash, HashRef, PackLimits, Value, ValueRef};
 
 use super::context::Context;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
@@ -117,8 +117,11 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
 ];
 
+/// Most bytes of a packed collection, which lies in its key's entry.
+pub(super) const PACKED_BYTES: usize = 4096;
+
 /// The hash at `key` for a command that changes it.
-fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<&'c Hash>> {
+fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<HashRef<'c>>> {
     match context.db.existing(key).map(Entry::value) {
         None => Ok(None),
         Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
@@ -131,6 +134,7 @@ fn limits(context: &Context<'_, '_>) -> PackLimits {
     PackLimits {
         entries: settings.hash_max_listpack_entries,
         value: settings.hash_max_listpack_value,
+        bytes: PACKED_BYTES,
     }
 }
 
@@ -138,17 +142,17 @@ fn limits(context: &Context<'_, '_>) -> PackLimits {
 fn change<R>(
     context: &mut Context<'_, '_>,
     key: &[u8],
-    change: impl FnOnce(&mut Hash, PackLimits) -> R,
+    change: impl FnOnce(&mut Hash, &PackLimits) -> R,
 ) -> Result<R> {
     let limits = limits(context);
     if existing(context, key)?.is_none() {
-        let mut hash = Box::<Hash>::default();
-        let result = change(&mut hash, limits);
+        let mut hash = Hash::default();
+        let result = change(&mut hash, &limits);
         context.db.put(key, Value::Hash(hash), Deadline::Never);
         return Ok(result);
     }
     let changed = context.db.update(key, |value| match value {
-        Value::Hash(hash) => Some(change(hash, limits)),
+        Value::Hash(hash) => Some(change(hash, &limits)),
         _ => None,
     });
     changed.flatten().ok_or(WRONG_TYPE)
@@ -191,7 +195,7 @@ fn hmset(context: &mut Context<'_, '_>) -> Result {
 
 fn hsetnx(context: &mut Context<'_, '_>) -> Result {
     let (key, field) = (context.args.at(1), context.args.at(2));
-    let absent = existing(context, key)?.is_none_or(|hash| hash.get(field).is_none());
+    let absent = existing(context, key)?.is_none_or(|hash| !hash.contains(field));
     if absent {
         set_field(context, key, field, context.args.at(3))?;
     }
@@ -208,7 +212,7 @@ fn set_field(context: &mut Context<'_, '_>, key: &[u8], field: &[u8], value: &[u
 fn hget(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
     let value = hash.and_then(|hash| hash.get(context.args.at(2)));
-    context.reply.bulk_or_null(value);
+    context.reply.item_or_null(value);
     Ok(())
 }
 
@@ -218,48 +222,48 @@ fn hmget(context: &mut Context<'_, '_>) -> Result {
     for field in context.args.from(2).iter() {
         context
             .reply
-            .bulk_or_null(hash.and_then(|hash| hash.get(field)));
+            .item_or_null(hash.and_then(|hash| hash.get(field)));
     }
     Ok(())
 }
 
 fn hgetall(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
-        context.reply.bulk(field);
-        context.reply.bulk(value);
+    context.reply.map(hash.map_or(0, HashRef::len));
+    for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
+        context.reply.item(field);
+        context.reply.item(value);
     }
     Ok(())
 }
 
 fn hkeys(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.array(hash.map_or(0, Hash::len));
-    for (field, _) in hash.into_iter().flat_map(Hash::iter) {
-        context.reply.bulk(field);
+    context.reply.array(hash.map_or(0, HashRef::len));
+    for (field, _) in hash.into_iter().flat_map(HashRef::iter) {
+        context.reply.item(field);
     }
     Ok(())
 }
 
 fn hvals(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.array(hash.map_or(0, Hash::len));
-    for (_, value) in hash.into_iter().flat_map(Hash::iter) {
-        context.reply.bulk(value);
+    context.reply.array(hash.map_or(0, HashRef::len));
+    for (_, value) in hash.into_iter().flat_map(HashRef::iter) {
+        context.reply.item(value);
     }
     Ok(())
 }
 
 fn hlen(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.count(hash.map_or(0, Hash::len));
+    context.reply.count(hash.map_or(0, HashRef::len));
     Ok(())
 }
 
 fn hexists(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
-    let found = hash.is_some_and(|hash| hash.get(context.args.at(2)).is_some());
+    let found = hash.is_some_and(|hash| hash.contains(context.args.at(2)));
     context.reply.integer(i64::from(found));
     Ok(())
 }
@@ -267,7 +271,9 @@ fn hexists(context: &mut Context<'_, '_>) -> Result {
 fn hstrlen(context: &mut Context<'_, '_>) -> Result {
     let hash = context.db.read_hash(context.args.at(1))?;
     let value = hash.and_then(|hash| hash.get(context.args.at(2)));
-    context.reply.count(value.map_or(0, <[u8]>::len));
+    context
+        .reply
+        .count(value.map_or(0, |value| value.text_len()));
     Ok(())
 }
 
@@ -280,7 +286,7 @@ fn hdel(context: &mut Context<'_, '_>) -> Result {
     let mut removed: Vec<&[u8]> = vec![b"HDEL", key];
     let empty = change(context, key, |hash, _| {
         removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
-        hash.is_empty()
+        hash.as_ref().is_empty()
     })?;
     let count = removed.len() - 2;
     if count > 0 {
@@ -298,7 +304,9 @@ fn hincrby(context: &mut Context<'_, '_>) -> Result {
     let amount = integer(context.args.at(3))?;
     let present = match existing(context, key)?.and_then(|hash| hash.get(field)) {
         None => 0,
-        Some(value) => parse_integer(value).ok_or(error("ERR hash value is not an integer"))?,
+        Some(value) => value
+            .integer()
+            .ok_or(error("ERR hash value is not an integer"))?,
     };
     let number = present.checked_add(amount).ok_or(OVERFLOW)?;
     let mut text = itoa::Buffer::new();
@@ -312,7 +320,9 @@ fn hincrbyfloat(context: &mut Context<'_, '_>) -> Result {
     let amount = parse_float(context.args.at(3)).ok_or(NOT_FLOAT)?;
     let present = match existing(context, key)?.and_then(|hash| hash.get(field)) {
         None => 0.0,
-        Some(value) => parse_float(value).ok_or(error("ERR hash value is not a float"))?,
+        Some(value) => {
+            parse_float(&value.to_vec()).ok_or(error("ERR hash value is not a float"))?
+        }
     };
     let sum = present + amount;
     if !sum.is_finite() {

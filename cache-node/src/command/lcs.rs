@@ -105,7 +105,7 @@ fn string(context: &mut Context<'_, '_>, index: usize) -> Result<Vec<u8>> {
         .db
         .read_string(context.args.at(index), &mut number)
         .map_err(|_| error("ERR The specified keys must contain string values"))?;
-    Ok(value.map_or_else(Vec::new, |value| value.bytes().to_vec()))
+    Ok(value.map_or_else(Vec::new, |value| value.bytes().into_owned()))
 }
 
 /// The runs that make up the longest common subsequence, in order.

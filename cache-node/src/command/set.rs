@@ -86,7 +86,7 @@ fn set_with(
             None => context.reply.null(),
             Some(old) => {
                 let old = StringBytes::of(old, &mut number).ok_or(WRONG_TYPE)?;
-                context.reply.bulk(old.bytes());
+                old.reply(&mut context.reply);
             }
         }
     }
@@ -205,7 +205,7 @@ pub(super) fn getex(context: &mut Context<'_, '_>) -> Result {
         }
         Some(entry) => {
             let value = StringBytes::of(entry.value(), &mut number).ok_or(WRONG_TYPE)?;
-            context.reply.bulk(value.bytes());
+            value.reply(&mut context.reply);
             entry.deadline().is_some()
         }
     };

@@ -1,6 +1,6 @@
 //! Strings: reading, replacing and cutting. Counting is in [`super::counters`], `SET` in [`super::set`].
 
-use crate::store::{Deadline, Entry, Value, ValueRef};
+use crate::store::{Deadline, Entry, MAX_INLINE, Text, Value, ValueRef};
 
 use super::context::Context;
 use super::db::StringBytes;
@@ -173,7 +173,7 @@ pub(super) static COMMANDS: &[Command] = &[
 fn get(context: &mut Context<'_, '_>) -> Result {
     let mut number = itoa::Buffer::new();
     match context.db.read_string(context.args.at(1), &mut number)? {
-        Some(value) => context.reply.bulk(value.bytes()),
+        Some(value) => value.reply(&mut context.reply),
         None => context.reply.null(),
     }
     Ok(())
@@ -194,7 +194,7 @@ fn mget(context: &mut Context<'_, '_>) -> Result {
         let mut number = itoa::Buffer::new();
         let entry = context.db.read(key);
         match entry.and_then(|entry| StringBytes::of(entry.value(), &mut number)) {
-            Some(value) => context.reply.bulk(value.bytes()),
+            Some(value) => value.reply(&mut context.reply),
             None => context.reply.null(),
         }
     }
@@ -232,28 +232,81 @@ fn set_pairs(context: &mut Context<'_, '_>) {
     }
 }
 
-/// The string at `key` as a buffer that can grow, made so if need be; `None` when there is no such key.
-fn with_buffer<R>(
+/// A string that is changed in place: short ones are one buffer, long ones chunks.
+enum Edited {
+    Bytes(Vec<u8>),
+    Text(Box<Text>),
+}
+
+impl Edited {
+    fn of(value: Value) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text),
+            Value::String(bytes, _) => Self::Bytes(bytes),
+            Value::Integer(number) => {
+                Self::Bytes(itoa::Buffer::new().format(number).as_bytes().to_vec())
+            }
+            // The caller has looked: there is no other value here.
+            _ => Self::Bytes(Vec::new()),
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Bytes(bytes) => Value::string(bytes, true),
+            Self::Text(text) => Value::Text(text),
+        }
+    }
+
+    /// Makes it chunks if it is to have so many bytes that it cannot stay in one piece.
+    fn make_room(&mut self, len: usize) {
+        if let Self::Bytes(bytes) = self
+            && len > MAX_INLINE
+        {
+            *self = Self::Text(Box::new(Text::from(bytes.as_slice())));
+        }
+    }
+
+    fn append(&mut self, tail: &[u8], total: usize) {
+        self.make_room(total);
+        match self {
+            Self::Bytes(bytes) => bytes.extend_from_slice(tail),
+            Self::Text(text) => text.append(tail),
+        }
+    }
+
+    /// Overwrites from `offset` on, with zeros before it if the string is shorter.
+    fn overwrite(&mut self, offset: usize, patch: &[u8]) {
+        self.make_room(offset + patch.len());
+        match self {
+            Self::Bytes(bytes) => {
+                if bytes.len() < offset + patch.len() {
+                    bytes.resize(offset + patch.len(), 0);
+                }
+                bytes[offset..offset + patch.len()].copy_from_slice(patch);
+            }
+            Self::Text(text) => text.set_range(offset, patch),
+        }
+    }
+}
+
+/// Changes the string at `key` in place; false when there is no such key.
+fn edit(
     context: &mut Context<'_, '_>,
     key: &[u8],
-    change: impl FnOnce(&mut Vec<u8>) -> R,
-) -> Result<Option<R>> {
+    change: impl FnOnce(&mut Edited),
+) -> Result<bool> {
     match context.db.existing(key).map(Entry::value) {
-        None => return Ok(None),
-        Some(ValueRef::Integer(_) | ValueRef::String(..)) => {}
+        None => return Ok(false),
+        Some(ValueRef::Integer(_) | ValueRef::String(..) | ValueRef::Text(_)) => {}
         Some(_) => return Err(WRONG_TYPE),
     }
-    Ok(context.db.update(key, |value| {
-        let mut bytes = match std::mem::replace(value, Value::Integer(0)) {
-            Value::String(bytes, _) => bytes,
-            Value::Integer(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
-            // Ruled out above.
-            _ => Vec::new(),
-        };
-        let result = change(&mut bytes);
-        *value = Value::String(bytes, true);
-        result
-    }))
+    let changed = context.db.update(key, |value| {
+        let mut edited = Edited::of(std::mem::replace(value, Value::Integer(0)));
+        change(&mut edited);
+        *value = edited.into_value();
+    });
+    Ok(changed.is_some())
 }
 
 fn check_length(context: &Context<'_, '_>, length: usize) -> Result {
@@ -270,7 +323,7 @@ fn length(context: &mut Context<'_, '_>, key: &[u8]) -> Result<usize> {
     match context.db.peek(key) {
         None => Ok(0),
         Some(entry) => StringBytes::of(entry.value(), &mut number)
-            .map(|value| value.bytes().len())
+            .map(|value| value.len())
             .ok_or(WRONG_TYPE),
     }
 }
@@ -279,8 +332,7 @@ fn append(context: &mut Context<'_, '_>) -> Result {
     let (key, tail) = (context.args.at(1), context.args.at(2));
     let total = length(context, key)? + tail.len();
     check_length(context, total)?;
-    let appended = with_buffer(context, key, |bytes| bytes.extend_from_slice(tail))?;
-    if appended.is_none() {
+    if !edit(context, key, |string| string.append(tail, total))? {
         context.db.put_string(key, tail, Deadline::Never);
         context.db.effect(key, &[b"SET", key, tail]);
     } else {
@@ -293,9 +345,7 @@ fn append(context: &mut Context<'_, '_>) -> Result {
 fn strlen(context: &mut Context<'_, '_>) -> Result {
     let mut number = itoa::Buffer::new();
     let value = context.db.read_string(context.args.at(1), &mut number)?;
-    context
-        .reply
-        .count(value.map_or(0, |value| value.bytes().len()));
+    context.reply.count(value.map_or(0, |value| value.len()));
     Ok(())
 }
 
@@ -305,9 +355,8 @@ fn getrange(context: &mut Context<'_, '_>) -> Result {
     let mut number = itoa::Buffer::new();
     match context.db.read_string(context.args.at(1), &mut number)? {
         Some(value) => {
-            let bytes = value.bytes();
-            let range = super::text::range(start, end, bytes.len());
-            context.reply.bulk(&bytes[range]);
+            let range = super::text::range(start, end, value.len());
+            context.reply.bulk(&value.range(range));
         }
         None => context.reply.bulk(b""),
     }
@@ -326,18 +375,10 @@ fn setrange(context: &mut Context<'_, '_>) -> Result {
         return Ok(());
     }
     check_length(context, offset.saturating_add(patch.len()))?;
-    let write = |bytes: &mut Vec<u8>| {
-        if bytes.len() < offset + patch.len() {
-            bytes.resize(offset + patch.len(), 0);
-        }
-        bytes[offset..offset + patch.len()].copy_from_slice(patch);
-    };
-    if with_buffer(context, key, write)?.is_none() {
-        let mut bytes = Vec::new();
-        write(&mut bytes);
-        context
-            .db
-            .put(key, Value::String(bytes, true), Deadline::Never);
+    if !edit(context, key, |string| string.overwrite(offset, patch))? {
+        let mut string = Edited::Bytes(Vec::new());
+        string.overwrite(offset, patch);
+        context.db.put(key, string.into_value(), Deadline::Never);
     }
     let at = itoa::Buffer::new().format(offset).to_owned();
     context

@@ -1,5 +1,7 @@
 //! Writing replies, in RESP2 or RESP3 as the connection asked.
 
+use cache_engine::packed::Item;
+
 /// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -102,6 +104,30 @@ impl<'a> Reply<'a> {
         self.header(b'$', value.len() as i64);
         self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string of `len` bytes in pieces.
+    pub fn bulk_pieces<'p>(&mut self, len: usize, pieces: impl Iterator<Item = &'p [u8]>) {
+        self.header(b'$', len as i64);
+        self.out.reserve(len + 2);
+        pieces.for_each(|piece| self.out.extend_from_slice(piece));
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string with the text of a collection's item.
+    pub fn item(&mut self, item: Item<'_>) {
+        match item {
+            Item::Int(number) => self.bulk_integer(number),
+            Item::Str(bytes) => self.bulk(bytes),
+        }
+    }
+
+    /// A bulk string with the text of a collection's item, or null.
+    pub fn item_or_null(&mut self, item: Option<Item<'_>>) {
+        match item {
+            Some(item) => self.item(item),
+            None => self.null(),
+        }
     }
 
     /// A bulk string that shows an integer.

@@ -2,10 +2,12 @@
 
 use crate::resp::encode_request;
 
-use super::{Entry, SlotData, ValueRef};
+use cache_engine::sorted_set::write_score;
 
-/// Fields of one `HSET` effect, so that a big hash arrives in pieces.
-const FIELDS: usize = 128;
+use super::{Entry, Item, SlotData, ValueRef};
+
+/// Items of one effect, so that a big collection arrives in pieces; an even number.
+const PIECE: usize = 256;
 
 impl SlotData {
     /// Appends the effects that make all entries of this slot, expired ones that are still there included (their removal follows in
@@ -20,25 +22,93 @@ impl SlotData {
 /// Appends the effects that make `entry` where there is no such key.
 pub fn encode_entry(entry: Entry<'_>, out: &mut Vec<u8>) {
     let mut number = itoa::Buffer::new();
+    let key = entry.key();
     match entry.value() {
         ValueRef::Integer(value) => encode_string(entry, number.format(value).as_bytes(), out),
         ValueRef::String(value, _) => encode_string(entry, value, out),
-        ValueRef::Hash(hash) => {
-            let mut args: Vec<&[u8]> = Vec::with_capacity(2 + 2 * FIELDS.min(hash.len()));
-            let mut fields = hash.iter().peekable();
-            while fields.peek().is_some() {
-                args.clear();
-                args.extend([b"HSET", entry.key()]);
-                for (name, value) in fields.by_ref().take(FIELDS) {
-                    args.extend([name, value]);
-                }
-                encode_request(out, args.iter().copied());
-            }
-            if let Some(deadline) = entry.deadline() {
-                let deadline = number.format(deadline).as_bytes();
-                encode_request(out, [b"PEXPIREAT", entry.key(), deadline].into_iter());
-            }
+        ValueRef::Text(text) => {
+            let (first, rest) = (text.chunks().take(1), text.chunks().skip(1));
+            first
+                .for_each(|chunk| encode_request(out, [b"SET", key, chunk.as_slice()].into_iter()));
+            rest.for_each(|chunk| {
+                encode_request(out, [b"APPEND", key, chunk.as_slice()].into_iter())
+            });
+            encode_deadline(entry, out);
         }
+        ValueRef::Hash(hash) => {
+            let items = hash.iter().flat_map(|(field, value)| [field, value]);
+            encode_items(b"HSET", entry, items, out);
+        }
+        ValueRef::List(list) => {
+            encode_items(b"RPUSH", entry, list.run(0, list.len(), false), out);
+        }
+        ValueRef::Set(set) => encode_items(b"SADD", entry, set.iter(), out),
+        ValueRef::SortedSet(set) => {
+            let mut scores = Vec::new();
+            let mut members = set.range(0, set.len(), false).peekable();
+            while members.peek().is_some() {
+                let mut pieces = Pieces::default();
+                for (member, score) in members.by_ref().take(PIECE / 2) {
+                    scores.clear();
+                    write_score(score, &mut scores);
+                    pieces.push(|text| text.extend_from_slice(&scores));
+                    pieces.push(|text| member.write(text));
+                }
+                pieces.encode(b"ZADD", key, out);
+            }
+            encode_deadline(entry, out);
+        }
+    }
+}
+
+/// Arguments of an effect, gathered in one buffer.
+#[derive(Default)]
+struct Pieces {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.text);
+        self.ends.push(self.text.len());
+    }
+
+    fn encode(&self, command: &[u8], key: &[u8], out: &mut Vec<u8>) {
+        let mut args: Vec<&[u8]> = Vec::with_capacity(2 + self.ends.len());
+        args.extend([command, key]);
+        let mut start = 0;
+        for end in &self.ends {
+            args.push(&self.text[start..*end]);
+            start = *end;
+        }
+        encode_request(out, args.iter().copied());
+    }
+}
+
+/// Appends one effect for every [`PIECE`] items, and the deadline.
+fn encode_items<'a>(
+    command: &[u8],
+    entry: Entry<'_>,
+    items: impl Iterator<Item = Item<'a>>,
+    out: &mut Vec<u8>,
+) {
+    let mut items = items.peekable();
+    while items.peek().is_some() {
+        let mut pieces = Pieces::default();
+        for item in items.by_ref().take(PIECE) {
+            pieces.push(|text| item.write(text));
+        }
+        pieces.encode(command, entry.key(), out);
+    }
+    encode_deadline(entry, out);
+}
+
+fn encode_deadline(entry: Entry<'_>, out: &mut Vec<u8>) {
+    if let Some(deadline) = entry.deadline() {
+        let mut number = itoa::Buffer::new();
+        let deadline = number.format(deadline).as_bytes();
+        encode_request(out, [b"PEXPIREAT", entry.key(), deadline].into_iter());
     }
 }
 
@@ -85,13 +155,14 @@ mod tests {
         let limits = PackLimits {
             entries: 512,
             value: 64,
+            bytes: 4096,
         };
         let mut hash = Hash::default();
         for number in 0..300 {
-            hash.set(format!("f{number}").as_bytes(), b"v", limits);
+            hash.set(format!("f{number}").as_bytes(), b"v", &limits);
         }
         let mut slot = SlotData::default();
-        let value = Value::Hash(Box::new(hash));
+        let value = Value::Hash(hash);
         slot.insert(
             b"h",
             KeyHash::of(b"h"),

@@ -35,7 +35,7 @@ struct Page {
 }
 
 /// The ledger has a byte for the class and this for each page.
-const _: () = assert!(size_of::<Page>() + 1 <= LEDGER_ENTRY && align_of::<Page>() <= 16);
+const _: () = assert!(size_of::<Page>() < LEDGER_ENTRY && align_of::<Page>() <= 16);
 
 /// The first page of a class with free blocks.
 struct Partial(u32);

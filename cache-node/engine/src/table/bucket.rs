@@ -38,12 +38,6 @@ pub(super) struct Word {
 }
 
 impl Bucket {
-    pub(super) const EMPTY: Self = Self {
-        hashes: [0; LANES],
-        handles: [0; LANES],
-        marks: [0; LANES],
-    };
-
     /// The lanes with this hash, as bits; free lanes may be among them.
     #[inline]
     pub(super) fn matches(&self, hash: u16) -> u32 {
@@ -158,7 +152,11 @@ mod tests {
 
     #[test]
     fn a_word_survives_with_all_its_bits() {
-        let mut bucket = Bucket::EMPTY;
+        let mut bucket = Bucket {
+            hashes: [0; LANES],
+            handles: [0; LANES],
+            marks: [0; LANES],
+        };
         let units = [1, 1 << 32, (1 << 34) - 1, 12_345_678_901];
         for (lane, units) in units.into_iter().enumerate() {
             let word = Word {

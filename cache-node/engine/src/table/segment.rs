@@ -142,7 +142,7 @@ impl Segment {
     /// The bucket that a key with these hash bits belongs to.
     #[inline]
     pub(super) fn home(&self, hash: u16) -> usize {
-        usize::from(hash) * self.buckets() >> 16
+        (usize::from(hash) * self.buckets()) >> 16
     }
 
     #[inline]
@@ -252,8 +252,8 @@ impl Segment {
                 handle
                     .pointer()
                     .cast::<u32>()
-                    .write_bytes(0xFF, self.buckets())
-            };
+                    .write_bytes(0xFF, self.buckets());
+            }
         }
     }
 
@@ -268,7 +268,7 @@ impl Segment {
     pub(super) fn remove(&mut self, spot: Spot) {
         let mut hole = spot;
         loop {
-            self.change(hole, |bucket, lane| bucket.clear(lane));
+            self.change(hole, Bucket::clear);
             let bucket = usize::from(hole.bucket);
             if self.passed >> bucket & 1 == 0 {
                 break;

@@ -109,12 +109,7 @@ impl Table {
     }
 
     #[inline]
-    fn set_payload(
-        &mut self,
-        place: Place,
-        payload: Payload<'_>,
-        expiry: Expiry,
-    ) -> Option<Value> {
+    fn set_payload(&mut self, place: Place, payload: Payload<'_>, expiry: Expiry) -> Option<Value> {
         let entry = self.entry(place);
         let before = entry.bytes();
         // SAFETY: the entry gets another value right away.
