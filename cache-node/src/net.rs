@@ -3,6 +3,7 @@
 //! Nothing here knows what a command means: bytes go in, [`crate::command::execute`] answers bytes.
 
 mod acceptor;
+mod batch;
 mod connection;
 mod worker;
 

@@ -5,6 +5,7 @@ mod number;
 mod parse;
 mod reply;
 mod request;
+mod whole;
 
 pub use args::{Args, OwnedArgs};
 pub use number::{format_float, parse_float, parse_integer};
@@ -12,4 +13,6 @@ pub use parse::{Limits, Parsed, Parser, ProtocolError};
 pub use reply::{Protocol, Reply};
 pub use request::{encode_request, request_len};
 
+pub(crate) use args::Span;
 pub(crate) use parse::split_line;
+pub(crate) use whole::whole_command;

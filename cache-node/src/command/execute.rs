@@ -7,15 +7,16 @@ use crate::cluster::{Access, Route, View};
 use crate::node::Node;
 use crate::resp::{Args, Reply};
 use crate::slot::SlotId;
-use crate::store::SlotGuard;
+use crate::store::{KeyHash, SlotGuard};
 
 use super::context::Context;
 use super::db::{Db, Locks};
 use super::error::{
     CROSS_SLOT, Failure, LOADING, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
 };
+use super::prepare::Prepared;
 use super::session::{Replies, Session};
-use super::spec::{Command, Flags, Handler};
+use super::spec::{Command, Flags, Handler, SyncHandler};
 use super::table::{Known, commands};
 use super::transaction;
 
@@ -46,17 +47,30 @@ pub fn execute(
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let start = out.len();
-    let known = match commands().resolve(args) {
-        Ok(known) => known,
+    match commands().resolve(args) {
+        Ok(known) => execute_prepared(node, session, &Prepared::unhashed(known), args, out),
         Err(failure) => {
+            let start = out.len();
             refuse(node, session, None, &failure, out);
             finish_reply(session, start, out);
-            return Outcome::Done;
+            Outcome::Done
         }
-    };
+    }
+}
+
+/// Executes a command that was looked up before, and appends its reply to `out`. Never waits.
+#[inline]
+pub fn execute_prepared(
+    node: &Arc<Node>,
+    session: &mut Session,
+    prepared: &Prepared,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let start = out.len();
+    let known = prepared.known;
     session.client.last_command.store(known.id, Relaxed);
-    match admit_and_run(node, session, known, args, out) {
+    match admit_and_run(node, session, prepared, args, out) {
         Ok(None) => {}
         Ok(Some(outcome)) => return outcome,
         Err(Failure::Busy(slot)) => {
@@ -81,10 +95,11 @@ pub fn execute(
 fn admit_and_run(
     node: &Arc<Node>,
     session: &mut Session,
-    known: Known,
+    prepared: &Prepared,
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Option<Outcome>> {
+    let known = prepared.known;
     let command = known.command;
     if !session.authenticated && !command.flags.has(Flags::NO_AUTH) {
         return Err(NO_AUTH);
@@ -98,7 +113,9 @@ fn admit_and_run(
         return Ok(Some(Outcome::Wait(Wait::Pause)));
     }
     match command.handler {
-        Handler::Sync(_) => run(node, session, command, args, out).map(|()| None),
+        Handler::Sync(handler) => {
+            run(node, session, command, handler, prepared.key, args, out).map(|()| None)
+        }
         Handler::Exec => transaction::exec(node, session, out),
         Handler::Async(_) => Ok(Some(Outcome::Deferred(known))),
         Handler::Container => Err(super::error::wrong_arity(command.name)),
@@ -109,15 +126,20 @@ fn run(
     node: &Arc<Node>,
     session: &mut Session,
     command: &'static Command,
+    handler: SyncHandler,
+    key: Option<(SlotId, KeyHash)>,
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Result {
-    let Handler::Sync(handler) = command.handler else {
-        return Ok(());
-    };
     check_memory(node, command, args)?;
-    let (slot, locks) = lock(node, command, args)?;
+    let (slot, locks) = match key {
+        Some((slot, _)) => (Some(slot), lock_one(node, slot)?),
+        None => lock(node, command, args)?,
+    };
     let mut db = Db::new(node, locks, session.clock.now(), session.usage);
+    if let Some((_, hash)) = key {
+        db = db.knowing(args.at(usize::from(command.keys.first)), hash);
+    }
     if let Some(slot) = slot {
         route(node, session, command, slot, args, &mut db)?;
     } else if command.flags.has(Flags::WRITE) || command.flags.has(Flags::READONLY) {

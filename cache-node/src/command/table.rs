@@ -2,15 +2,14 @@
 
 use std::sync::LazyLock;
 
-use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::error::{Failure, Result, wrong_arity};
 use super::spec::Command;
 use crate::resp::Args;
-use crate::store::KeyHash;
 
-/// Longest name of a command.
-const MAX_NAME: usize = 32;
+/// Places of the index: several for each command.
+const PLACES: usize = 1024;
 
 /// A command with its place in the list of all commands and subcommands.
 #[derive(Clone, Copy)]
@@ -36,7 +35,8 @@ impl Known {
 /// The list of all commands and subcommands, and an index of the former.
 pub struct Commands {
     all: Vec<Known>,
-    by_name: HashTable<usize>,
+    /// The commands at each place; see [`place_of`].
+    index: Vec<SmallVec<[u16; 2]>>,
 }
 
 static COMMANDS: LazyLock<Commands> = LazyLock::new(|| Commands::new(super::FAMILIES));
@@ -49,7 +49,7 @@ pub fn commands() -> &'static Commands {
 impl Commands {
     fn new(families: &[&'static [Command]]) -> Self {
         let mut all = Vec::new();
-        let mut by_name = HashTable::new();
+        let mut index = vec![SmallVec::new(); PLACES];
         for command in families.iter().copied().flatten() {
             let id = all.len();
             all.push(Known {
@@ -57,8 +57,7 @@ impl Commands {
                 id,
                 parent: None,
             });
-            let hash = hash_of(command.name.as_bytes());
-            by_name.insert_unique(hash, id, |id| hash_of(all[*id].command.name.as_bytes()));
+            index[place_of(command.name.as_bytes())].push(id as u16);
             for subcommand in command.subcommands {
                 all.push(Known {
                     command: subcommand,
@@ -67,7 +66,7 @@ impl Commands {
                 });
             }
         }
-        Self { all, by_name }
+        Self { all, index }
     }
 
     /// All commands, each followed by its subcommands.
@@ -81,15 +80,13 @@ impl Commands {
     }
 
     /// The command with this name.
+    #[inline]
     pub fn named(&self, name: &[u8]) -> Option<Known> {
-        let mut lower = [0; MAX_NAME];
-        let lower = lower.get_mut(..name.len())?;
-        for (to, from) in lower.iter_mut().zip(name) {
-            *to = from.to_ascii_lowercase();
-        }
-        let same = |id: &usize| self.all[*id].command.name.as_bytes() == lower;
-        let id = *self.by_name.find(hash_of(lower), same)?;
-        Some(self.all[id])
+        let known = self.index[place_of(name)].iter().find(|id| {
+            let known = self.all[usize::from(**id)].command.name.as_bytes();
+            known.eq_ignore_ascii_case(name)
+        })?;
+        Some(self.all[usize::from(*known)])
     }
 
     /// The command or, written `config|get`, the subcommand with this name.
@@ -130,8 +127,16 @@ impl Commands {
     }
 }
 
-fn hash_of(name: &[u8]) -> u64 {
-    KeyHash::of(name).0
+/// Where a name stands in the index, whatever its case: from its length and its first eight bytes.
+#[inline]
+fn place_of(name: &[u8]) -> usize {
+    let mut first = [0; 8];
+    let length = name.len().min(8);
+    first[..length].copy_from_slice(&name[..length]);
+    // Letters differ in this bit alone between cases.
+    let folded = u64::from_le_bytes(first) & !0x2020_2020_2020_2020;
+    let mixed = (folded ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (64 - PLACES.ilog2())) as usize
 }
 
 fn check_arity(known: Known, args: Args<'_>) -> Result<Known> {

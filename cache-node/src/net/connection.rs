@@ -3,7 +3,7 @@
 //! Bytes are read into a buffer of the thread and commands are executed where they lie; only an unfinished command is kept. So an idle
 //! connection holds no buffer. Work in a turn is bounded, so that a deep pipeline cannot starve the others.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,9 +12,10 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::batch::Batch;
 use super::worker::Share;
 use crate::clock::{self, TurnClock};
-use crate::command::{Known, Outcome, Session, Wait, execute, run_waiting};
+use crate::command::{Known, Outcome, Session, Wait, execute, execute_prepared, run_waiting};
 use crate::node::Node;
 use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
 
@@ -35,6 +36,10 @@ thread_local! {
         input: vec![0; READ],
         output: Vec::with_capacity(READ),
     });
+}
+
+thread_local! {
+    static BATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
 }
 
 /// Buffers that the connections of a thread share; nobody holds them across an await.
@@ -202,9 +207,25 @@ impl Connection {
         self.session.clock = TurnClock::start();
         self.session.usage = self.node.eviction.usage(self.session.clock.now());
         self.limits.unauthenticated = !self.session.authenticated;
+        let mut batch = BATCH.take().unwrap_or_default();
         let mut used = 0;
         let mut commands = 0;
         let turn = loop {
+            if !self.parser.is_midway() {
+                batch.gather(&self.node.store, data, used, &self.limits);
+                if batch.len() > 0 {
+                    match self.execute_batch(&batch, data, &mut used) {
+                        Some(turn) => break turn,
+                        None if self.output.len() >= TURN_OUTPUT => break Turn::Exhausted,
+                        None => {}
+                    }
+                    commands += batch.len();
+                    if commands >= TURN_COMMANDS {
+                        break Turn::Exhausted;
+                    }
+                    continue;
+                }
+            }
             let rest = &data[used..];
             match self.parser.parse(rest, &self.limits) {
                 Ok(Parsed::Incomplete { .. }) => break Turn::Drained,
@@ -236,8 +257,39 @@ impl Connection {
             }
         };
         self.parser.shrink();
+        batch.shrink();
+        BATCH.set(Some(batch));
         self.node.store.memory().publish();
         (used, turn)
+    }
+
+    /// Executes the commands of a batch; `None` when all are done with.
+    #[inline]
+    fn execute_batch(&mut self, batch: &Batch, data: &[u8], used: &mut usize) -> Option<Turn> {
+        for index in 0..batch.len() {
+            let (prepared, args, end) = batch.get(data, index);
+            let out = &mut self.output;
+            match execute_prepared(&self.node, &mut self.session, &prepared, args, out) {
+                Outcome::Done => *used = end,
+                Outcome::Wait(wait) => return Some(Turn::Wait(wait)),
+                Outcome::Deferred(known) => {
+                    *used = end;
+                    return Some(Turn::Deferred(known, args.to_owned()));
+                }
+            }
+            if self.session.closing || self.session.takeover.is_some() {
+                return Some(Turn::Close);
+            }
+            if self.limits.unauthenticated == self.session.authenticated {
+                // What the connection may send has changed, and so has what may be in the batch.
+                self.limits.unauthenticated = !self.session.authenticated;
+                return None;
+            }
+            if self.output.len() >= TURN_OUTPUT {
+                return Some(Turn::Exhausted);
+            }
+        }
+        None
     }
 
     fn heard(&self, bytes: usize) {
