@@ -56,6 +56,8 @@ pub enum ClusterError {
 /// This node's part in the cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
+    /// Never changes while the process runs.
+    enabled: bool,
     shared: Arc<Shared>,
 }
 
@@ -115,6 +117,7 @@ impl Cluster {
     fn new(view: View, orders: mpsc::UnboundedSender<Order>) -> Self {
         let view = Arc::new(view);
         Self {
+            enabled: view.enabled,
             shared: Arc::new(Shared {
                 changes: watch::Sender::new(view.clone()),
                 view: ArcSwap::new(view),
@@ -129,7 +132,7 @@ impl Cluster {
 
     /// Whether cluster mode is on.
     pub fn enabled(&self) -> bool {
-        self.shared.view.load().enabled
+        self.enabled
     }
 
     /// This node's id.

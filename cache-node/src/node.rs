@@ -206,7 +206,7 @@ impl Node {
 
     /// A command has run: counts it, and notes it if it was slow.
     pub fn finished(&self, session: &Session, known: Known, args: Args<'_>, took: Duration) {
-        session.stats.count_call(known.id, took);
+        session.stats.count_calls(known.id, 1, took);
         let threshold = self.slow_micros.load(Relaxed);
         if threshold >= 0 && took.as_micros() >= threshold as u128 {
             self.note_slow(session, args, took);

@@ -58,17 +58,32 @@ fn hash_tag(key: &[u8]) -> &[u8] {
     }
 }
 
-/// CRC16-CCITT (XMODEM): polynomial 0x1021, initial value 0 (Redis Cluster specification, appendix A).
+/// CRC16-CCITT (XMODEM): polynomial 0x1021, initial value 0 (Redis Cluster specification, appendix A). Eight bytes at a time: each
+/// byte's part of the result is looked up on its own, so that the lookups do not wait for each other.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)]
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let crc = chunks.iter().fold(0_u16, |crc, chunk| {
+        let [high, low] = crc.to_be_bytes();
+        let [a, b, c, d, e, f, g, h] = chunk.map(usize::from);
+        CRC16[7][a ^ usize::from(high)]
+            ^ CRC16[6][b ^ usize::from(low)]
+            ^ CRC16[5][c]
+            ^ CRC16[4][d]
+            ^ CRC16[3][e]
+            ^ CRC16[2][f]
+            ^ CRC16[1][g]
+            ^ CRC16[0][h]
+    });
+    rest.iter().fold(crc, |crc, byte| {
+        (crc << 8) ^ CRC16[0][usize::from((crc >> 8) as u8 ^ byte)]
     })
 }
 
-const CRC16_TABLE: [u16; 256] = crc16_table();
+/// What a byte adds to the result when so many zero bytes follow it.
+static CRC16: [[u16; 256]; 8] = crc16_tables();
 
-const fn crc16_table() -> [u16; 256] {
-    let mut table = [0; 256];
+const fn crc16_tables() -> [[u16; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = (byte as u16) << 8;
@@ -81,10 +96,20 @@ const fn crc16_table() -> [u16; 256] {
             };
             bit += 1;
         }
-        table[byte] = crc;
+        tables[0][byte] = crc;
         byte += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let crc = tables[zeros - 1][byte];
+            tables[zeros][byte] = (crc << 8) ^ tables[0][(crc >> 8) as usize];
+            byte += 1;
+        }
+        zeros += 1;
+    }
+    tables
 }
 
 /// A set of slots.

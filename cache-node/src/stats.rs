@@ -40,18 +40,20 @@ pub struct CommandStats {
     pub failed: Counter,
 }
 
-/// What a command looked up.
+/// What a command did to the keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lookups {
+pub struct Tally {
     /// Keys that it read and found.
     pub hits: u64,
     /// Keys that it read and did not find.
     pub misses: u64,
     /// Keys that it removed because they had expired.
     pub expired: u64,
+    /// Bytes of effects that nobody reads; the log's offset moves by them.
+    pub unread: usize,
 }
 
-impl Lookups {
+impl Tally {
     /// Counts a key that is read.
     pub fn count(&mut self, found: bool) {
         if found {
@@ -108,11 +110,12 @@ impl WorkerStats {
     }
 
     /// Counts what a command looked up.
-    pub fn count_lookups(&self, lookups: Lookups) {
+    #[inline]
+    pub fn count_lookups(&self, tally: Tally) {
         for (counter, amount) in [
-            (&self.hits, lookups.hits),
-            (&self.misses, lookups.misses),
-            (&self.expired, lookups.expired),
+            (&self.hits, tally.hits),
+            (&self.misses, tally.misses),
+            (&self.expired, tally.expired),
         ] {
             if amount > 0 {
                 counter.add(amount);
@@ -127,10 +130,10 @@ impl WorkerStats {
         }
     }
 
-    /// Counts a call of the command with this place in the list.
-    pub fn count_call(&self, id: usize, took: Duration) {
+    /// Counts calls of the command with this place in the list.
+    pub fn count_calls(&self, id: usize, calls: u64, took: Duration) {
         if let Some(command) = self.commands.get(id) {
-            command.calls.add(1);
+            command.calls.add(calls);
             command.nanos.add(took.as_nanos() as u64);
         }
     }

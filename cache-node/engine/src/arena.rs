@@ -10,6 +10,7 @@ mod class;
 mod pages;
 mod region;
 
+use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 pub use class::{MAX_BLOCK, rounded};
@@ -23,7 +24,7 @@ pub(crate) const HANDLE_BITS: u32 = 34;
 
 /// The name of a block: its distance from the arena's start in units of 8 bytes, never 0 and below 2^34.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handle(u64);
+pub struct Handle(NonZeroU64);
 
 /// The arena's address range is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +41,22 @@ impl std::error::Error for OutOfMemory {}
 impl Handle {
     /// The handle of this many units from the arena's start.
     #[inline]
-    pub(crate) fn from_units(units: u64) -> Self {
-        debug_assert!(units > 0 && units < 1 << HANDLE_BITS);
-        Self(units)
+    pub(crate) fn from_units(units: u64) -> Option<Self> {
+        debug_assert!(units < 1 << HANDLE_BITS);
+        NonZeroU64::new(units).map(Self)
     }
 
     /// The distance from the arena's start in units of 8 bytes.
     #[inline]
     pub(crate) fn units(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// Where the block lies; it is aligned to 8 bytes, and to 64 if its size is a multiple of 64.
     #[inline]
     pub(crate) fn pointer(self) -> NonNull<u8> {
         // SAFETY: handles are made by the arena alone, and lie inside of its mapping.
-        unsafe { region().base().add(self.0 as usize * UNIT) }
+        unsafe { region().base().add(self.0.get() as usize * UNIT) }
     }
 }
 

@@ -44,8 +44,8 @@ impl Layout {
     #[inline]
     pub fn unpack(packed: u64) -> Option<Self> {
         let units = packed & ((1 << crate::arena::HANDLE_BITS) - 1);
-        (units != 0).then(|| Self {
-            buckets: Handle::from_units(units),
+        Some(Self {
+            buckets: Handle::from_units(units)?,
             count: (packed >> 48) as usize,
         })
     }
@@ -82,8 +82,11 @@ impl BucketAddress {
         #[cfg(target_arch = "x86_64")]
         for lane in 0..LANES {
             if self.hash_at(lane) == self.hash {
-                let units = u64::from(self.handle_at(lane));
-                let entry = Handle::from_units(units.max(1)).pointer().as_ptr();
+                // The two bits of the mark that belong to the handle are left out: with less than 32 GiB they are zero.
+                let Some(handle) = Handle::from_units(u64::from(self.handle_at(lane))) else {
+                    continue;
+                };
+                let entry = handle.pointer().as_ptr();
                 line(entry);
                 line(entry.wrapping_add(64));
             }

@@ -20,6 +20,9 @@ const PARKED: u8 = 2;
 const PAUSED: u8 = 4;
 
 /// Something behind a lock that parks commands and not threads.
+///
+/// The state stands right before the value, so that taking the lock brings the beginning of the value near.
+#[repr(C)]
 pub struct SlotLock<T> {
     state: AtomicU8,
     value: UnsafeCell<T>,

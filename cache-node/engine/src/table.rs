@@ -38,7 +38,8 @@ pub struct Place {
     spot: Spot,
 }
 
-/// Entries found by key.
+/// Entries found by key. What every command needs comes first.
+#[repr(C)]
 pub struct Table {
     /// The only segment, or the first of those in `more`'s directory.
     segment: Segment,

@@ -15,7 +15,7 @@ use crate::log::Scope;
 use crate::node::Node;
 use crate::resp::{Reply, encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
-use crate::stats::Lookups;
+use crate::stats::Tally;
 use crate::store::{
     Deadline, Entry, HashRef, KeyHash, MAX_INLINE, Place, SlotData, SlotGuard, Text, Touched,
     Usage, Value, ValueRef, encode_entry,
@@ -50,7 +50,7 @@ impl<'g> Locks<'g> {
 pub struct Db<'g> {
     node: &'g Node,
     locks: Locks<'g>,
-    lookups: Lookups,
+    tally: Tally,
     usage: Usage,
     /// A key whose hash is known, by where it lies.
     known: Option<(*const [u8], KeyHash)>,
@@ -61,8 +61,6 @@ pub struct Db<'g> {
     /// Whether accesses count for eviction (`CLIENT NO-TOUCH`).
     touches: bool,
     recording: bool,
-    /// Bytes of effects that nobody reads.
-    skipped: usize,
     effects: SmallVec<[(Option<SlotId>, Vec<u8>); 1]>,
 }
 
@@ -70,7 +68,7 @@ impl<'g> Db<'g> {
     #[inline]
     pub(super) fn new(node: &'g Node, locks: Locks<'g>, now: Millis, usage: Usage) -> Self {
         Self {
-            lookups: Lookups::default(),
+            tally: Tally::default(),
             locks,
             usage,
             known: None,
@@ -79,7 +77,6 @@ impl<'g> Db<'g> {
             touches: true,
             // Asked under the locks, as the log wants it.
             recording: node.log.is_recording(),
-            skipped: 0,
             effects: SmallVec::new(),
             node,
         }
@@ -156,7 +153,7 @@ impl<'g> Db<'g> {
         let place = slot
             .find(key, hash)
             .filter(|place| !slot.entry(*place).is_expired(horizon));
-        self.lookups.count(place.is_some());
+        self.tally.count(place.is_some());
         if touches {
             if usage.observed(hash) {
                 let found = place.map(|place| slot.entry(place).bytes());
@@ -198,7 +195,7 @@ impl<'g> Db<'g> {
             return Some(place);
         }
         slot.expire(place, key);
-        self.lookups.expired += 1;
+        self.tally.expired += 1;
         self.tell_removed(hash);
         self.effect(key, &[b"DEL", key]);
         None
@@ -424,7 +421,7 @@ impl<'g> Db<'g> {
             let slot = self.slot_id(key);
             encode_request(self.effects_of(Some(slot)), command);
         } else {
-            self.skipped += request_len(command);
+            self.tally.unread += request_len(command);
         }
     }
 
@@ -440,7 +437,7 @@ impl<'g> Db<'g> {
             let slot = self.slot_id(key);
             self.effects_of(Some(slot)).extend_from_slice(&bytes);
         } else {
-            self.skipped += bytes.len();
+            self.tally.unread += bytes.len();
         }
     }
 
@@ -448,7 +445,7 @@ impl<'g> Db<'g> {
         if self.recording {
             encode_request(self.effects_of(None), command.iter().copied());
         } else {
-            self.skipped += request_len(command.iter().copied());
+            self.tally.unread += request_len(command.iter().copied());
         }
     }
 
@@ -463,15 +460,12 @@ impl<'g> Db<'g> {
 
     /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks.
     #[inline]
-    pub(super) fn commit(self) -> Lookups {
+    pub(super) fn commit(self) -> Tally {
         for (slot, effects) in &self.effects {
             let scope = slot.map_or(Scope::All, Scope::Slot);
             self.node.log.append(scope, effects);
         }
-        if self.skipped > 0 {
-            self.node.log.skip(self.skipped);
-        }
-        self.lookups
+        self.tally
     }
 
     /// Tells the log the effects that were replayed, as they came, and releases the locks.

@@ -20,6 +20,9 @@ use super::spec::{Command, Flags, Handler, SyncHandler};
 use super::table::{Known, commands};
 use super::transaction;
 
+/// A brief command of more bytes is measured like any other.
+const BRIEF_BYTES: usize = 4096;
+
 /// What became of a command.
 #[derive(Clone, Copy)]
 pub enum Outcome {
@@ -69,6 +72,10 @@ pub fn execute_prepared(
 ) -> Outcome {
     let start = out.len();
     let known = prepared.known;
+    let brief = known.command.flags.has(Flags::BRIEF) && args.extent() < BRIEF_BYTES;
+    if !brief {
+        session.end_run();
+    }
     session.client.last_command.store(known.id, Relaxed);
     match admit_and_run(node, session, prepared, args, out) {
         Ok(None) => {}
@@ -85,8 +92,12 @@ pub fn execute_prepared(
     if session.asking && known.command.name != "asking" && session.transaction.is_none() {
         session.asking = false;
     }
-    let took = session.clock.lap();
-    node.finished(session, known, args, took);
+    if brief {
+        session.go_on(known.id);
+    } else {
+        let took = session.clock.lap();
+        node.finished(session, known, args, took);
+    }
     finish_reply(session, start, out);
     Outcome::Done
 }
@@ -162,8 +173,8 @@ fn run(
     };
     let result = handler(&mut context);
     // A handler that fails half-way through leaves effects that must not be lost.
-    let lookups = db.commit();
-    session.stats.count_lookups(lookups);
+    let tally = db.commit();
+    session.settle(tally);
     result
 }
 
@@ -238,17 +249,17 @@ fn route(
     args: Args<'_>,
     db: &mut Db<'_>,
 ) -> Result {
-    let view = node.cluster.peek();
     if node.is_loading() {
-        return Err(loading(&view, slot));
+        return Err(loading(&node.cluster.peek(), slot));
     }
-    if !view.enabled {
+    if !node.cluster.enabled() {
         return if command.flags.has(Flags::WRITE) {
             check_writable(node)
         } else {
             Ok(())
         };
     }
+    let view = node.cluster.peek();
     match view.route(slot, access(session, command)) {
         Route::Serve => Ok(()),
         Route::ServeOrAsk(address) => {

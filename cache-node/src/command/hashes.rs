@@ -17,6 +17,7 @@ pub(super) static COMMANDS: &[Command] = &[
     hash(
         Command::new("hset", -4, hset, "Sets fields of a hash.")
             .grows(Keys::ONE)
+            .brief()
             .fast(),
     ),
     hash(
@@ -37,6 +38,7 @@ pub(super) static COMMANDS: &[Command] = &[
     hash(
         Command::new("hget", 3, hget, "Returns the value of a field.")
             .reads(Keys::ONE)
+            .brief()
             .fast(),
     ),
     hash(
@@ -58,11 +60,13 @@ pub(super) static COMMANDS: &[Command] = &[
     hash(
         Command::new("hlen", 2, hlen, "Returns the number of fields.")
             .reads(Keys::ONE)
+            .brief()
             .fast(),
     ),
     hash(
         Command::new("hexists", 3, hexists, "Tells whether a field exists.")
             .reads(Keys::ONE)
+            .brief()
             .fast(),
     ),
     hash(
@@ -93,6 +97,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Adds to the integer value of a field.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     hash(

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::clients::Client;
 use crate::clock::TurnClock;
 use crate::resp::{OwnedArgs, Protocol};
-use crate::stats::WorkerStats;
+use crate::stats::{Tally, WorkerStats};
 use crate::store::{Touched, Usage};
 
 /// What a connection has said so far.
@@ -37,6 +37,18 @@ pub struct Session {
     pub closing: bool,
     /// It is no client's connection any more: who gets it.
     pub takeover: Option<Takeover>,
+    /// Brief commands whose time has not been taken yet.
+    run: Run,
+    /// Bytes by which the log's offset is to move at the end of the turn.
+    unread: usize,
+}
+
+/// Calls of the same command one after the other. Looking at the clock after each would take longer than many a command.
+#[derive(Default)]
+struct Run {
+    /// The command's place in the list of all commands.
+    id: usize,
+    calls: u64,
 }
 
 /// Commands gathered by `MULTI`.
@@ -101,7 +113,42 @@ impl Session {
             replies: Replies::On,
             closing: false,
             takeover: None,
+            run: Run::default(),
+            unread: 0,
         }
+    }
+
+    /// A brief command has run.
+    #[inline]
+    pub(super) fn go_on(&mut self, id: usize) {
+        if self.run.id != id {
+            self.end_run();
+            self.run.id = id;
+        }
+        self.run.calls += 1;
+    }
+
+    /// Takes the time of the brief commands since the last look at the clock.
+    #[inline]
+    pub(super) fn end_run(&mut self) {
+        let calls = std::mem::take(&mut self.run.calls);
+        if calls > 0 {
+            let took = self.clock.lap();
+            self.stats.count_calls(self.run.id, calls, took);
+        }
+    }
+
+    /// Counts what a command did.
+    #[inline]
+    pub(super) fn settle(&mut self, tally: Tally) {
+        self.unread += tally.unread;
+        self.stats.count_lookups(tally);
+    }
+
+    /// Ends a turn. Answers by how many bytes the log's offset is to move for effects that nobody reads.
+    pub fn end_turn(&mut self) -> usize {
+        self.end_run();
+        std::mem::take(&mut self.unread)
     }
 
     /// Shows others how far the transaction is (`CLIENT LIST`).

@@ -43,6 +43,9 @@ impl Flags {
     /// Not kept back by `CLIENT PAUSE`.
     pub const UNPAUSED: Self = Self(1 << 12);
 
+    /// So brief that looking at the clock would take a good part of its time: calls in a row are measured together.
+    pub const BRIEF: Self = Self(1 << 13);
+
     /// Whether all properties of `other` are there.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -256,6 +259,11 @@ impl Command {
     /// A command that is fast.
     pub const fn fast(self) -> Self {
         self.flag(Flags::FAST)
+    }
+
+    /// A command whose time is measured together with that of its neighbours.
+    pub const fn brief(self) -> Self {
+        self.flag(Flags::BRIEF)
     }
 
     /// A command for administrators, allowed at all times.

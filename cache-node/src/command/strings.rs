@@ -17,9 +17,14 @@ pub(super) static COMMANDS: &[Command] = &[
     string(
         Command::new("get", 2, get, "Returns the string value of a key.")
             .reads(Keys::ONE)
+            .brief()
             .fast(),
     ),
-    string(Command::new("set", -3, set::set, "Sets the string value of a key.").grows(Keys::ONE)),
+    string(
+        Command::new("set", -3, set::set, "Sets the string value of a key.")
+            .grows(Keys::ONE)
+            .brief(),
+    ),
     string(
         Command::new(
             "setnx",
@@ -28,6 +33,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Sets the string value of a key that does not exist.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(
@@ -56,6 +62,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Returns the value of a key and sets a new one.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(
@@ -104,6 +111,7 @@ pub(super) static COMMANDS: &[Command] = &[
     string(
         Command::new("strlen", 2, strlen, "Returns the length of a value.")
             .reads(Keys::ONE)
+            .brief()
             .fast(),
     ),
     string(Command::new("getrange", 4, getrange, "Returns a part of a value.").reads(Keys::ONE)),
@@ -117,6 +125,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Adds one to the integer value of a key.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(
@@ -127,6 +136,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Subtracts one from the integer value of a key.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(
@@ -137,6 +147,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Adds to the integer value of a key.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(
@@ -147,6 +158,7 @@ pub(super) static COMMANDS: &[Command] = &[
             "Subtracts from the integer value of a key.",
         )
         .grows(Keys::ONE)
+        .brief()
         .fast(),
     ),
     string(

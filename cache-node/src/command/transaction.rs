@@ -216,8 +216,8 @@ fn run_all(
     for (known, args) in queue {
         run_one(node, session, *known, *args, &mut db, out);
     }
-    let lookups = db.commit();
-    session.stats.count_lookups(lookups);
+    let tally = db.commit();
+    session.settle(tally);
     Ok(None)
 }
 

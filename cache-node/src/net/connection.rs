@@ -259,6 +259,10 @@ impl Connection {
         self.parser.shrink();
         batch.shrink();
         BATCH.set(Some(batch));
+        let unread = self.session.end_turn();
+        if unread > 0 {
+            self.node.log.skip(unread);
+        }
         self.node.store.memory().publish();
         (used, turn)
     }

@@ -100,8 +100,17 @@ impl<'a> Reply<'a> {
     }
 
     /// A bulk string.
+    #[inline]
     pub fn bulk(&mut self, value: &[u8]) {
-        self.header(b'$', value.len() as i64);
+        self.out.reserve(value.len() + 32);
+        match HEADERS.get(value.len()) {
+            Some((header, length)) => {
+                // Copying a fixed number of bytes and cutting the rest off again is faster than copying the right number.
+                self.out.extend_from_slice(header);
+                self.out.truncate(self.out.len() - 8 + usize::from(*length));
+            }
+            None => self.header(b'$', value.len() as i64),
+        }
         self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\r\n");
     }
@@ -215,6 +224,38 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The header of a bulk string of each length below 1024, and how many of its eight bytes count.
+static HEADERS: [([u8; 8], u8); 1024] = headers();
+
+const fn headers() -> [([u8; 8], u8); 1024] {
+    let mut headers = [([0; 8], 0); 1024];
+    let mut length = 0;
+    while length < 1024 {
+        let digits = if length < 10 {
+            1
+        } else if length < 100 {
+            2
+        } else if length < 1000 {
+            3
+        } else {
+            4
+        };
+        let mut header = [0; 8];
+        header[0] = b'$';
+        let (mut rest, mut at) = (length, digits);
+        while at > 0 {
+            header[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            at -= 1;
+        }
+        header[digits + 1] = b'\r';
+        header[digits + 2] = b'\n';
+        headers[length] = (header, digits as u8 + 3);
+        length += 1;
+    }
+    headers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +283,15 @@ mod tests {
             written(Protocol::Resp3, write),
             "_\r\n%1\r\n,1.5\r\n#t\r\n=5\r\ntxt:a\r\n"
         );
+    }
+
+    #[test]
+    fn bulk_strings_of_every_length_have_the_right_header() {
+        for length in (0..1100).chain([12_345]) {
+            let value = vec![b'v'; length];
+            let text = written(Protocol::Resp2, |reply| reply.bulk(&value));
+            assert_eq!(text, format!("${length}\r\n{}\r\n", "v".repeat(length)));
+        }
     }
 
     #[test]

@@ -77,14 +77,15 @@ impl Usage {
     }
 }
 
-/// The content of a slot.
+/// The content of a slot. What every command needs comes first.
 #[derive(Default)]
+#[repr(C)]
 pub struct SlotData {
     table: Table,
+    watches: Option<Box<Watches>>,
     changed: bool,
     /// What the counts outside the lock say.
     published: Counts,
-    watches: Option<Box<Watches>>,
 }
 
 impl SlotData {

@@ -147,7 +147,8 @@ impl Cut<'_> {
     /// Where a block of this class lies.
     fn handle(&self, page: u32, block: u16) -> Handle {
         let offset = usize::from(block) * block_size(self.class) / UNIT;
-        Handle::from_units(u64::from(page) * UNITS + offset as u64)
+        let handle = Handle::from_units(u64::from(page) * UNITS + offset as u64);
+        handle.expect("the ledger lies at the region's start")
     }
 
     fn take_block(&mut self) -> Option<Handle> {

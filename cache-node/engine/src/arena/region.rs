@@ -69,7 +69,10 @@ impl Region {
         let mut bytes = RESERVED;
         let base = loop {
             match map(bytes) {
-                Some(base) => break base,
+                Some(base) => {
+                    prefer_huge_pages(base, bytes);
+                    break base;
+                }
                 None if bytes > RESERVED_LEAST => bytes /= 2,
                 None => panic!("cannot reserve {bytes} bytes of address space for the data set"),
             }
@@ -155,6 +158,16 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
     };
     // SAFETY: the mapping is one page longer than what is used of it.
     Some(unsafe { start.cast::<u8>().add(skip) })
+}
+
+/// Asks for huge pages behind the ledger: keys are found all over the region, and each would miss the processor's page cache otherwise.
+/// There is no fork that would make them costly. Where the system does not give them, nothing is lost.
+fn prefer_huge_pages(base: NonNull<u8>, bytes: usize) {
+    let ledger = ledger_pages(bytes / PAGE) * PAGE;
+    // SAFETY: the range lies in the mapping, which is not used yet.
+    let start = unsafe { base.add(ledger) };
+    // SAFETY: as above; advice changes no content.
+    let _ = unsafe { madvise(start.cast(), bytes - ledger, MmapAdvise::MADV_HUGEPAGE) };
 }
 
 /// A lock whose holders do not panic half-way: the state is right even if one did.

@@ -78,7 +78,7 @@ impl Bucket {
     pub(super) fn handle(&self, lane: usize) -> Option<Handle> {
         let high = u64::from(self.marks[lane] >> HIGH_SHIFT);
         let units = high << 32 | u64::from(self.handles[lane]);
-        (units != 0).then(|| Handle::from_units(units))
+        Handle::from_units(units)
     }
 
     #[inline]
@@ -161,7 +161,7 @@ mod tests {
         for (lane, units) in units.into_iter().enumerate() {
             let word = Word {
                 hash: lane as u16,
-                handle: Handle::from_units(units),
+                handle: Handle::from_units(units).unwrap(),
                 volatile: lane % 2 == 0,
                 meta: META - lane as u16,
             };
@@ -176,7 +176,7 @@ mod tests {
         );
         bucket.set_meta(1, 5);
         bucket.set_volatile(1, true);
-        assert_eq!(bucket.handle(1), Some(Handle::from_units(1 << 32)));
+        assert_eq!(bucket.handle(1), Handle::from_units(1 << 32));
         assert_eq!((bucket.meta(1), bucket.volatile()), (5, 0b0111));
         bucket.clear(1);
         assert_eq!(bucket.word(1), None);
