@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)] // Prefetches, and reads that may race.
 
-use crate::arena::Handle;
+use crate::arena::{Handle, size_of_block};
 use crate::key_hash::KeyHash;
 use crate::table::LANES;
 
@@ -86,9 +86,13 @@ impl BucketAddress {
                 let Some(handle) = Handle::from_units(u64::from(self.handle_at(lane))) else {
                     continue;
                 };
-                let entry = handle.pointer().as_ptr();
+                let (entry, size) = (handle.pointer().as_ptr(), size_of_block(handle));
                 line(entry);
-                line(entry.wrapping_add(64));
+                if size > 64 {
+                    line(entry.wrapping_add(64));
+                }
+                // A big value is copied faster than this could ask for all of it.
+                line(entry.wrapping_add(size.min(192) - 1));
             }
         }
     }

@@ -22,9 +22,19 @@ impl Prepared {
     }
 }
 
+/// A name of up to seven bytes with its length, in one word.
+#[inline]
+fn short_name(name: &[u8]) -> Option<u64> {
+    let mut word = [0; 8];
+    word.get_mut(..name.len())?.copy_from_slice(name);
+    (name.len() < 8).then(|| u64::from_le_bytes(word) | (name.len() as u64) << 56)
+}
+
 /// The keys of commands that are about to be executed.
 #[derive(Default)]
 pub struct Near {
+    /// The last command that was looked up, by its name as it was written: clients send many of the same.
+    last: Option<(u64, Known)>,
     keys: Vec<(SlotId, KeyHash)>,
     buckets: Vec<BucketAddress>,
 }
@@ -36,7 +46,7 @@ impl Near {
     /// Looks a command up, and notes its keys. `None` when it is none, or has the wrong number of arguments.
     #[inline]
     pub fn prepare(&mut self, store: &Store, args: Args<'_>) -> Option<Prepared> {
-        let known = commands().resolve(args).ok()?;
+        let known = self.look_up(args)?;
         let command = known.command;
         let mut prepared = Prepared::unhashed(known);
         if !matches!(command.handler, Handler::Sync(_)) || command.flags.has(Flags::ALL_SLOTS) {
@@ -60,6 +70,22 @@ impl Near {
             }
         }
         Some(prepared)
+    }
+
+    #[inline]
+    fn look_up(&mut self, args: Args<'_>) -> Option<Known> {
+        let name = short_name(args.at(0));
+        if let Some((last, known)) = self.last
+            && name == Some(last)
+            && known.command.accepts(args.len())
+        {
+            return Some(known);
+        }
+        let known = commands().resolve(args).ok()?;
+        if known.parent.is_none() && known.command.subcommands.is_empty() {
+            self.last = name.map(|name| (name, known));
+        }
+        Some(known)
     }
 
     #[inline]

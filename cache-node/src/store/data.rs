@@ -81,9 +81,9 @@ impl Usage {
 #[derive(Default)]
 #[repr(C)]
 pub struct SlotData {
-    table: Table,
-    watches: Option<Box<Watches>>,
     changed: bool,
+    watches: Option<Box<Watches>>,
+    table: Table,
     /// What the counts outside the lock say.
     published: Counts,
 }
@@ -395,6 +395,7 @@ impl SlotData {
             keys: self.len(),
             volatile: self.volatile(),
             bytes: self.bytes(),
+            entry_bytes: self.table.entry_bytes(),
             probation_bytes: self.table.probation_bytes(),
             due: self.table.next_due(),
             layout: Layout::pack(self.table.layout()),
