@@ -29,17 +29,17 @@ pub(crate) fn whole_command(
 #[inline]
 fn arguments(data: &[u8], start: usize, limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
     let (count, mut at) = line(data, start, b'*')?;
-    let most = if limits.unauthenticated {
-        10
+    let (most, longest) = if limits.unauthenticated {
+        (10, limits.bulk.min(16 * 1024))
     } else {
-        MAX_ARGUMENTS
+        (MAX_ARGUMENTS, limits.bulk)
     };
     if count == 0 || count > most {
         return None;
     }
     for _ in 0..count {
         let (length, begin) = line(data, at, b'$')?;
-        if limits.unauthenticated && length > 16 * 1024 {
+        if length > longest {
             return None;
         }
         let end = begin + length;
