@@ -34,8 +34,14 @@ fn read(bytes: &[u8], at: usize) {
     assert_eq!(forward, backward);
     let mut again = Vec::new();
     for (index, item) in forward.iter().enumerate() {
-        assert_eq!(packed::offset_of(bytes, forward.len(), index), Some(again.len()));
-        assert_eq!(packed::at(bytes, again.len()).map(|(item, _)| item), Some(*item));
+        assert_eq!(
+            packed::offset_of(bytes, forward.len(), index),
+            Some(again.len())
+        );
+        assert_eq!(
+            packed::at(bytes, again.len()).map(|(item, _)| item),
+            Some(*item)
+        );
         assert_eq!(item.to_vec().len(), item.text_len());
         packed::push(&mut again, &Encoded::of(*item));
     }
@@ -82,7 +88,9 @@ fn edit(mut steps: &[u8]) {
     assert_eq!(texts, model);
     if let Some(last) = model.last() {
         let found = packed::find(&buffer, &Encoded::new(last), 1);
-        let (item, _) = found.and_then(|offset| packed::at(&buffer, offset)).expect("it is there");
+        let (item, _) = found
+            .and_then(|offset| packed::at(&buffer, offset))
+            .expect("it is there");
         assert!(item.is(last));
     }
 }

@@ -49,7 +49,9 @@ impl Reader {
                 && let Some(end) = whole_command(&self.pending, used, &self.limits, &mut spans)
             {
                 let args = Args::new(&self.pending, &spans);
-                self.heard.commands.push(args.iter().map(<[u8]>::to_vec).collect());
+                self.heard
+                    .commands
+                    .push(args.iter().map(<[u8]>::to_vec).collect());
                 used = end;
                 continue;
             }
@@ -65,7 +67,9 @@ impl Reader {
                     assert!(length > 0 && length <= rest.len());
                     let args = self.parser.args(rest);
                     assert!(!args.is_empty());
-                    self.heard.commands.push(args.iter().map(<[u8]>::to_vec).collect());
+                    self.heard
+                        .commands
+                        .push(args.iter().map(<[u8]>::to_vec).collect());
                     used += length;
                 }
                 Err(error) => self.heard.broken = Some(error),

@@ -13,7 +13,7 @@ use cache_engine::value::{Value, ValueRef};
 use libfuzzer_sys::fuzz_target;
 
 /// Most keys that an input's steps of many keys touch: more make it slow, and show nothing new.
-const MOST: usize = 6000;
+const MOST: usize = 2500;
 
 /// Later deadlines take fewer bytes; both forms are used.
 const LATER: u64 = 1_700_000_000_000;
@@ -89,7 +89,11 @@ fn content_of(step: u8, c: u8) -> Content {
 }
 
 fn hash_of(fields: usize, length: usize) -> Hash {
-    let limits = PackLimits { entries: 8, value: 64, bytes: 4096 };
+    let limits = PackLimits {
+        entries: 8,
+        value: 64,
+        bytes: 4096,
+    };
     let mut hash = Hash::from_packed(Vec::new(), 0);
     for field in 0..fields {
         hash.set(field.to_string().as_bytes(), &vec![b'v'; length], &limits);
@@ -109,12 +113,12 @@ fn is(entry: Entry<'_>, kept: &Kept) -> bool {
     let same = match (entry.value(), &kept.value) {
         (ValueRef::Integer(value), Content::Integer(wanted)) => value == *wanted,
         (ValueRef::String(bytes, _), Content::Text(wanted)) => bytes == wanted,
-        (ValueRef::Text(text), Content::Text(wanted)) => {
-            text.get_range(0..text.len()) == *wanted
-        }
+        (ValueRef::Text(text), Content::Text(wanted)) => text.get_range(0..text.len()) == *wanted,
         (ValueRef::Hash(hash), Content::Hash(fields, length)) => {
             hash.len() == *fields
-                && hash.iter().all(|(_, value)| value.to_vec().len() == *length)
+                && hash
+                    .iter()
+                    .all(|(_, value)| value.to_vec().len() == *length)
         }
         _ => false,
     };
@@ -164,11 +168,17 @@ impl Run {
 
     fn put(&mut self, key: Vec<u8>, value: Content, deadline: Option<Due>, meta: u8) {
         let hash = KeyHash::of(&key);
-        let kept = |deadline: Option<u64>, meta| Kept { value: value.clone(), deadline, meta };
+        let kept = |deadline: Option<u64>, meta| Kept {
+            value: value.clone(),
+            deadline,
+            meta,
+        };
         let Some(place) = self.find(&key) else {
             let meta = u16::from(meta) << (META_BITS - 8);
-            self.table.insert_value(&key, hash, value_of(&value), deadline, meta);
-            self.model.insert(key, kept(deadline.map(|(time, _)| time), meta));
+            self.table
+                .insert_value(&key, hash, value_of(&value), deadline, meta);
+            self.model
+                .insert(key, kept(deadline.map(|(time, _)| time), meta));
             return;
         };
         let before = self.model[&key].clone();
@@ -217,7 +227,8 @@ impl Run {
             Content::Text(_) => Content::Hash(1 + usize::from(c), 5),
             Content::Hash(..) => Content::Integer(i64::from(c)),
         };
-        self.table.update(place, |value| *value = value_of(&content));
+        self.table
+            .update(place, |value| *value = value_of(&content));
         if let Some(kept) = self.model.get_mut(key) {
             kept.value = content;
         }
@@ -244,7 +255,11 @@ impl Run {
             owed.remove(entry.key());
         });
         if self.cursor.is_none() {
-            assert!(self.owed.is_empty(), "a scan has missed {:?}", self.owed.len());
+            assert!(
+                self.owed.is_empty(),
+                "a scan has missed {:?}",
+                self.owed.len()
+            );
         }
     }
 
@@ -277,7 +292,10 @@ impl Run {
             expired.iter().for_each(|key| self.delete(key, false));
         }
         let left = self.model.values().filter_map(|kept| kept.deadline);
-        assert!(left.map(tick_of).all(|tick| tick > now), "an expired key was missed");
+        assert!(
+            left.map(tick_of).all(|tick| tick > now),
+            "an expired key was missed"
+        );
     }
 
     fn check(&self) {
