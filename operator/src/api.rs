@@ -83,10 +83,7 @@ mod tests {
         assert_eq!(cluster.spec.shards, 3);
         assert_eq!(cluster.spec.replicas_per_shard, 1);
         assert_eq!(cluster.spec.memory.max_memory_percent, 75);
-        assert_eq!(
-            cluster.spec.memory.eviction_policy,
-            EvictionPolicy::AllkeysLru
-        );
+        assert_eq!(cluster.spec.memory.eviction_policy, EvictionPolicy::Auto);
         cluster.validate_cel().unwrap();
     }
 

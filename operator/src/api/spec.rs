@@ -107,7 +107,7 @@ pub struct CacheClusterSpec {
         validation = Rule::new("!('maxmemory-policy' in self)").message("config.maxmemory-policy is derived: set memory.evictionPolicy instead"),
         validation = Rule::new("!('save' in self) && !('appendonly' in self)").message("config.save and config.appendonly: persistence is not supported yet"),
         validation = Rule::new("self.all(key, !(key in ['port', 'bind', 'dir', 'cluster-enabled', 'cluster-port', 'cluster-announce-ip', 'cluster-announce-hostname', 'cluster-announce-port', 'cluster-announce-bus-port', 'metrics-port', 'metrics-bind', 'requirepass']))").message("config must not set port, bind, dir, cluster-enabled, cluster-port, cluster-announce-*, metrics-* or requirepass: the operator sets the addresses of its pods"),
-        validation = Rule::new("self.all(key, key in ['maxmemory', 'maxmemory-policy', 'save', 'appendonly', 'port', 'bind', 'dir', 'cluster-enabled', 'cluster-port', 'cluster-announce-ip', 'cluster-announce-hostname', 'cluster-announce-port', 'cluster-announce-bus-port', 'metrics-port', 'metrics-bind', 'requirepass', 'cluster-node-timeout', 'threads', 'timeout', 'tcp-keepalive', 'maxclients', 'repl-backlog-size', 'loglevel', 'shutdown-timeout'])").message("config may set only cluster-node-timeout, threads, timeout, tcp-keepalive, maxclients, repl-backlog-size, loglevel and shutdown-timeout"),
+        validation = Rule::new("self.all(key, key in ['maxmemory', 'maxmemory-policy', 'save', 'appendonly', 'port', 'bind', 'dir', 'cluster-enabled', 'cluster-port', 'cluster-announce-ip', 'cluster-announce-hostname', 'cluster-announce-port', 'cluster-announce-bus-port', 'metrics-port', 'metrics-bind', 'requirepass', 'cluster-node-timeout', 'threads', 'timeout', 'tcp-keepalive', 'maxclients', 'repl-backlog-size', 'maxmemory-eviction-size-weight', 'maxmemory-samples', 'lfu-log-factor', 'lfu-decay-time', 'loglevel', 'shutdown-timeout'])").message("config may set only cluster-node-timeout, threads, timeout, tcp-keepalive, maxclients, repl-backlog-size, maxmemory-eviction-size-weight, maxmemory-samples, lfu-log-factor, lfu-decay-time, loglevel and shutdown-timeout"),
         validation = Rule::new("self.all(key, self[key].matches('^[ -~]+$'))").message("config values must be one line of printable text and not empty")
     )]
     pub config: BTreeMap<String, String>,
@@ -201,7 +201,7 @@ pub struct Memory {
     #[schemars(range(min = 1, max = 95))]
     pub max_memory_percent: i32,
 
-    /// What a write does when maxmemory is used up: noeviction refuses it, the others remove keys to make room.
+    /// What a write does when maxmemory is used up: noeviction refuses it, the others remove keys to make room. auto finds out which way of choosing them misses least.
     pub eviction_policy: EvictionPolicy,
 }
 
@@ -209,12 +209,12 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             max_memory_percent: 75,
-            eviction_policy: EvictionPolicy::AllkeysLru,
+            eviction_policy: EvictionPolicy::Auto,
         }
     }
 }
 
-/// Which keys make room for a write when memory is used up, in Redis's names.
+/// Which keys make room for a write when memory is used up: the names that `maxmemory-policy` takes.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(
@@ -222,11 +222,21 @@ impl Default for Memory {
     reason = "a doc comment on a variant would turn the schema's enum into a oneOf"
 )]
 pub enum EvictionPolicy {
+    Auto,
     #[serde(rename = "noeviction")]
     NoEviction,
+    #[serde(rename = "allkeys-s3")]
+    AllkeysS3,
     AllkeysLru,
-    VolatileLru,
+    AllkeysLfu,
+    AllkeysLrm,
+    AllkeysFifo,
     AllkeysRandom,
+    #[serde(rename = "volatile-s3")]
+    VolatileS3,
+    VolatileLru,
+    VolatileLfu,
+    VolatileLrm,
     VolatileRandom,
     VolatileTtl,
 }
@@ -235,10 +245,18 @@ impl EvictionPolicy {
     /// The name that the `maxmemory-policy` directive takes.
     pub fn directive(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::NoEviction => "noeviction",
+            Self::AllkeysS3 => "allkeys-s3",
             Self::AllkeysLru => "allkeys-lru",
-            Self::VolatileLru => "volatile-lru",
+            Self::AllkeysLfu => "allkeys-lfu",
+            Self::AllkeysLrm => "allkeys-lrm",
+            Self::AllkeysFifo => "allkeys-fifo",
             Self::AllkeysRandom => "allkeys-random",
+            Self::VolatileS3 => "volatile-s3",
+            Self::VolatileLru => "volatile-lru",
+            Self::VolatileLfu => "volatile-lfu",
+            Self::VolatileLrm => "volatile-lrm",
             Self::VolatileRandom => "volatile-random",
             Self::VolatileTtl => "volatile-ttl",
         }

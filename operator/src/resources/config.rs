@@ -74,6 +74,7 @@ pub(super) fn hash(config: &ConfigMap) -> String {
 mod tests {
     use super::super::tests::cluster;
     use super::*;
+    use kube::CustomResourceExt;
     use serde_json::json;
 
     #[test]
@@ -81,6 +82,23 @@ mod tests {
         let cluster = cluster(&json!({
             "resources": {"limits": {"memory": "1Gi"}}, "memory": {"maxMemoryPercent": 50}}));
         assert!(file(&cluster).contains("maxmemory 536870912\n"));
+    }
+
+    #[test]
+    fn every_eviction_policy_of_the_schema_is_the_directive_of_its_name() {
+        let crd = serde_json::to_value(CacheCluster::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            ["properties"]["memory"]["properties"]["evictionPolicy"];
+        let names = schema["enum"].as_array().unwrap();
+        assert_eq!(names.len(), 14);
+        for name in names {
+            let cluster = cluster(&json!({"memory": {"evictionPolicy": name}}));
+            let directive = format!("maxmemory-policy {}\n", name.as_str().unwrap());
+            assert!(file(&cluster).contains(&directive), "{directive}");
+        }
+        let default = format!("maxmemory-policy {}\n", schema["default"].as_str().unwrap());
+        assert_eq!(default, "maxmemory-policy auto\n");
+        assert!(file(&cluster(&json!({}))).contains(&default));
     }
 
     #[test]
