@@ -1,36 +1,33 @@
 //! Eviction as the node runs it: what its policy is, what it remembers, and what its clock says.
 //!
 //! The policies themselves are pure and live in `cache_eviction`. This module owns the state that workers share: the rules in force, the
-//! logical clock, the memory of evicted keys (a ghost for each stripe of slots), and the observer of `auto`. Making room is in
-//! [`room`], what counts as memory in [`pressure`].
+//! logical [clock](ticks), the [memory of evicted keys](ghosts), and the observer of `auto`. Making room is in [`room`], finding
+//! candidates in [`sampling`], what counts as memory in [`pressure`], keeping marks from wrapping round in [`sweep`].
 
+mod ghosts;
 mod pressure;
 mod room;
+mod sampling;
+mod sweep;
+mod ticks;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use cache_eviction::{
-    Access, Auto, Ghost, Kind, LfuConfig, Meta, Now, Policy, Rules, Sampler, SizeWeight, Stamp,
-    insertions_per_tick,
+    Access, Auto, Kind, LfuConfig, Meta, Now, Policy, Rules, Sampler, SizeWeight,
 };
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{self, Millis};
-use crate::slot::{SLOT_COUNT, SlotId};
-use crate::store::{KeyHash, Usage};
+use crate::store::{KeyHash, Memory, Usage};
+
+use ghosts::Ghosts;
+use sweep::Sweep;
+use ticks::Ticks;
 
 pub(crate) use pressure::Pressure;
 pub(crate) use room::{keep_headroom, make_room};
-
-/// Slots that share a ghost.
-const STRIPE: usize = 256;
-
-/// In quiet times a tick is at least so long, and at most [`LONGEST_TICK`]; between the two, 512 of them make a turnover.
-const SHORTEST_TICK: Millis = 10_000;
-const LONGEST_TICK: Millis = 60_000;
-
-/// Ticks that are told apart.
-const TICKS: usize = 1 << Stamp::BITS;
+pub(crate) use sweep::sweep;
 
 /// What the operator of the node chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,94 +42,91 @@ pub(crate) struct Choice {
 /// The state of eviction.
 pub(crate) struct Eviction {
     choice: RwLock<Choice>,
-    /// Kind of the rules in force; follows `auto`.
+    /// Kind of the rules in force, as a place in [`KINDS`]; follows `auto`.
     kind: AtomicU32,
     /// Whether there is a limit, so that anything may ever be evicted.
     limited: AtomicBool,
-    stamp: AtomicU32,
-    insertions: AtomicU64,
-    /// Insertions that make a tick.
-    per_tick: AtomicU64,
-    /// When each tick began, in seconds since the epoch.
-    began: Box<[AtomicU32]>,
-    last_tick: AtomicU64,
-    /// Insertions in all.
-    inserted: AtomicU64,
-    ghosts: Box<[Mutex<Ghost>]>,
+    /// Whether anything was evicted since the data set was empty or the policy another: ghosts and `auto` are of use from then on.
+    begun: AtomicBool,
+    clock: Ticks,
+    /// The tick at which ghosts and `auto` last followed the number of keys.
+    followed: AtomicU64,
+    ghosts: Ghosts,
     auto: Mutex<Option<Auto>>,
+    auto_bytes: AtomicUsize,
     sampler: RwLock<Option<Sampler>>,
+    sweep: Sweep,
 }
 
-/// The order of [`Kind`]s in [`Eviction::kind`].
-const KINDS: [Kind; 7] = [
-    Kind::Lru,
-    Kind::Lfu,
-    Kind::Lrm,
-    Kind::Random,
-    Kind::Ttl,
-    Kind::Fifo,
-    Kind::S3,
+/// Every kind, with its name for people.
+const KINDS: [(Kind, &str); 8] = [
+    (Kind::Lru, "lru"),
+    (Kind::Lfu, "lfu"),
+    (Kind::Lrm, "lrm"),
+    (Kind::Random, "random"),
+    (Kind::Ttl, "ttl"),
+    (Kind::Fifo, "fifo"),
+    (Kind::S3, "s3"),
+    (Kind::S3Lenient, "s3-lenient"),
 ];
 
 fn number_of(kind: Kind) -> u32 {
-    let place = KINDS.iter().position(|known| *known == kind);
-    place.unwrap_or(0) as u32
+    let place = KINDS.iter().position(|(known, _)| *known == kind);
+    place.expect("every kind is in the list") as u32
 }
 
 impl Eviction {
     pub(crate) fn new(choice: Choice, limited: bool) -> Self {
-        let now = (clock::now() / 1000) as u32;
         let eviction = Self {
             choice: RwLock::new(choice),
             kind: AtomicU32::new(0),
             limited: AtomicBool::new(limited),
-            stamp: AtomicU32::new(0),
-            insertions: AtomicU64::new(0),
-            per_tick: AtomicU64::new(1),
-            began: (0..TICKS).map(|_| AtomicU32::new(now)).collect(),
-            last_tick: AtomicU64::new(clock::now()),
-            inserted: AtomicU64::new(0),
-            ghosts: (0..SLOT_COUNT / STRIPE).map(|_| Mutex::default()).collect(),
+            begun: AtomicBool::new(false),
+            clock: Ticks::new(clock::now()),
+            followed: AtomicU64::new(0),
+            ghosts: Ghosts::new(),
             auto: Mutex::new(None),
+            auto_bytes: AtomicUsize::new(0),
             sampler: RwLock::new(None),
+            sweep: Sweep::new(),
         };
-        eviction.adopt(choice, limited, 0, 0);
+        eviction.put_in_force(None, choice);
         eviction
     }
 
-    /// Goes over to other settings. `keys` and `bytes` are what the node holds now.
-    pub(crate) fn adopt(&self, choice: Choice, limited: bool, keys: usize, bytes: usize) {
+    /// Goes over to other settings.
+    pub(crate) fn adopt(&self, choice: Choice, limited: bool) {
         let before = std::mem::replace(&mut *self.choice.write(), choice);
         let was_limited = self.limited.swap(limited, Relaxed);
-        let starts = choice.policy == Policy::Auto && limited;
-        let mut auto = self.auto.lock();
-        if !starts {
-            *auto = None;
-        } else if auto.is_none() || before.weight != choice.weight {
-            *auto = Some(Auto::new(
-                choice.weight,
-                keys as u64,
-                bytes as u64,
-                rand::random(),
-            ));
-        }
-        if (before != choice || was_limited != limited) && !(choice.policy.keeps_ghost() && limited)
+        if before.policy != choice.policy
+            || before.weight != choice.weight
+            || was_limited != limited
         {
-            self.ghosts
-                .iter()
-                .for_each(|ghost| *ghost.lock() = Ghost::default());
+            self.begin_anew();
         }
-        self.follow(auto.as_ref(), choice);
+    }
+
+    /// Forgets what was learned from evictions.
+    fn begin_anew(&self) {
+        let mut auto = self.auto.lock();
+        self.begun.store(false, Relaxed);
+        self.ghosts.forget();
+        *auto = None;
+        self.put_in_force(None, self.choice());
     }
 
     /// Brings what commands look at in line with the choice.
-    fn follow(&self, auto: Option<&Auto>, choice: Choice) {
-        let kind = match (choice.policy, auto) {
-            (_, Some(auto)) => auto.choice(),
-            // Without a limit `auto` has nothing to observe.
-            (policy, None) => policy.kind().unwrap_or(Kind::Lru),
+    fn put_in_force(&self, auto: Option<&Auto>, choice: Choice) {
+        let kind = match (choice.policy.kind(), auto) {
+            (Some(kind), _) => kind,
+            (None, Some(auto)) => auto.choice(),
+            // What `auto` begins with; for `noeviction` it does not matter, and idle times are most exact under LRU.
+            (None, None) if choice.policy == Policy::Auto => Kind::S3,
+            (None, None) => Kind::Lru,
         };
         self.kind.store(number_of(kind), Relaxed);
+        self.auto_bytes
+            .store(auto.map_or(0, Auto::heap_bytes), Relaxed);
         *self.sampler.write() = auto.map(Auto::sampler);
     }
 
@@ -140,124 +134,140 @@ impl Eviction {
         *self.choice.read()
     }
 
-    /// The kind of policy in force; under `auto` what it has chosen.
-    pub(crate) fn kind(&self) -> Kind {
+    fn kind_and_name(&self) -> (Kind, &'static str) {
         let number = self.kind.load(Relaxed) as usize;
-        KINDS.get(number).copied().unwrap_or(Kind::Lru)
+        KINDS.get(number).copied().unwrap_or(KINDS[0])
+    }
+
+    /// Name of the kind of policy in force, under `auto` of what it has chosen.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        if self.choice().policy == Policy::NoEviction {
+            return "none";
+        }
+        self.kind_and_name().1
+    }
+
+    /// The time for the policies' cores. Asked for under a slot's lock, it is not before any mark in that slot.
+    fn time(&self, now: Millis) -> Now {
+        Now {
+            stamp: self.clock.stamp(),
+            minutes: (now / 60_000) as u32,
+        }
     }
 
     /// The rules and the time for commands at `now`.
     pub(crate) fn usage(&self, now: Millis) -> Usage {
-        let mut rules = Rules::new(self.kind());
+        let mut rules = Rules::new(self.kind_and_name().0);
         if rules.kind == Kind::Lfu {
             rules.lfu = self.choice().lfu;
         }
         Usage {
             rules,
-            now: Now {
-                stamp: Stamp::new(self.stamp.load(Relaxed) as u16),
-                minutes: (now / 60_000) as u32,
-            },
+            now: self.time(now),
             sampler: *self.sampler.read(),
         }
     }
 
-    fn ghost(&self, slot: SlotId) -> &Mutex<Ghost> {
-        &self.ghosts[slot.index() / STRIPE]
-    }
-
     /// The mark of a key that is about to be added.
-    pub(crate) fn fresh(&self, slot: SlotId, hash: KeyHash, usage: &Usage) -> Meta {
+    #[inline]
+    pub(crate) fn fresh(&self, memory: &Memory, hash: KeyHash, usage: &Usage) -> Meta {
         if !self.limited.load(Relaxed) {
             return usage.rules.on_insert(false, usage.now);
         }
-        self.count_insertion();
-        let remembered = usage.rules.kind == Kind::S3 && self.ghost(slot).lock().take(hash.0);
-        usage.rules.on_insert(remembered, usage.now)
+        self.clock.inserted(clock::now, || memory.keys_here());
+        let now = Now {
+            stamp: self.clock.stamp(),
+            ..usage.now
+        };
+        usage.rules.on_insert(self.ghosts.take(hash), now)
     }
 
-    /// A key was evicted that is to be remembered.
-    fn remember(&self, slot: SlotId, hash: KeyHash) {
-        if self.choice().policy.keeps_ghost() {
-            self.ghost(slot).lock().remember(hash.0);
-        }
-    }
-
-    fn count_insertion(&self) {
-        self.inserted.fetch_add(1, Relaxed);
-        let insertions = self.insertions.fetch_add(1, Relaxed) + 1;
-        if insertions >= self.per_tick.load(Relaxed) {
-            self.insertions.store(0, Relaxed);
-            self.tick(clock::now());
-        }
-    }
-
-    fn tick(&self, now: Millis) {
-        let stamp = self.stamp.fetch_add(1, Relaxed).wrapping_add(1) as usize % TICKS;
-        self.began[stamp].store((now / 1000) as u32, Relaxed);
-        self.last_tick.store(now, Relaxed);
-    }
-
-    /// `auto` wants to know of an access to this key, for which [`Usage::observed`] said so.
+    /// `auto` wants to know of an access to this key, for which [`Usage::observed`] said so. When another thread is telling it
+    /// something, this access is left out.
     pub(crate) fn observe(&self, hash: KeyHash, access: Access) {
-        let mut auto = self.auto.lock();
+        let Some(mut auto) = self.auto.try_lock() else {
+            return;
+        };
         if let Some(observer) = auto.as_mut() {
             let before = observer.choice();
             observer.observe(hash.0, access);
             if observer.choice() != before {
-                tracing::info!(policy = ?observer.choice(), "auto has chosen another eviction policy");
-                self.follow(auto.as_ref(), self.choice());
+                self.put_in_force(auto.as_ref(), self.choice());
+                tracing::info!(
+                    policy = self.kind_name(),
+                    "auto has chosen another eviction policy"
+                );
             }
+        }
+    }
+
+    /// Something is about to be evicted: once a tick, what depends on the number of keys follows it.
+    fn evicting(&self, memory: &Memory) {
+        let tick = self.clock.count();
+        let followed = self.followed.load(Relaxed);
+        if followed == tick && self.begun.load(Relaxed) {
+            return;
+        }
+        let claimed = self
+            .followed
+            .compare_exchange(followed, tick, Relaxed, Relaxed);
+        if claimed.is_ok() {
+            self.begun.store(true, Relaxed);
+            self.follow(memory);
+        }
+    }
+
+    /// Lets ghosts and `auto` follow the number of keys.
+    fn follow(&self, memory: &Memory) {
+        let choice = self.choice();
+        if !self.limited.load(Relaxed) || !choice.policy.keeps_ghost() {
+            return;
+        }
+        let (keys, bytes) = (memory.keys_here(), memory.entries_here() as u64);
+        let Some(mut auto) = self.auto.try_lock() else {
+            return;
+        };
+        self.ghosts.follow(keys);
+        if choice.policy == Policy::Auto {
+            auto.get_or_insert_with(|| {
+                Auto::new(choice.weight, keys as u64, bytes, rand::random())
+            })
+            .resize(keys as u64, bytes);
+            self.put_in_force(auto.as_ref(), choice);
         }
     }
 
     /// Once a second: lets the clock tick in quiet times, and lets what depends on the number of keys follow it.
-    pub(crate) fn keep(&self, keys: usize, bytes: usize, inserted_before: &mut u64) {
-        let inserted = self.inserted.load(Relaxed);
-        let rate = inserted - std::mem::replace(inserted_before, inserted);
-        self.per_tick
-            .store(insertions_per_tick(keys as u64), Relaxed);
-        let turnover = (keys as u64 * 1000).checked_div(rate);
-        let length = if self.limited.load(Relaxed) {
-            turnover.map_or(LONGEST_TICK, |turnover| turnover / 512)
-        } else {
-            SHORTEST_TICK
-        };
-        let now = clock::now();
-        let length = length.clamp(SHORTEST_TICK, LONGEST_TICK);
-        if now.saturating_sub(self.last_tick.load(Relaxed)) >= length {
-            self.tick(now);
-        }
-        let choice = self.choice();
-        if self.limited.load(Relaxed) && choice.policy.keeps_ghost() {
-            let each = (keys / self.ghosts.len()).max(1) as u64;
-            for ghost in &self.ghosts {
-                ghost.lock().resize(each);
+    pub(crate) fn keep(&self, memory: &Memory) {
+        let keys = memory.keys();
+        self.clock
+            .keep(clock::now(), keys, self.limited.load(Relaxed));
+        if self.begun.load(Relaxed) {
+            if keys == 0 {
+                self.begin_anew();
+            } else {
+                self.follow(memory);
             }
-        }
-        let mut auto = self.auto.lock();
-        if let Some(observer) = auto.as_mut() {
-            observer.resize(keys as u64, bytes as u64);
-            self.follow(auto.as_ref(), choice);
         }
     }
 
-    /// Bytes that eviction takes for itself.
-    pub(crate) fn bytes(&self) -> usize {
-        let ghosts = self.ghosts.iter().map(|ghost| ghost.lock().heap_bytes());
-        ghosts.sum::<usize>() + self.auto.lock().as_ref().map_or(0, Auto::heap_bytes)
+    /// Bytes that ghosts take, and the miniature caches of `auto`.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.ghosts.bytes(), self.auto_bytes.load(Relaxed))
     }
 
     /// Seconds since a key was used (under LRM: changed; under S3 and FIFO: repositioned), as exact as the clock's ticks.
     pub(crate) fn idle_seconds(&self, meta: Meta, usage: &Usage) -> u64 {
-        let ticks = usize::from(usage.rules.idle_ticks(meta, usage.now));
-        let present = usize::from(usage.now.stamp.get());
-        let then = self.began[(present + TICKS - ticks) % TICKS].load(Relaxed);
-        (clock::now() / 1000).saturating_sub(u64::from(then)) * u64::from(ticks > 0)
+        let now = clock::now();
+        let ticks = usage.rules.idle_ticks(meta, self.time(now));
+        self.clock.seconds_since(ticks, now)
     }
 
-    /// The clock's present tick, to see how far it has moved.
-    pub(crate) fn ticks(&self) -> u32 {
-        self.stamp.load(Relaxed)
+    /// Ticks of the clock since the start.
+    fn ticks(&self) -> u64 {
+        self.clock.count()
     }
 }
+
+#[cfg(test)]
+mod tests;

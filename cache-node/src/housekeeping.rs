@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use cache_eviction::Access;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock;
@@ -11,13 +12,17 @@ use crate::eviction;
 use crate::net::Share;
 use crate::node::Node;
 use crate::process;
-use crate::slot::{SLOT_COUNT, SlotId};
+use crate::slot::SlotId;
+use crate::store::KeyHash;
 
 /// Time between two rounds of a worker.
 const ROUND: Duration = Duration::from_millis(100);
 
 /// A worker removes expired keys for so long before it looks after its connections again.
 const SLICE: Duration = Duration::from_millis(1);
+
+/// Keys that the sweep over the eviction policy's marks goes over in a round, if it is time.
+const SWEPT: usize = 1 << 16;
 
 /// Buckets looked into under one lock.
 const BUCKETS: usize = 16;
@@ -29,17 +34,21 @@ const LOG_KEPT: Duration = Duration::from_secs(3600);
 pub(crate) async fn keep_slots(share: Arc<Share>) {
     let mut rounds = interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut swept = Swept::default();
     loop {
         rounds.tick().await;
         share.stats.last_round.store(clock::now(), Relaxed);
         expire_due(&share).await;
-        let limit = share.node.memory_limit();
-        if limit > 0 {
-            eviction::keep_headroom(&share.node, limit);
-        }
-        sweep_marks(&share, &mut swept).await;
+        keep_headroom(&share.node).await;
+        eviction::sweep(&share.node, SWEPT);
         share.node.store.memory().publish();
+    }
+}
+
+/// Makes a little room under `maxmemory` before anybody needs it.
+async fn keep_headroom(node: &Node) {
+    let limit = node.memory_limit();
+    while limit > 0 && eviction::keep_headroom(node, limit) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -63,53 +72,11 @@ async fn expire_due(share: &Share) {
     }
 }
 
-/// How far the sweep over the eviction policy's marks has come.
-#[derive(Default)]
-struct Swept {
-    /// The eviction clock's tick, or the minute, at which the present sweep began.
-    tick: u32,
-    minute: u64,
-    next: usize,
-}
-
-/// A sweep begins after so many ticks, or minutes; marks stay right for twice as long.
-const SWEEP_TICKS: u32 = 128;
-const SWEEP_MINUTES: u64 = 10;
-
-/// Slots swept in a round.
-const SWEEP_SLOTS: usize = 256;
-
-/// Keeps the marks of the eviction policy from wrapping round: goes over this worker's slots, some in each round, when it is time.
-async fn sweep_marks(share: &Share, swept: &mut Swept) {
-    let node = &share.node;
-    if swept.next >= SLOT_COUNT {
-        let (ticks, minute) = (node.eviction.ticks(), clock::now() / 60_000);
-        if ticks.wrapping_sub(swept.tick) < SWEEP_TICKS && minute < swept.minute + SWEEP_MINUTES {
-            return;
-        }
-        *swept = Swept {
-            tick: ticks,
-            minute,
-            next: share.index,
-        };
-    }
-    let usage = node.eviction.usage(clock::now());
-    let slots = (swept.next..SLOT_COUNT).step_by(share.count);
-    for number in slots.take(SWEEP_SLOTS) {
-        swept.next = number + share.count;
-        let Some(slot) = SlotId::new(number as u16) else {
-            continue;
-        };
-        if node.store.keys_in(slot) > 0 {
-            node.store.lock(slot).await.sweep_marks(&usage);
-        }
-    }
-}
-
 /// Removes some expired keys of a slot; true when there may be more.
 async fn expire_slot(share: &Share, slot: SlotId, now: clock::Millis) -> bool {
     let node = &share.node;
     let mut removed = 0;
+    let usage = node.eviction.usage(now);
     let more = {
         let mut guard = node.store.lock(slot).await;
         // It may have been paused or handed over while this waited for the lock.
@@ -119,6 +86,10 @@ async fn expire_slot(share: &Share, slot: SlotId, now: clock::Millis) -> bool {
         guard.expire_due(now, BUCKETS, |key| {
             removed += 1;
             node.log_removal(slot, key);
+            let hash = KeyHash::of(key);
+            if usage.observed(hash) {
+                node.eviction.observe(hash, Access::Remove);
+            }
         })
     };
     share.stats.count_expired(removed);
@@ -131,16 +102,15 @@ pub(crate) async fn keep_process(node: Arc<Node>) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut calls = node.stats.total_calls();
     let mut last_read = Instant::now();
-    let mut inserted = 0;
     let baseline = process::resident_bytes().saturating_sub(node.store.memory().used());
     loop {
         rounds.tick().await;
         let memory = node.store.memory();
-        node.eviction
-            .keep(memory.keys(), memory.used(), &mut inserted);
+        node.eviction.keep(memory);
+        let (ghosts, auto) = node.eviction.bytes();
         node.pressure.measure(
             node.memory_limit(),
-            memory.used(),
+            memory.used() + ghosts + auto,
             node.overhead(),
             baseline,
         );

@@ -132,15 +132,16 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
     memory.publish();
     let settings = node.config.get();
     let (log_bytes, _) = node.log.held();
-    let used = memory.used() + log_bytes;
+    let (ghosts, auto) = node.eviction.bytes();
+    let used = memory.used() + log_bytes + ghosts + auto;
     let resident = process::resident_bytes();
     let peak = memory.peak().max(used);
     write!(
         text,
         "used_memory:{used}\r\nused_memory_human:{}\r\nused_memory_rss:{resident}\r\nused_memory_rss_human:{}\r\n\
          used_memory_peak:{peak}\r\nused_memory_peak_human:{}\r\nused_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\n\
-         maxmemory_policy:{}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_replication_backlog:{log_bytes}\r\n\
-         mem_not_counted_for_evict:{log_bytes}\r\nmem_allocator:arena+system\r\nlazyfree_pending_objects:{}\r\n",
+         maxmemory_policy:{}\r\neviction_choice:{}\r\nmem_eviction_ghosts:{ghosts}\r\nmem_eviction_auto:{auto}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_replication_backlog:{log_bytes}\r\n\
+         mem_not_counted_for_evict:0\r\nmem_allocator:arena+system\r\nlazyfree_pending_objects:{}\r\n",
         human(used),
         human(resident),
         human(peak),
@@ -148,6 +149,7 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
         settings.maxmemory,
         human(settings.maxmemory),
         settings.maxmemory_policy,
+        node.eviction.kind_name(),
         resident as f64 / used.max(1) as f64,
         crate::store::pending_garbage(),
     )

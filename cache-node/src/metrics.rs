@@ -63,6 +63,7 @@ pub(crate) fn text(node: &Node) -> prometheus::Result<String> {
     command_metrics(node, &gatherer)?;
     worker_metrics(node, &gatherer)?;
     data_metrics(node, &gatherer)?;
+    eviction_metrics(node, &gatherer)?;
     log_metrics(node, &gatherer)?;
     replication_metrics(node, &gatherer)?;
     cluster_metrics(node, &gatherer)?;
@@ -238,6 +239,31 @@ fn data_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
         to.gauge(name, help, value as u64)?;
     }
     Ok(())
+}
+
+fn eviction_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
+    to.gauges(
+        "evenkeel_eviction_policy",
+        "The eviction policy in force: maxmemory-policy; always 1.",
+        "policy",
+        [(node.eviction.choice().policy.to_string(), 1)],
+    )?;
+    to.gauges(
+        "evenkeel_eviction_choice",
+        "What keys are evicted by; under auto, what it has chosen. Always 1.",
+        "kind",
+        [(node.eviction.kind_name().to_owned(), 1)],
+    )?;
+    let (ghosts, auto) = node.eviction.bytes();
+    to.gauges(
+        "evenkeel_eviction_memory_bytes",
+        "Memory that eviction takes: for keys evicted lately, and for auto's miniature caches.",
+        "part",
+        [
+            ("ghosts".to_owned(), ghosts as u64),
+            ("auto".to_owned(), auto as u64),
+        ],
+    )
 }
 
 fn log_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {

@@ -103,13 +103,8 @@ impl Node {
         self.slow_micros
             .store(settings.slowlog_log_slower_than, Relaxed);
         self.maxmemory.store(settings.maxmemory, Relaxed);
-        let memory = self.store.memory();
-        self.eviction.adopt(
-            eviction_choice(&settings),
-            settings.maxmemory > 0,
-            memory.keys(),
-            memory.used(),
-        );
+        self.eviction
+            .adopt(eviction_choice(&settings), settings.maxmemory > 0);
         self.log.set_capacity(settings.repl_backlog_size);
         crate::telemetry::set_level(settings.loglevel);
     }
@@ -187,9 +182,9 @@ impl Node {
         limit == 0 || eviction::make_room(self, limit, need)
     }
 
-    /// Bytes that are held for clients, for the log and for eviction itself.
+    /// Bytes that are held for clients and for the log.
     pub fn overhead(&self) -> usize {
-        self.clients.buffer_bytes() + self.log.held().0 + self.eviction.bytes()
+        self.clients.buffer_bytes() + self.log.held().0
     }
 
     /// Tells the log that a key has expired or was evicted. The caller holds its slot's lock.

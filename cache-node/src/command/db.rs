@@ -262,10 +262,9 @@ impl<'g> Db<'g> {
 
     /// The mark of a key that is about to be added.
     #[inline]
-    fn fresh(&self, key: &[u8], hash: KeyHash) -> Meta {
-        self.node
-            .eviction
-            .fresh(self.slot_id(key), hash, &self.usage)
+    fn fresh(&self, hash: KeyHash) -> Meta {
+        let memory = self.node.store.memory();
+        self.node.eviction.fresh(memory, hash, &self.usage)
     }
 
     /// Sets the string at `key`, as an integer if it is one in canonical form.
@@ -290,7 +289,7 @@ impl<'g> Db<'g> {
                 false
             }
             None => {
-                let meta = self.fresh(key, hash);
+                let meta = self.fresh(hash);
                 let slot = slot_of(&mut self.locks, key);
                 slot.insert_string(key, hash, bytes, deadline, meta);
                 true
@@ -310,7 +309,7 @@ impl<'g> Db<'g> {
                 false
             }
             None => {
-                let meta = self.fresh(key, hash);
+                let meta = self.fresh(hash);
                 let slot = slot_of(&mut self.locks, key);
                 slot.insert(key, hash, value, deadline, meta);
                 true

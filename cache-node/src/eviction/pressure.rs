@@ -11,13 +11,16 @@ use crate::process;
 /// The resident size may be so much above the accounted size before it counts, as a part of the limit: 1/8.
 const TOLERATED: usize = 8;
 
+/// But it may always be so many bytes above: a process has stacks and buffers that do not depend on its data.
+const ALWAYS_TOLERATED: usize = 16 << 20;
+
 /// Above this the container's own limit counts, in hundredths of it.
 const CONTAINER_PERCENT: usize = 95;
 
 /// How much of the limit is not the data set's.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
-    /// Bytes for clients, log and eviction's own memory.
+    /// Bytes for clients and the log.
     overhead: AtomicUsize,
     /// Bytes that the process takes beyond what is accounted for and tolerated.
     excess: AtomicUsize,
@@ -38,7 +41,7 @@ pub(super) struct Sizes {
 /// Bytes to take off the limit beside the overhead.
 pub(super) fn excess(sizes: Sizes) -> usize {
     let accounted = sizes.data + sizes.overhead;
-    let tolerated = accounted + sizes.limit / TOLERATED;
+    let tolerated = accounted + (sizes.limit / TOLERATED).max(ALWAYS_TOLERATED);
     let beyond = sizes.resident.saturating_sub(tolerated);
     let container = sizes.container.map_or(0, |(used, limit)| {
         used.saturating_sub(limit / 100 * CONTAINER_PERCENT)
@@ -48,17 +51,12 @@ pub(super) fn excess(sizes: Sizes) -> usize {
 }
 
 impl Pressure {
-    /// Bytes of the limit that are not the data set's.
+    /// Bytes of the limit that are neither the data set's nor eviction's own, as last measured.
     pub(crate) fn reserved(&self) -> usize {
         self.overhead.load(Relaxed) + self.excess.load(Relaxed)
     }
 
-    /// Bytes for clients, log and eviction's own memory, as last measured.
-    pub(crate) fn overhead(&self) -> usize {
-        self.overhead.load(Relaxed)
-    }
-
-    /// Looks at the process and its container again.
+    /// Looks at the process and its container again. `data` is the data set with what eviction keeps for it.
     pub(crate) fn measure(&self, limit: usize, data: usize, overhead: usize, baseline: usize) {
         self.overhead.store(overhead, Relaxed);
         let sizes = Sizes {
@@ -81,10 +79,10 @@ mod tests {
 
     fn sizes() -> Sizes {
         Sizes {
-            limit: 100 * MIB,
-            data: 80 * MIB,
-            overhead: 5 * MIB,
-            resident: 90 * MIB,
+            limit: 800 * MIB,
+            data: 640 * MIB,
+            overhead: 40 * MIB,
+            resident: 720 * MIB,
             container: None,
         }
     }
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn a_process_about_as_big_as_accounted_has_its_whole_limit() {
         assert_eq!(excess(sizes()), 0);
-        let container = Some((90 * MIB, 128 * MIB));
+        let container = Some((900 * MIB, 1024 * MIB));
         assert_eq!(
             excess(Sizes {
                 container,
@@ -104,8 +102,8 @@ mod tests {
 
     #[test]
     fn fragmentation_beyond_the_tolerance_is_taken_off() {
-        let resident = 120 * MIB;
-        let expected = 120 * MIB - 85 * MIB - 100 * MIB / 8;
+        let resident = 960 * MIB;
+        let expected = 960 * MIB - 680 * MIB - 800 * MIB / 8;
         assert_eq!(
             excess(Sizes {
                 resident,
@@ -113,20 +111,32 @@ mod tests {
             }),
             expected
         );
-        let resident = 1000 * MIB;
+        let resident = 8000 * MIB;
         assert_eq!(
             excess(Sizes {
                 resident,
                 ..sizes()
             }),
-            50 * MIB
+            400 * MIB
         );
     }
 
     #[test]
+    fn a_small_limit_tolerates_what_every_process_takes() {
+        let small = Sizes {
+            limit: 4 * MIB,
+            data: 3 * MIB,
+            overhead: 0,
+            resident: 15 * MIB,
+            container: None,
+        };
+        assert_eq!(excess(small), 0);
+    }
+
+    #[test]
     fn a_container_that_is_nearly_full_shrinks_the_data() {
-        let container = Some((128 * MIB, 128 * MIB));
-        let expected = 128 * MIB - 128 * MIB / 100 * 95;
+        let container = Some((1024 * MIB, 1024 * MIB));
+        let expected = 1024 * MIB - 1024 * MIB / 100 * 95;
         assert_eq!(
             excess(Sizes {
                 container,

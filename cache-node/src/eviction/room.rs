@@ -1,251 +1,150 @@
-//! Making room: finding keys to evict, and evicting them.
+//! Making room: evicting keys until what is needed fits.
 //!
-//! Each worker has an evictor of its own, fed with the keys of random buckets. Slots are chosen in proportion to their keys, so that
-//! a slot with many keys, which hash tags can make, gives up as many as it should. A command evicts before it takes its own locks, in
-//! bounded steps.
+//! Each worker has candidates of its own. A command evicts before it takes its own locks, in bounded steps.
 
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::Relaxed;
 
-use cache_eviction::{Candidate, Evictor, Policy, Residency, Rules, SizeWeight, Verdict};
+use cache_eviction::{Candidate, Policy, Verdict};
+use smallvec::SmallVec;
 
 use crate::clock::{self, Millis};
 use crate::cluster::View;
 use crate::node::Node;
-use crate::slot::SlotId;
-use crate::store::{Identity, KeyHash, Place, SlotGuard, Usage};
+use crate::store::KeyHash;
 
-/// Most steps of one command, but for those that its own size asks for.
-const STEPS: usize = 64;
+use super::sampling::{Sampling, Victim, describe};
+use super::sweep::sweep;
 
-/// The steps of a big write: one for so many bytes.
-const BYTES_PER_STEP: usize = 32;
+/// Most keys that one command evicts, but for those that its own size asks for.
+const EVICTIONS: usize = 64;
 
-/// In the background, room is made for so many bytes, or a 64th of the limit.
+/// A big write evicts at most one key more for so many bytes.
+const BYTES_PER_EVICTION: usize = 32;
+
+/// In the background, room is made for so many bytes, or a 256th of the limit.
 const HEADROOM: usize = 256 * 1024;
 
-/// A key that may be evicted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Victim {
-    slot: SlotId,
-    identity: Identity,
-}
+/// Most keys that are evicted at a time in the background.
+const BACKGROUND_EVICTIONS: usize = 256;
+
+/// After so many candidates in a row that had earned to stay, the next one goes nevertheless: a data set in which every key was used
+/// would hold up a command for as long as it takes to go over all of them.
+const MERCY: usize = 64;
+
+/// After so many samples in a row without a candidate, there is nothing to evict; after some of them, slots are looked through again.
+const IN_VAIN: usize = 64;
+const LOOK_AGAIN: usize = 8;
+
+/// Keys that whoever evicts at least goes over for the sweep when that is due.
+const SWEPT: usize = 64;
 
 thread_local! {
-    static EVICTING: RefCell<Option<Evicting>> = const { RefCell::new(None) };
+    static SAMPLING: RefCell<Option<Sampling>> = const { RefCell::new(None) };
 }
 
-/// What a worker keeps from one eviction to the next.
-struct Evicting {
-    evictor: Evictor<Victim>,
-    weight: SizeWeight,
-    samples: usize,
-    map: Map,
-}
-
-/// The slots with keys that may be evicted, with the sum of keys up to each.
-#[derive(Default)]
-struct Map {
-    slots: Vec<(u64, SlotId)>,
-    keys: u64,
-    /// Choices until the map is made anew.
-    left: u64,
-}
-
-impl Map {
-    fn rebuild(&mut self, node: &Node, view: &View, volatile: bool) {
-        self.slots.clear();
-        self.keys = 0;
-        for slot in node.store.occupied() {
-            let keys = if volatile {
-                node.store.volatile_in(slot)
-            } else {
-                node.store.keys_in(slot)
-            };
-            if keys > 0 && node.rules_in(view, slot) {
-                self.keys += keys as u64;
-                self.slots.push((self.keys, slot));
-            }
-        }
-        self.left = (self.keys / 16).max(64);
-    }
-
-    /// A slot, each with a chance in proportion to its keys.
-    fn choose(&mut self, random: u64) -> Option<SlotId> {
-        self.left = self.left.saturating_sub(1);
-        let at = (u128::from(random) * u128::from(self.keys) >> 64) as u64;
-        let index = self.slots.partition_point(|(sum, _)| *sum <= at);
-        self.slots.get(index).map(|(_, slot)| *slot)
-    }
+/// Bytes that the data set may take.
+fn room(node: &Node, limit: usize) -> usize {
+    let (ghosts, auto) = node.eviction.bytes();
+    limit.saturating_sub(node.pressure.reserved() + ghosts + auto)
 }
 
 /// Evicts until `need` more bytes fit, or a step is done; false when they do not fit and nothing can be evicted.
+#[inline]
 pub(crate) fn make_room(node: &Node, limit: usize, need: usize) -> bool {
-    let room = limit.saturating_sub(node.pressure.reserved());
-    let used = node.store.memory().used_here();
-    if used + need <= room {
-        return true;
-    }
+    node.store.memory().used_here() + need <= room(node, limit) || evict_for(node, limit, need)
+}
+
+#[cold]
+fn evict_for(node: &Node, limit: usize, need: usize) -> bool {
     // While clients are paused nothing may change, and a replica is trimmed by its primary.
     if node.is_replica() || node.pause.is_on() {
         return true;
     }
-    let steps = STEPS + need / BYTES_PER_STEP;
-    let goal = room.saturating_sub(need);
-    match evict(node, goal, steps) {
-        0 => used + need <= room,
-        _ => true,
-    }
+    let Some(goal) = room(node, limit).checked_sub(need) else {
+        return false;
+    };
+    evict(node, goal, EVICTIONS + need / BYTES_PER_EVICTION) > 0
+        || node.store.memory().used_here() <= goal
 }
 
-/// Makes a little room before anybody needs it.
-pub(crate) fn keep_headroom(node: &Node, limit: usize) {
-    let room = limit.saturating_sub(node.pressure.reserved());
-    let goal = room.saturating_sub(HEADROOM.min(limit / 64));
-    if node.store.memory().used_here() > goal && !node.is_replica() && !node.pause.is_on() {
-        evict(node, goal, STEPS);
+/// Makes a little room before anybody needs it; true when there is more to do.
+pub(crate) fn keep_headroom(node: &Node, limit: usize) -> bool {
+    let goal = room(node, limit).saturating_sub(HEADROOM.min(limit / 256));
+    let is_short = || node.store.memory().used_here() > goal;
+    if !is_short() || node.is_replica() || node.pause.is_on() {
+        return false;
     }
+    evict(node, goal, BACKGROUND_EVICTIONS) > 0 && is_short()
 }
 
-/// Evicts until no more than `goal` bytes are used or so many steps are done; answers how many keys went.
-fn evict(node: &Node, goal: usize, steps: usize) -> u64 {
+/// Evicts until no more than `goal` bytes are used or so many keys went; answers how many.
+fn evict(node: &Node, goal: usize, most: usize) -> usize {
     let choice = node.eviction.choice();
     if choice.policy == Policy::NoEviction {
         return 0;
     }
+    node.eviction.evicting(node.store.memory());
     let now = clock::now();
-    let usage = node.eviction.usage(now);
-    let evicted = EVICTING.with_borrow_mut(|evicting| {
-        let evicting = evicting.get_or_insert_with(|| Evicting::new(usage.rules, choice.weight));
-        evicting.adopt(usage.rules, choice.weight);
-        evicting.samples = choice.samples;
-        evicting.run(node, choice.policy, &usage, goal, steps, now)
+    let rules = node.eviction.usage(now).rules;
+    let evicted = SAMPLING.with_borrow_mut(|sampling| {
+        let sampling = sampling.get_or_insert_with(|| Sampling::new(rules, choice));
+        sampling.adopt(rules, choice);
+        run(sampling, node, goal, most, now)
     });
-    node.stats.evicted.fetch_add(evicted, Relaxed);
+    node.stats.evicted.fetch_add(evicted as u64, Relaxed);
+    sweep(node, SWEPT);
     evicted
 }
 
-impl Evicting {
-    fn new(rules: Rules, weight: SizeWeight) -> Self {
-        Self {
-            evictor: Evictor::new(rules, weight),
-            weight,
-            samples: 0,
-            map: Map::default(),
+fn run(sampling: &mut Sampling, node: &Node, goal: usize, most: usize, now: Millis) -> usize {
+    let view = node.cluster.peek();
+    let memory = node.store.memory();
+    let (mut evicted, mut kept, mut in_vain) = (0, 0, 0);
+    while memory.used_here() > goal && evicted < most && in_vain < IN_VAIN {
+        if !sampling.sample(node, &view, now, in_vain >= LOOK_AGAIN) {
+            sampling.look_again();
+            break;
+        }
+        match next(sampling, node, &view, now, kept >= MERCY) {
+            Some(Verdict::Evict { .. }) => (evicted, kept, in_vain) = (evicted + 1, 0, 0),
+            Some(_) => (kept, in_vain) = (kept + 1, 0),
+            None => in_vain += 1,
+        }
+        if in_vain == LOOK_AGAIN {
+            sampling.look_again();
         }
     }
-
-    fn adopt(&mut self, rules: Rules, weight: SizeWeight) {
-        if self.evictor.rules() != rules || self.weight != weight {
-            self.evictor.change(rules, weight);
-            self.weight = weight;
-            self.map = Map::default();
-        }
-    }
-
-    fn run(
-        &mut self,
-        node: &Node,
-        policy: Policy,
-        usage: &Usage,
-        goal: usize,
-        steps: usize,
-        now: Millis,
-    ) -> u64 {
-        let view = node.cluster.peek();
-        let memory = node.store.memory();
-        let (mut evicted, mut in_vain) = (0, 0);
-        for _ in 0..steps {
-            if memory.used_here() <= goal || in_vain > STEPS {
-                break;
-            }
-            self.sample(node, &view, policy, usage);
-            let residency = Residency {
-                probation: memory.probation_here() as u64,
-                all: memory.used_here() as u64,
-            };
-            let mut done = false;
-            while let Some(candidate) = self.evictor.pop(residency, usage.now, rand::random()) {
-                match judge(node, &view, &candidate, usage, now) {
-                    Verdict::Stale => {}
-                    Verdict::Keep(_) => break,
-                    Verdict::Evict { .. } => {
-                        evicted += 1;
-                        done = true;
-                        break;
-                    }
-                }
-            }
-            in_vain = if done { 0 } else { in_vain + 1 };
-        }
-        evicted
-    }
-
-    /// Offers the keys of random buckets to the evictor.
-    fn sample(&mut self, node: &Node, view: &View, policy: Policy, usage: &Usage) {
-        let volatile = policy.only_volatile();
-        if self.map.left == 0 {
-            self.map.rebuild(node, view, volatile);
-        }
-        let mut seen = 0;
-        for _ in 0..self.samples {
-            let Some(slot) = self.map.choose(rand::random()) else {
-                return;
-            };
-            let Some(guard) = node.store.try_lock_internal(slot) else {
-                continue;
-            };
-            seen += self.offer(&guard, policy, usage);
-            if seen >= self.samples {
-                return;
-            }
-        }
-    }
-
-    /// Offers keys of two buckets of a slot, or of the one where a key expires next; answers how many.
-    fn offer(&mut self, guard: &SlotGuard<'_>, policy: Policy, usage: &Usage) -> usize {
-        let slot = guard.id();
-        let mut seen = 0;
-        let mut offer = |place: Place| {
-            let candidate = describe(guard, slot, place);
-            self.evictor.offer(candidate, usage.now);
-            seen += 1;
-        };
-        if usage.rules.kind == cache_eviction::Kind::Ttl {
-            guard.soonest().for_each(&mut offer);
-            return seen.max(1);
-        }
-        for random in [rand::random(), rand::random()] {
-            for (place, volatile) in guard.sample(random) {
-                if policy.admits(volatile) {
-                    offer(place);
-                }
-            }
-        }
-        seen
-    }
+    evicted
 }
 
-fn describe(guard: &SlotGuard<'_>, slot: SlotId, place: Place) -> Candidate<Victim> {
-    let entry = guard.entry(place);
-    Candidate {
-        place: Victim {
-            slot,
-            identity: guard.identity(place),
-        },
-        meta: guard.meta(place),
-        bytes: u32::try_from(entry.bytes()).unwrap_or(u32::MAX),
-        deadline: entry.deadline(),
+/// Judges the next candidate that is still what it was when it was sampled; `None` when there is none.
+fn next(
+    sampling: &mut Sampling,
+    node: &Node,
+    view: &View,
+    now: Millis,
+    merciless: bool,
+) -> Option<Verdict> {
+    loop {
+        let residency = sampling.residency(node);
+        let time = node.eviction.time(now);
+        let candidate = sampling.evictor.pop(residency, time, rand::random())?;
+        match judge(sampling, node, view, &candidate, now, merciless) {
+            Verdict::Stale => {}
+            verdict => return Some(verdict),
+        }
     }
 }
 
 /// Looks at a candidate again, and evicts or repositions it.
 fn judge(
+    sampling: &Sampling,
     node: &Node,
     view: &View,
     candidate: &Candidate<Victim>,
-    usage: &Usage,
     now: Millis,
+    merciless: bool,
 ) -> Verdict {
     let slot = candidate.place.slot;
     let Some(mut guard) = node.store.try_lock(slot) else {
@@ -254,22 +153,30 @@ fn judge(
     let Some(place) = guard.locate(candidate.place.identity) else {
         return Verdict::Stale;
     };
-    if !node.rules_in(view, slot) {
+    let entry = guard.entry(place);
+    let policy = node.eviction.choice().policy;
+    if !node.rules_in(view, slot) || !policy.admits(entry.deadline().is_some()) {
         return Verdict::Stale;
     }
-    let current = describe(&guard, slot, place);
-    let verdict = usage.rules.judge(candidate, &current, usage.now);
+    let current = describe(&guard, place, true, true);
+    let rules = sampling.evictor.rules();
+    let verdict = match rules.judge(candidate, &current, node.eviction.time(now)) {
+        Verdict::Keep(_) if merciless => Verdict::Evict {
+            remember: !current.meta.is_main(),
+        },
+        verdict => verdict,
+    };
     match verdict {
         Verdict::Stale => {}
         Verdict::Keep(meta) => guard.set_meta(place, meta),
         Verdict::Evict { remember } => {
-            let entry = guard.entry(place);
-            let key = entry.key().to_vec();
-            let expired = entry.is_expired(now);
+            let key: SmallVec<[u8; 64]> = SmallVec::from_slice(entry.key());
+            let remember = remember && !entry.is_expired(now);
+            // `auto` is not told: its miniature caches evict by themselves.
             guard.delete(place, &key);
             node.log_removal(slot, &key);
-            if remember && !expired {
-                node.eviction.remember(slot, KeyHash::of(&key));
+            if remember {
+                node.eviction.ghosts.remember(KeyHash::of(&key));
             }
         }
     }

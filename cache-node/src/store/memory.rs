@@ -12,12 +12,13 @@ use super::slot::Counts;
 #[derive(Clone, Copy, Default)]
 struct Pending {
     bytes: i64,
+    entry_bytes: i64,
     probation_bytes: i64,
     keys: i64,
 }
 
 thread_local! {
-    static PENDING: Cell<Pending> = const { Cell::new(Pending { bytes: 0, probation_bytes: 0, keys: 0 }) };
+    static PENDING: Cell<Pending> = const { Cell::new(Pending { bytes: 0, entry_bytes: 0, probation_bytes: 0, keys: 0 }) };
 }
 
 /// A thread publishes its changes once they are more than this.
@@ -27,6 +28,7 @@ const PUBLISH_ABOVE: i64 = 32 * 1024;
 #[derive(Debug, Default)]
 pub struct Memory {
     used: AtomicI64,
+    entries: AtomicI64,
     probation: AtomicI64,
     keys: AtomicI64,
     peak: AtomicI64,
@@ -38,6 +40,7 @@ impl Memory {
     pub(super) fn add(&self, before: &Counts, after: &Counts) {
         let mut pending = PENDING.get();
         pending.bytes += after.bytes as i64 - before.bytes as i64;
+        pending.entry_bytes += after.entry_bytes as i64 - before.entry_bytes as i64;
         pending.probation_bytes += after.probation_bytes as i64 - before.probation_bytes as i64;
         pending.keys += after.keys as i64 - before.keys as i64;
         PENDING.set(pending);
@@ -49,6 +52,9 @@ impl Memory {
     /// Publishes what this thread gathered.
     pub fn publish(&self) {
         let pending = PENDING.replace(Pending::default());
+        if pending.entry_bytes != 0 {
+            self.entries.fetch_add(pending.entry_bytes, Relaxed);
+        }
         if pending.probation_bytes != 0 {
             self.probation.fetch_add(pending.probation_bytes, Relaxed);
         }
@@ -72,6 +78,11 @@ impl Memory {
         (self.used.load(Relaxed) + PENDING.get().bytes).max(0) as usize
     }
 
+    /// Bytes of all entries, tables aside, as this thread knows it.
+    pub fn entries_here(&self) -> usize {
+        (self.entries.load(Relaxed) + PENDING.get().entry_bytes).max(0) as usize
+    }
+
     /// Bytes of the entries that the eviction policy has on probation, as this thread knows it.
     pub fn probation_here(&self) -> usize {
         let pending = PENDING.get().probation_bytes;
@@ -81,6 +92,11 @@ impl Memory {
     /// Number of keys in all slots, as published.
     pub fn keys(&self) -> usize {
         self.keys.load(Relaxed).max(0) as usize
+    }
+
+    /// Number of keys in all slots, as this thread knows it.
+    pub fn keys_here(&self) -> usize {
+        (self.keys.load(Relaxed) + PENDING.get().keys).max(0) as usize
     }
 
     /// The most that was ever in use.
