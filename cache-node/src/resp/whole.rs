@@ -67,8 +67,8 @@ fn line(data: &[u8], start: usize, kind: u8) -> Option<(usize, usize)> {
         return None;
     }
     let mut at = start + 2;
-    // At most seven digits: longer arguments come in pieces anyway.
-    for _ in 0..7 {
+    // At most seven more digits: longer arguments come in pieces anyway. None may follow a zero.
+    for _ in 0..if number == 0 { 0 } else { 7 } {
         let next = digit(at)?;
         if next > 9 {
             break;
@@ -124,6 +124,28 @@ mod tests {
             let at = flip.0.index(data.len());
             data[at] = flip.1;
             both(&data);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_in_their_usual_form_are_left_to_the_other_parser() {
+        for data in ["*01\r\n$1\r\na\r\n", "*1\r\n$00\r\n\r\n", "*+1\r\n$1\r\na\r\n"] {
+            let found = whole_command(data.as_bytes(), 0, &Limits::default(), &mut Vec::new());
+            assert_eq!(found, None, "{data}");
+        }
+    }
+
+    #[test]
+    fn an_argument_beyond_the_limit_is_left_to_the_other_parser() {
+        let limits = Limits {
+            bulk: 100,
+            ..Limits::default()
+        };
+        for (length, found) in [(100, true), (101, false)] {
+            let mut data = Vec::new();
+            encode_request(&mut data, [vec![0; length].as_slice()].into_iter());
+            let end = whole_command(&data, 0, &limits, &mut Vec::new());
+            assert_eq!(end.is_some(), found);
         }
     }
 
