@@ -9,6 +9,8 @@ mod process;
 mod clients;
 #[path = "server/data.rs"]
 mod data;
+#[path = "server/eviction.rs"]
+mod eviction;
 #[path = "server/lifecycle.rs"]
 mod lifecycle;
 #[path = "server/memory.rs"]

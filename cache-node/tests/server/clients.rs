@@ -97,7 +97,7 @@ fn settings_are_shown_and_changed_together() {
     assert_eq!(found["maxmemory-policy"], "allkeys-lru");
     let refused = error(
         connection,
-        "CONFIG SET timeout 5 maxmemory-policy allkeys-lfu",
+        "CONFIG SET timeout 5 maxmemory-policy allkeys-mru",
     );
     assert!(
         refused.contains("maxmemory-policy") && refused.contains("volatile-ttl"),
