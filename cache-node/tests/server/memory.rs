@@ -51,6 +51,8 @@ fn without_a_policy_writes_are_refused_and_reads_are_not() {
 fn a_value_larger_than_all_memory_is_refused_and_nothing_goes_for_it() {
     let server = Server::start(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let connection = &mut server.connect();
+    // Or else the connection would go, for what its command takes.
+    ask::<String>(connection, "CLIENT NO-EVICT on");
     ask::<String>(connection, "SET small value");
     let huge = "x".repeat(2 << 20);
     assert!(error(connection, &format!("SET huge {huge}")).starts_with("OOM"));
