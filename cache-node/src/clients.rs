@@ -1,4 +1,6 @@
-//! The connections, as they see each other: `CLIENT LIST`, `CLIENT KILL`, idle time-outs.
+//! The connections, as they see each other: `CLIENT LIST`, `CLIENT KILL`. What they may take is in [`memory`].
+
+mod memory;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,6 +13,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::clock::{self, Millis};
+use crate::config::Settings;
+
+pub use memory::Closed;
+use memory::Limits;
 
 /// A connection.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Client {
     pub query_buffer: AtomicUsize,
     /// Bytes of replies that are not yet sent.
     pub output_buffer: AtomicUsize,
+    /// Bytes of commands queued by `MULTI`, and of keys under `WATCH`.
+    pub queued_bytes: AtomicUsize,
     /// It said `READONLY`.
     pub readonly: AtomicBool,
     /// `CLIENT NO-EVICT on`.
@@ -47,6 +55,11 @@ pub struct Client {
     pub interrupt: Notify,
     /// What `CLIENT UNBLOCK` asked of such a wait: end with an error.
     pub interrupt_with_error: AtomicBool,
+    label_bytes: AtomicUsize,
+    /// The part of the sum of all connections that is this one's.
+    accounted: AtomicUsize,
+    /// When its output was first seen to be longer than the soft limit; 0: it is not.
+    stuck_since: AtomicU64,
     untouching: AtomicBool,
     killed: AtomicBool,
     labels: Mutex<Labels>,
@@ -79,11 +92,15 @@ impl Client {
             watching: AtomicUsize::new(0),
             query_buffer: AtomicUsize::new(0),
             output_buffer: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             readonly: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             interrupt: Notify::new(),
             interrupt_with_error: AtomicBool::new(false),
+            label_bytes: AtomicUsize::new(0),
+            accounted: AtomicUsize::new(0),
+            stuck_since: AtomicU64::new(0),
             untouching: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             labels: Mutex::default(),
@@ -98,7 +115,11 @@ impl Client {
 
     /// Changes what it says about itself.
     pub fn label(&self, change: impl FnOnce(&mut Labels)) {
-        change(&mut self.labels.lock());
+        let mut labels = self.labels.lock();
+        change(&mut labels);
+        let texts = [&labels.name, &labels.library, &labels.library_version];
+        let bytes = texts.into_iter().map(String::capacity).sum();
+        self.label_bytes.store(bytes, Relaxed);
     }
 
     /// Whether its accesses do not count (`CLIENT NO-TOUCH on`).
@@ -141,14 +162,30 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Clients {
     next: AtomicU64,
+    limits: Limits,
+    /// Bytes held for all of them, beside what idle ones take.
+    held: AtomicUsize,
+    /// How many were closed because of what they held.
+    pub closed: Closed,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
 }
 
 impl Clients {
+    /// No connections yet.
+    pub fn new(settings: &Settings) -> Self {
+        let clients = Self::default();
+        clients.adopt(settings);
+        clients
+    }
+
     /// Registers a connection.
     pub fn add(&self, stream: &Arc<TcpStream>) -> Arc<Client> {
+        self.register(Some(Arc::clone(stream)))
+    }
+
+    fn register(&self, stream: Option<Arc<TcpStream>>) -> Arc<Client> {
         let id = self.next.fetch_add(1, Relaxed) + 1;
-        let client = Arc::new(Client::new(id, Some(Arc::clone(stream))));
+        let client = Arc::new(Client::new(id, stream));
         self.all.lock().insert(id, Arc::clone(&client));
         client
     }
@@ -160,21 +197,14 @@ impl Clients {
 
     /// A connection has ended.
     pub fn remove(&self, id: u64) {
-        self.all.lock().remove(&id);
+        if let Some(client) = self.all.lock().remove(&id) {
+            self.forget(&client);
+        }
     }
 
     /// Number of connections.
     pub fn count(&self) -> usize {
         self.all.lock().len()
-    }
-
-    /// Bytes of all connections' buffers.
-    pub fn buffer_bytes(&self) -> usize {
-        let all = self.all.lock();
-        let buffers = all
-            .values()
-            .map(|client| client.query_buffer.load(Relaxed) + client.output_buffer.load(Relaxed));
-        buffers.sum()
     }
 
     /// The connections, oldest first.
@@ -185,14 +215,5 @@ impl Clients {
     /// The connection with this id.
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         self.all.lock().get(&id).cloned()
-    }
-
-    /// Ends the connections that have been silent since before `limit`. Those that wait in a command are not idle.
-    pub fn end_idle(&self, limit: Millis) {
-        for client in self.all() {
-            if client.last_heard.load(Relaxed) < limit && !client.blocked.load(Relaxed) {
-                client.kill();
-            }
-        }
     }
 }

@@ -117,11 +117,7 @@ pub(crate) async fn keep_process(node: Arc<Node>) {
         let before = std::mem::replace(&mut calls, node.stats.total_calls());
         let rate = calls.saturating_sub(before);
         node.stats.rate.store(rate, Relaxed);
-        let timeout = node.config.get().timeout;
-        if timeout > 0 {
-            let limit = clock::now().saturating_sub(timeout * 1000);
-            node.clients.end_idle(limit);
-        }
+        node.clients.keep(&node.config.get(), clock::now());
         if node.log.readers() > 0 {
             last_read = Instant::now();
         } else if last_read.elapsed() > LOG_KEPT {

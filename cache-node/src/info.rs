@@ -140,7 +140,7 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
         text,
         "used_memory:{used}\r\nused_memory_human:{}\r\nused_memory_rss:{resident}\r\nused_memory_rss_human:{}\r\n\
          used_memory_peak:{peak}\r\nused_memory_peak_human:{}\r\nused_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\n\
-         maxmemory_policy:{}\r\neviction_choice:{}\r\nmem_eviction_ghosts:{ghosts}\r\nmem_eviction_auto:{auto}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_replication_backlog:{log_bytes}\r\n\
+         maxmemory_policy:{}\r\neviction_choice:{}\r\nmem_eviction_ghosts:{ghosts}\r\nmem_eviction_auto:{auto}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_clients_normal:{}\r\nmem_replication_backlog:{log_bytes}\r\n\
          mem_not_counted_for_evict:0\r\nmem_allocator:arena+system\r\nlazyfree_pending_objects:{}\r\n",
         human(used),
         human(resident),
@@ -151,6 +151,7 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
         settings.maxmemory_policy,
         node.eviction.kind_name(),
         resident as f64 / used.max(1) as f64,
+        node.clients.bytes(),
         crate::store::pending_garbage(),
     )
 }
@@ -167,11 +168,13 @@ fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
 
 fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
     let stats = &node.stats;
+    let closed = &node.clients.closed;
     let sum = |counter: fn(&crate::stats::WorkerStats) -> u64| stats.sum(counter);
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n\
-         total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
+         total_net_output_bytes:{}\r\nrejected_connections:{}\r\nevicted_clients:{}\r\n\
+         client_query_buffer_limit_disconnections:{}\r\nclient_output_buffer_limit_disconnections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
          keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\n",
         stats.connections.load(Relaxed),
         stats.total_calls(),
@@ -179,6 +182,9 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         sum(|worker| worker.bytes_in.get()),
         sum(|worker| worker.bytes_out.get()),
         stats.refused.load(Relaxed),
+        closed.evicted.load(Relaxed),
+        closed.query.load(Relaxed),
+        closed.output.load(Relaxed),
         stats.expired_keys(),
         stats.evicted.load(Relaxed),
         sum(|worker| worker.hits.get()),

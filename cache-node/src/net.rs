@@ -5,6 +5,7 @@
 mod acceptor;
 mod batch;
 mod connection;
+mod scratch;
 mod worker;
 
 pub use acceptor::{bind, serve};

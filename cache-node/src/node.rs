@@ -75,7 +75,7 @@ impl Node {
             pressure: Pressure::default(),
             log: Arc::new(Log::new(settings.repl_backlog_size)),
             cluster,
-            clients: Clients::default(),
+            clients: Clients::new(&settings),
             stats: Stats::default(),
             slowlog: SlowLog::default(),
             pause: Pause::default(),
@@ -106,6 +106,7 @@ impl Node {
         self.eviction
             .adopt(eviction_choice(&settings), settings.maxmemory > 0);
         self.log.set_capacity(settings.repl_backlog_size);
+        self.clients.adopt(&settings);
         crate::telemetry::set_level(settings.loglevel);
     }
 
@@ -184,7 +185,7 @@ impl Node {
 
     /// Bytes that are held for clients and for the log.
     pub fn overhead(&self) -> usize {
-        self.clients.buffer_bytes() + self.log.held().0
+        self.clients.bytes() + self.log.held().0
     }
 
     /// Tells the log that a key has expired or was evicted. The caller holds its slot's lock.

@@ -13,6 +13,8 @@ mod data;
 mod eviction;
 #[path = "server/lifecycle.rs"]
 mod lifecycle;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/memory.rs"]
 mod memory;
 #[path = "server/protocol.rs"]

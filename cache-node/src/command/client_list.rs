@@ -56,7 +56,7 @@ fn line(client: &Client) -> String {
     let output = client.output_buffer.load(Relaxed);
     format!(
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={} watch={} qbuf={query} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command} \
+         qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command} \
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
         address(client.peer),
@@ -70,7 +70,8 @@ fn line(client: &Client) -> String {
             queued as i64
         },
         client.watching.load(Relaxed),
-        query + output + size_of::<Client>(),
+        client.queued_bytes.load(Relaxed),
+        client.bytes(),
         client.protocol.load(Relaxed),
         labels.library,
         labels.library_version,

@@ -166,7 +166,7 @@ fn run(
     }
     let mut context = Context {
         node,
-        reply: Reply::new(out, session.protocol),
+        reply: Reply::new(out, session.protocol).limited(session.output_limit),
         session,
         args,
         db: &mut db,

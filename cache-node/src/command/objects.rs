@@ -132,7 +132,7 @@ fn stats(context: &mut Context<'_, '_>) -> Result {
         ("peak.allocated", memory.peak()),
         ("total.allocated", memory.used() + log_bytes),
         ("replication.backlog", log_bytes),
-        ("clients.normal", client_buffers(context)),
+        ("clients.normal", context.node.clients.bytes()),
         ("keys.count", keys),
         ("keys.bytes-per-key", per_key),
         ("dataset.bytes", memory.used()),
@@ -143,15 +143,6 @@ fn stats(context: &mut Context<'_, '_>) -> Result {
         context.reply.count(number);
     }
     Ok(())
-}
-
-fn client_buffers(context: &Context<'_, '_>) -> usize {
-    use std::sync::atomic::Ordering::Relaxed;
-    let clients = context.node.clients.all();
-    let buffers = clients
-        .iter()
-        .map(|client| client.query_buffer.load(Relaxed) + client.output_buffer.load(Relaxed));
-    buffers.sum()
 }
 
 fn doctor(context: &mut Context<'_, '_>) -> Result {

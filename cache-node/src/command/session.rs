@@ -1,5 +1,6 @@
 //! A connection's state, as far as commands know it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -33,6 +34,8 @@ pub struct Session {
     pub watching: Option<Watching>,
     /// What `CLIENT REPLY` asked for.
     pub replies: Replies,
+    /// Bytes of replies at which nothing more is appended, because the connection will be closed.
+    pub output_limit: usize,
     /// It is to be closed when the replies are sent.
     pub closing: bool,
     /// It is no client's connection any more: who gets it.
@@ -68,7 +71,9 @@ pub struct Watching {
     /// Set when one of them changes.
     pub touched: Arc<Touched>,
     /// The keys, and whether they had expired already.
-    pub keys: Vec<(Box<[u8]>, bool)>,
+    pub keys: HashMap<Box<[u8]>, bool>,
+    /// Bytes that the keys take.
+    pub bytes: usize,
 }
 
 /// What takes a connection over: called with the socket and the bytes that were read beyond the command.
@@ -111,6 +116,7 @@ impl Session {
             transaction: None,
             watching: None,
             replies: Replies::On,
+            output_limit: usize::MAX,
             closing: false,
             takeover: None,
             run: Run::default(),
@@ -161,6 +167,11 @@ impl Session {
             .watching
             .as_ref()
             .map_or(0, |watching| watching.keys.len());
+        let queued_bytes = self.transaction.as_ref().map_or(0, |queue| queue.bytes);
+        let watched_bytes = self.watching.as_ref().map_or(0, |keys| keys.bytes);
+        self.client
+            .queued_bytes
+            .store(queued_bytes + watched_bytes, Relaxed);
         self.client.queued.store(queued, Relaxed);
         self.client.watching.store(watching, Relaxed);
     }

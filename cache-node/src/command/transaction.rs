@@ -4,9 +4,10 @@
 //! reach the log together.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::node::Node;
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 use crate::slot::SlotId;
 
 use super::context::Context;
@@ -57,8 +58,8 @@ pub(super) static COMMANDS: &[Command] = &[
         .anytime(),
 ];
 
-/// Most bytes that a transaction may gather.
-const MAX_QUEUE: usize = 1024 * 1024 * 1024;
+/// About what a key under `WATCH` takes beside its bytes, here and in its slot.
+const WATCHED: usize = 128;
 
 fn multi(context: &mut Context<'_, '_>) -> Result {
     if context.session.transaction.is_some() {
@@ -86,11 +87,12 @@ fn watch(context: &mut Context<'_, '_>) -> Result {
     }
     let watching = context.session.watching.get_or_insert_default();
     for key in context.args.from(1).iter() {
-        if watching.keys.iter().any(|(known, _)| **known == *key) {
+        if watching.keys.contains_key(key) {
             continue;
         }
         let expired = context.db.watch(key, &watching.touched);
-        watching.keys.push((key.into(), expired));
+        watching.keys.insert(key.into(), expired);
+        watching.bytes += 2 * key.len() + WATCHED;
     }
     context.session.publish();
     context.reply.ok();
@@ -124,8 +126,10 @@ pub(super) fn queue(node: &Node, session: &mut Session, known: Known, args: Args
     }
     if let Some(transaction) = &mut session.transaction {
         let args = args.to_owned();
-        transaction.bytes += args.size();
-        if transaction.bytes > MAX_QUEUE {
+        transaction.bytes += size_of::<OwnedArgs>() + args.size();
+        // What waits for EXEC is a part of what was received and not executed.
+        if transaction.bytes > node.config.get().client_query_buffer_limit {
+            node.clients.closed.query.fetch_add(1, Relaxed);
             session.closing = true;
             return Err(error("ERR the transaction is too big"));
         }
@@ -235,7 +239,7 @@ fn lock_all<'g>(
         .chain(
             watching
                 .into_iter()
-                .flat_map(|watching| watching.keys.iter().map(|(key, _)| key.as_ref())),
+                .flat_map(|watching| watching.keys.keys().map(AsRef::as_ref)),
         )
         .map(SlotId::of)
         .collect();
@@ -264,7 +268,7 @@ fn run_one(
     let start = out.len();
     let mut context = Context {
         node,
-        reply: Reply::new(out, session.protocol),
+        reply: Reply::new(out, session.protocol).limited(session.output_limit),
         session,
         args,
         db,

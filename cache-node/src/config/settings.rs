@@ -38,6 +38,41 @@ impl LogLevel {
     }
 }
 
+/// When a connection whose replies are not taken is closed, as in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// At so many bytes at once; 0: never.
+    pub hard: usize,
+    /// At so many bytes for [`OutputLimits::seconds`]; 0: never.
+    pub soft: usize,
+    /// See [`OutputLimits::soft`].
+    pub seconds: u64,
+}
+
+/// Most memory of all connections together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientsMemory {
+    /// In bytes; 0: no limit.
+    Bytes(usize),
+    /// In hundredths of `maxmemory`; no limit without that.
+    Percent(u8),
+}
+
+impl ClientsMemory {
+    /// A part of a small `maxmemory` is never less than this.
+    const LEAST: usize = 1 << 20;
+
+    /// Bytes, under this `maxmemory`; `usize::MAX`: no limit.
+    pub fn bytes(self, maxmemory: usize) -> usize {
+        match self {
+            Self::Bytes(0) => usize::MAX,
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(_) if maxmemory == 0 => usize::MAX,
+            Self::Percent(percent) => (maxmemory / 100 * usize::from(percent)).max(Self::LEAST),
+        }
+    }
+}
+
 /// All settings. Names and meanings are redis-server's where it has them.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
@@ -55,6 +90,8 @@ pub struct Settings {
     pub maxclients: usize,
     pub requirepass: String,
     pub client_query_buffer_limit: usize,
+    pub client_output_buffer_limit: OutputLimits,
+    pub maxmemory_clients: ClientsMemory,
     pub proto_max_bulk_len: usize,
     pub cluster_enabled: bool,
     pub cluster_port: u16,
@@ -98,6 +135,12 @@ impl Default for Settings {
             maxclients: 10_000,
             requirepass: String::new(),
             client_query_buffer_limit: 1 << 30,
+            client_output_buffer_limit: OutputLimits {
+                hard: 1 << 30,
+                soft: 0,
+                seconds: 0,
+            },
+            maxmemory_clients: ClientsMemory::Percent(50),
             proto_max_bulk_len: 512 << 20,
             cluster_enabled: false,
             cluster_port: 0,

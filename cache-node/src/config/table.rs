@@ -4,7 +4,10 @@ use super::options::Setting;
 use cache_eviction::Policy;
 
 use super::settings::{LogLevel, Settings};
-use super::value::{addresses, number, show_addresses, show_yes_no, size, yes_no};
+use super::value::{
+    addresses, clients_memory, number, output_limits, show_addresses, show_clients_memory,
+    show_output_limits, show_yes_no, size, yes_no,
+};
 
 /// An option: how it is shown and read, and what the help says.
 const fn option(
@@ -181,7 +184,15 @@ pub static OPTIONS: &[Setting] = &[
         "client-query-buffer-limit",
         (1 << 20..=2 << 30),
         client_query_buffer_limit,
-        "Most bytes of unfinished commands of a client."
+        "Most bytes of unfinished and queued commands of a client."
+    ),
+    option(
+        "Network",
+        "client-output-buffer-limit",
+        "normal HARD SOFT SECONDS",
+        "A client is closed at HARD bytes of replies, or SOFT bytes for SECONDS; 0: never. Other classes mean nothing here.",
+        |settings| show_output_limits(settings.client_output_buffer_limit),
+        |settings, value| output_limits(value, &mut settings.client_output_buffer_limit),
     ),
     size!(
         "Network",
@@ -354,6 +365,17 @@ pub static OPTIONS: &[Setting] = &[
         ANY,
         maxmemory,
         "Most memory of the node: data, buffers and fragmentation; 0: no limit."
+    ),
+    option(
+        "Memory",
+        "maxmemory-clients",
+        "BYTES|PERCENT%",
+        "Most memory of all clients, in bytes or as a part of maxmemory; beyond it the biggest are closed. 0: no limit.",
+        |settings| show_clients_memory(settings.maxmemory_clients),
+        |settings, value| {
+            settings.maxmemory_clients = clients_memory(value)?;
+            Ok(())
+        },
     ),
     option(
         "Memory",

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use super::settings::{ClientsMemory, OutputLimits};
+
 /// What is allowed instead.
 pub(super) type Refusal = String;
 
@@ -78,6 +80,53 @@ pub(super) fn show_addresses(addresses: &[IpAddr]) -> String {
         .join(" ")
 }
 
+/// `CLASS HARD SOFT SECONDS`, several times. There are connections of class `normal` only; what other classes may have is not kept.
+pub(super) fn output_limits(text: &str, limits: &mut OutputLimits) -> Result<(), Refusal> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    if words.is_empty() || !words.len().is_multiple_of(4) {
+        return Err("must be CLASS HARD SOFT SECONDS, several times".to_owned());
+    }
+    for words in words.chunks_exact(4) {
+        let given = OutputLimits {
+            hard: size(words[1])?,
+            soft: size(words[2])?,
+            seconds: number(words[3], 0..=i64::from(i32::MAX))?,
+        };
+        match words[0].to_ascii_lowercase().as_str() {
+            "normal" => *limits = given,
+            "replica" | "slave" | "pubsub" => {}
+            _ => return Err("must name the class normal, replica or pubsub".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn show_output_limits(limits: OutputLimits) -> String {
+    format!("normal {} {} {}", limits.hard, limits.soft, limits.seconds)
+}
+
+/// Fewer bytes would close clients that do nothing unusual.
+const LEAST_CLIENTS_MEMORY: usize = 128 << 10;
+
+pub(super) fn clients_memory(text: &str) -> Result<ClientsMemory, Refusal> {
+    if let Some(percent) = text.strip_suffix('%') {
+        return number(percent, 1..=100).map(ClientsMemory::Percent);
+    }
+    match size(text)? {
+        bytes @ 1..LEAST_CLIENTS_MEMORY => Err(format!(
+            "must be 0, a part of maxmemory such as 50%, or at least {LEAST_CLIENTS_MEMORY} bytes; not {bytes}"
+        )),
+        bytes => Ok(ClientsMemory::Bytes(bytes)),
+    }
+}
+
+pub(super) fn show_clients_memory(memory: ClientsMemory) -> String {
+    match memory {
+        ClientsMemory::Bytes(bytes) => bytes.to_string(),
+        ClientsMemory::Percent(percent) => format!("{percent}%"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +139,44 @@ mod tests {
         assert_eq!(size("2gb"), Ok(2 << 30));
         for text in ["", "gb", "1tb", "-1", "1.5gb", "99999999999gb"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn output_limits_are_those_of_ordinary_connections() {
+        let mut limits = OutputLimits {
+            hard: 5,
+            soft: 6,
+            seconds: 7,
+        };
+        let before = limits;
+        assert_eq!(output_limits("replica 256mb 64mb 60", &mut limits), Ok(()));
+        assert_eq!(limits, before);
+        let given = "pubsub 32mb 8mb 60 Normal 1kb 100 9";
+        assert_eq!(output_limits(given, &mut limits), Ok(()));
+        assert_eq!(show_output_limits(limits), "normal 1024 100 9");
+        for text in [
+            "",
+            "normal",
+            "normal 1 2",
+            "other 1 2 3",
+            "normal 1 2 -3",
+            "normal x 2 3",
+        ] {
+            assert!(output_limits(text, &mut limits).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_clients_may_be_a_part_of_all() {
+        let read = |text| clients_memory(text).map(|memory| memory.bytes(1 << 30));
+        assert_eq!(read("0"), Ok(usize::MAX));
+        assert_eq!(read("1mb"), Ok(1 << 20));
+        assert_eq!(read("50%"), Ok((1 << 30) / 100 * 50));
+        assert_eq!(ClientsMemory::Percent(50).bytes(0), usize::MAX);
+        assert_eq!(ClientsMemory::Percent(50).bytes(1000), 1 << 20);
+        for text in ["", "0%", "101%", "%", "1kb", "-1"] {
+            assert!(clients_memory(text).is_err(), "{text}");
         }
     }
 

@@ -1,26 +1,24 @@
 //! A connection's loop: read, execute every whole command, write the replies at once.
 //!
 //! Bytes are read into a buffer of the thread and commands are executed where they lie; only an unfinished command is kept. So an idle
-//! connection holds no buffer. Work in a turn is bounded, so that a deep pipeline cannot starve the others.
+//! connection holds no buffer. Work in a turn is bounded, so that a deep pipeline cannot starve the others. Memory is taken for what
+//! has arrived, never for what was announced, and what a connection holds is counted at the end of each turn.
 
-use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use socket2::SockRef;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::batch::Batch;
+use super::scratch::{BEGINNING, READ, SCRATCH, read_available};
 use super::worker::Share;
 use crate::clock::{self, TurnClock};
 use crate::command::{Known, Outcome, Session, Wait, execute, execute_prepared, run_waiting};
 use crate::node::Node;
 use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
-
-/// Size of a thread's read buffer.
-const READ: usize = 64 * 1024;
 
 /// Most commands of a turn.
 const TURN_COMMANDS: usize = 256;
@@ -28,24 +26,8 @@ const TURN_COMMANDS: usize = 256;
 /// A turn ends when its replies are this long.
 const TURN_OUTPUT: usize = 1024 * 1024;
 
-/// A kept buffer that is bigger than this is given back when it is empty.
-const KEEP: usize = 16 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        input: vec![0; READ],
-        output: Vec::with_capacity(READ),
-    });
-}
-
 thread_local! {
     static BATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
-}
-
-/// Buffers that the connections of a thread share; nobody holds them across an await.
-struct Scratch {
-    input: Vec<u8>,
-    output: Vec<u8>,
 }
 
 /// Why a turn ended.
@@ -80,6 +62,10 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
     let node = Arc::clone(&share.node);
     let client = node.clients.add(&stream);
     let id = client.id;
+    let _registered = Registered {
+        share: Arc::clone(&share),
+        id,
+    };
     let authenticated = node.config.get().requirepass.is_empty();
     let mut connection = Connection {
         session: Session::new(
@@ -98,8 +84,19 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
     if let Err(error) = connection.run().await {
         tracing::debug!(client = id, %error, "connection failed");
     }
-    share.node.clients.remove(id);
-    share.stats.connections.fetch_sub(1, Relaxed);
+}
+
+/// A connection that is counted, until this goes: also when a command has panicked.
+struct Registered {
+    share: Arc<Share>,
+    id: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.share.node.clients.remove(self.id);
+        self.share.stats.connections.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Connection {
@@ -146,28 +143,56 @@ impl Connection {
 
     /// Reads once and executes what came. `None`: the other side has closed.
     fn read_and_execute(&mut self) -> io::Result<Option<Turn>> {
-        if !self.pending.is_empty() {
+        let begun = self.pending.len();
+        if begun > BEGINNING {
             return self.read_more();
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let read = read_available(&self.stream, &mut scratch.input)?;
+            let read = read_available(&self.stream, &mut scratch.input[begun..begun + READ])?;
             if read == 0 {
                 return Ok(None);
             }
             self.heard(read);
-            std::mem::swap(&mut self.output, &mut scratch.output);
-            let (used, turn) = self.execute(&scratch.input[..read]);
-            self.pending.extend_from_slice(&scratch.input[used..read]);
-            self.show_buffers();
-            self.send();
-            if self.output.is_empty() {
-                std::mem::swap(&mut self.output, &mut scratch.output);
-            }
+            scratch.lend(&mut self.output);
+            scratch.input[..begun].copy_from_slice(&self.pending);
+            let data = &scratch.input[..begun + read];
+            let (used, turn) = self.execute(data);
+            self.keep(&data[used..]);
+            let turn = self.settle(turn);
+            scratch.take_back(&mut self.output);
             Ok(Some(turn))
         })
     }
 
-    /// Reads the rest of an unfinished command, straight behind its beginning.
+    /// Keeps the beginning of a command until the rest arrives.
+    fn keep(&mut self, beginning: &[u8]) {
+        if beginning.is_empty() {
+            self.pending = Vec::new();
+        } else {
+            self.pending.clear();
+            self.pending.extend_from_slice(beginning);
+        }
+    }
+
+    /// What comes after executing: sends what can be sent, and counts what is left.
+    fn settle(&mut self, turn: Turn) -> Turn {
+        let limit = self.session.output_limit;
+        if self.output.len() > limit {
+            tracing::warn!(
+                client = self.session.client.id,
+                limit,
+                "closing a client whose replies exceed client-output-buffer-limit or maxmemory-clients"
+            );
+            self.node.clients.closed.output.fetch_add(1, Relaxed);
+            self.output = Vec::new();
+            return Turn::Close;
+        }
+        self.send();
+        self.show_buffers();
+        turn
+    }
+
+    /// Reads more of a long unfinished command, straight behind its beginning. Memory is taken as bytes arrive, whatever length the command has announced.
     fn read_more(&mut self) -> io::Result<Option<Turn>> {
         let limit = self.node.config.get().client_query_buffer_limit;
         if self.pending.len() >= limit {
@@ -175,12 +200,10 @@ impl Connection {
                 client = self.session.client.id,
                 "closing a client whose command exceeds client-query-buffer-limit"
             );
+            self.node.clients.closed.query.fetch_add(1, Relaxed);
             return Ok(None);
         }
-        if self.pending.capacity() - self.pending.len() < READ {
-            let more = READ.max(self.pending.len().min(8 * READ));
-            self.pending.reserve(more);
-        }
+        self.make_room();
         let read = self.stream.try_read_buf(&mut self.pending)?;
         if read == 0 {
             return Ok(None);
@@ -189,17 +212,32 @@ impl Connection {
         Ok(Some(self.execute_pending()))
     }
 
-    fn execute_pending(&mut self) -> Turn {
-        let pending = std::mem::take(&mut self.pending);
-        let (used, turn) = self.execute(&pending);
-        self.pending = pending;
-        self.pending.drain(..used);
-        if self.pending.is_empty() && self.pending.capacity() > KEEP {
-            self.pending = Vec::new();
+    /// Makes room behind a long beginning: for all the rest, but never for more than half of what has arrived so far.
+    fn make_room(&mut self) {
+        let arrived = self.pending.len();
+        if self.pending.capacity() == arrived {
+            let more = match self.parser.missing(arrived) {
+                0 => READ.max(arrived / 2),
+                missing => missing.min(READ.max(arrived / 2)),
+            };
+            self.pending.reserve_exact(more);
         }
-        self.show_buffers();
-        self.send();
-        turn
+    }
+
+    fn execute_pending(&mut self) -> Turn {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.lend(&mut self.output);
+            let pending = std::mem::take(&mut self.pending);
+            let (used, turn) = self.execute(&pending);
+            self.pending = pending;
+            self.pending.drain(..used);
+            if self.pending.len() < self.pending.capacity() / 4 {
+                self.pending.shrink_to_fit();
+            }
+            let turn = self.settle(turn);
+            scratch.take_back(&mut self.output);
+            turn
+        })
     }
 
     /// Executes the commands in `data`; answers how many bytes are done with.
@@ -296,17 +334,20 @@ impl Connection {
         None
     }
 
-    fn heard(&self, bytes: usize) {
+    fn heard(&mut self, bytes: usize) {
+        self.limits.bulk = self.node.clients.argument_limit();
+        self.session.output_limit = self.node.clients.output_limit();
         self.session.stats.bytes_in.add(bytes as u64);
         self.session.client.last_heard.store(clock::now(), Relaxed);
     }
 
-    /// Shows others how much is kept for this connection (`CLIENT LIST`).
+    /// Shows others how much is kept for this connection, which may be too much.
     fn show_buffers(&self) {
         let client = &self.session.client;
-        client.query_buffer.store(self.pending.capacity(), Relaxed);
-        let unsent = self.output.len();
-        client.output_buffer.store(unsent, Relaxed);
+        let query = self.pending.capacity() + self.parser.size();
+        client.query_buffer.store(query, Relaxed);
+        client.output_buffer.store(self.output.len(), Relaxed);
+        self.node.clients.account(client);
     }
 
     /// Sends what can be sent at once. An error shows again in [`Connection::flush`], or when reading.
@@ -326,6 +367,9 @@ impl Connection {
 
     /// Sends the rest. While the other side does not take it, nothing more is read or executed.
     async fn flush(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
         let mut sent = 0;
         while sent < self.output.len() {
             self.stream.writable().await?;
@@ -333,16 +377,17 @@ impl Connection {
                 Ok(more) => {
                     sent += more;
                     self.session.stats.bytes_out.add(more as u64);
+                    let client = &self.session.client;
+                    let unsent = self.output.len() - sent;
+                    client.output_buffer.store(unsent, Relaxed);
+                    client.last_heard.store(clock::now(), Relaxed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        self.output.clear();
-        self.session.client.output_buffer.store(0, Relaxed);
-        if self.output.capacity() > KEEP {
-            self.output = Vec::new();
-        }
+        self.output = Vec::new();
+        self.show_buffers();
         Ok(())
     }
 
@@ -368,19 +413,4 @@ impl Connection {
         run_waiting(&self.node, &mut self.session, known, args, &mut self.output).await;
         client.blocked.store(false, Relaxed);
     }
-}
-
-/// Reads what has arrived. When that does not fill the buffer, the socket is known to be empty, which saves the call that would tell.
-fn read_available(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = None;
-    let result = stream.try_io(Interest::READABLE, || {
-        let count = (&*SockRef::from(stream)).read(buffer)?;
-        read = Some(count);
-        if count > 0 && count < buffer.len() {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            Ok(count)
-        }
-    });
-    read.map_or(result, Ok)
 }

@@ -117,6 +117,18 @@ impl Parser {
         !self.complete && self.position > 0
     }
 
+    /// Bytes that the unfinished command is known to need beyond the first `arrived`; 0: not known.
+    pub fn missing(&self, arrived: usize) -> usize {
+        self.bulk.map_or(0, |length| {
+            (self.position + length + 2).saturating_sub(arrived)
+        })
+    }
+
+    /// Bytes held between two calls, beside the data.
+    pub fn size(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>()
+    }
+
     /// Gives back memory that an unusual command needed.
     pub fn shrink(&mut self) {
         if self.spans.capacity() > 64 && !self.is_midway() {

@@ -13,15 +13,32 @@ pub enum Protocol {
 }
 
 /// Appends replies to a connection's output.
+///
+/// Once the output is longer than its limit, nothing more is appended; whoever sends it closes the connection instead.
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
     protocol: Protocol,
+    most: usize,
 }
 
 impl<'a> Reply<'a> {
     /// Replies in `protocol`, appended to `out`.
     pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
-        Self { out, protocol }
+        Self {
+            out,
+            protocol,
+            most: usize::MAX,
+        }
+    }
+
+    /// The same, with a limit on the length of the output.
+    pub fn limited(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.out.len() > self.most
     }
 
     /// The protocol in use.
@@ -54,6 +71,9 @@ impl<'a> Reply<'a> {
     }
 
     fn header(&mut self, kind: u8, number: i64) {
+        if self.is_full() {
+            return;
+        }
         self.out.push(kind);
         self.out
             .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -61,6 +81,9 @@ impl<'a> Reply<'a> {
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
+        if self.is_full() {
+            return;
+        }
         self.out.push(kind);
         self.out.extend_from_slice(text);
         self.out.extend_from_slice(b"\r\n");
@@ -102,6 +125,9 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, value: &[u8]) {
+        if self.is_full() {
+            return;
+        }
         self.out.reserve(value.len() + 32);
         match HEADERS.get(value.len()) {
             Some((header, length)) => {
@@ -117,6 +143,9 @@ impl<'a> Reply<'a> {
 
     /// A bulk string of `len` bytes in pieces.
     pub fn bulk_pieces<'p>(&mut self, len: usize, pieces: impl Iterator<Item = &'p [u8]>) {
+        if self.is_full() {
+            return;
+        }
         self.header(b'$', len as i64);
         self.out.reserve(len + 2);
         pieces.for_each(|piece| self.out.extend_from_slice(piece));
@@ -292,6 +321,20 @@ mod tests {
             let text = written(Protocol::Resp2, |reply| reply.bulk(&value));
             assert_eq!(text, format!("${length}\r\n{}\r\n", "v".repeat(length)));
         }
+    }
+
+    #[test]
+    fn nothing_is_appended_beyond_the_limit() {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Protocol::Resp2).limited(1000);
+        for _ in 0..1000 {
+            reply.bulk(&[b'x'; 100]);
+            reply.bulk_pieces(3, [b"abc".as_slice()].into_iter());
+            reply.double(1.5);
+            reply.count(12);
+            reply.simple("text");
+        }
+        assert!(out.len() > 1000 && out.len() < 1200);
     }
 
     #[test]

@@ -129,7 +129,11 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_in_their_usual_form_are_left_to_the_other_parser() {
-        for data in ["*01\r\n$1\r\na\r\n", "*1\r\n$00\r\n\r\n", "*+1\r\n$1\r\na\r\n"] {
+        for data in [
+            "*01\r\n$1\r\na\r\n",
+            "*1\r\n$00\r\n\r\n",
+            "*+1\r\n$1\r\na\r\n",
+        ] {
             let found = whole_command(data.as_bytes(), 0, &Limits::default(), &mut Vec::new());
             assert_eq!(found, None, "{data}");
         }

@@ -76,6 +76,14 @@ impl Server {
         Socket(stream)
     }
 
+    /// Bytes of the process in memory.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_ascii_whitespace().nth(1).unwrap();
+        kib.parse::<usize>().unwrap() << 10
+    }
+
     pub(crate) fn terminate(&self) {
         let status = Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])
@@ -102,6 +110,11 @@ pub(crate) struct Socket(TcpStream);
 impl Socket {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends what the other side takes; it may have closed.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes);
     }
 
     /// Reads exactly `expected`.
