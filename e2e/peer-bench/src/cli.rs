@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::replay::ReplayArguments;
 use crate::servers::Kind;
 
 /// Measures cache-node side by side with Valkey, Redis, memcached and Pogocache.
@@ -83,6 +84,10 @@ pub struct Arguments {
 /// Something else than measuring.
 #[derive(Debug, Subcommand)]
 pub enum Action {
+    /// Replay traces through cache-node and its peers, and compare hit ratios.
+    ///
+    /// Options of the whole program, such as --servers or --markdown, come before 'replay'.
+    Replay(ReplayArguments),
     /// Answer '+OK' to every command, as the roofline of the tables.
     #[command(hide = true)]
     Roofline {

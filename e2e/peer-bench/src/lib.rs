@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod latency;
 pub mod memory;
 pub mod plan;
+pub mod replay;
 pub mod report;
 pub mod roofline;
 pub mod servers;
@@ -32,6 +33,7 @@ use cli::{Action, Arguments};
 use cpu::Cores;
 use plan::Filter;
 use report::Report;
+use serde::Serialize;
 use servers::Kind;
 use servers::discovery::{self, Installed};
 use servers::process::{self, Place};
@@ -64,6 +66,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .context("temporary directory")?;
     process::clean_up_when_interrupted(directory.path().to_owned())?;
     let (session, missing) = prepare(arguments, directory.path())?;
+    if let Some(Action::Replay(replay)) = &arguments.command {
+        let entries = replay::measure(&session, replay)?;
+        return write_results(&replay::tables::markdown(&entries), &entries, arguments);
+    }
     let mut report = Report::new(&session, missing);
     measure(&session, &mut report, arguments)?;
     write(&report, arguments)
@@ -174,15 +180,7 @@ fn place(arguments: &Arguments, directory: &Path) -> Result<Place> {
 }
 
 fn write(report: &Report, arguments: &Arguments) -> Result<()> {
-    let tables = report::tables::markdown(report);
-    println!("{tables}");
-    if let Some(file) = &arguments.markdown {
-        fs::write(file, &tables).with_context(|| format!("write {}", file.display()))?;
-    }
-    if let Some(file) = &arguments.json {
-        let json = serde_json::to_string_pretty(report).context("JSON")?;
-        fs::write(file, json + "\n").with_context(|| format!("write {}", file.display()))?;
-    }
+    write_results(&report::tables::markdown(report), report, arguments)?;
     for (file, chart) in [
         (&arguments.chart, report::charts::speed(report)),
         (&arguments.memory_chart, report::charts::memory(report)),
@@ -190,6 +188,19 @@ fn write(report: &Report, arguments: &Arguments) -> Result<()> {
         if let Some(file) = file {
             fs::write(file, chart.svg()).with_context(|| format!("write {}", file.display()))?;
         }
+    }
+    Ok(())
+}
+
+/// Shows tables, and writes them and all figures to the files that were asked for.
+fn write_results(tables: &str, figures: &impl Serialize, arguments: &Arguments) -> Result<()> {
+    println!("{tables}");
+    if let Some(file) = &arguments.markdown {
+        fs::write(file, tables).with_context(|| format!("write {}", file.display()))?;
+    }
+    if let Some(file) = &arguments.json {
+        let json = serde_json::to_string_pretty(figures).context("JSON")?;
+        fs::write(file, json + "\n").with_context(|| format!("write {}", file.display()))?;
     }
     Ok(())
 }
