@@ -44,6 +44,8 @@ pub struct Table {
     /// The only segment, or the first of those in `more`'s directory.
     segment: Segment,
     more: Option<Box<Directory>>,
+    /// Whether counts, layout or the earliest deadline have changed since [`Table::take_changed`].
+    changed: bool,
     len: usize,
     /// Entries with a deadline.
     volatile: usize,
@@ -84,6 +86,7 @@ impl Default for Table {
         Self {
             segment: Segment::EMPTY,
             more: None,
+            changed: false,
             len: 0,
             volatile: 0,
             bytes: 0,
@@ -96,6 +99,13 @@ impl Default for Table {
 }
 
 impl Table {
+    /// An empty table that takes the place of another, so that all has changed.
+    pub fn emptied() -> Self {
+        let mut table = Self::default();
+        table.changed = true;
+        table
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
@@ -104,6 +114,12 @@ impl Table {
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether counts, layout or the earliest deadline have changed since this was last asked.
+    #[inline]
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Number of entries with a deadline.
@@ -193,6 +209,7 @@ impl Table {
     #[inline]
     pub fn set_meta(&mut self, place: Place, meta: u16) {
         if (self.meta(place) ^ meta) & IS_MAIN != 0 {
+            self.changed = true;
             let bytes = self.entry(place).bytes();
             if meta & IS_MAIN == 0 {
                 self.probation_bytes += bytes;
@@ -225,6 +242,7 @@ impl Table {
             meta,
         };
         let due = deadline.map_or(NEVER, |(_, due)| due);
+        self.changed = true;
         self.due = self.due.min(due);
         let segment = self.segment_mut(index);
         let before = segment.bytes();
@@ -280,6 +298,10 @@ impl Table {
     }
 
     fn mark_deadline(&mut self, place: Place, word: Word, due: Option<u32>) {
+        if !word.volatile && due.is_none() {
+            return;
+        }
+        self.changed = true;
         if word.volatile != due.is_some() {
             self.volatile += usize::from(due.is_some());
             self.volatile -= usize::from(word.volatile);
@@ -301,6 +323,7 @@ impl Table {
     /// Removes an entry. What its value's pointer leads to is the caller's.
     pub(crate) fn remove(&mut self, place: Place) {
         let word = self.word(place);
+        self.changed = true;
         // SAFETY: nothing leads to the entry once its word is gone.
         unsafe { entry::destroy(word.handle) };
         let segment = self.segment_mut(place.segment);
@@ -418,6 +441,7 @@ impl Table {
         }
         let dues = (0..segments).flat_map(|segment| self.segment(segment).dues());
         self.due = dues.copied().min().unwrap_or(NEVER);
+        self.changed = true;
         None
     }
 

@@ -505,6 +505,11 @@ impl<'e, 'n> StringBytes<'e, 'n> {
         }
     }
 
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         match self {

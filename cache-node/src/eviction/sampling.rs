@@ -58,7 +58,7 @@ impl Map {
     /// A slot, each with a chance in proportion to its keys.
     fn choose(&mut self, random: u64) -> Option<SlotId> {
         self.left = self.left.saturating_sub(1);
-        let at = (u128::from(random) * u128::from(self.keys) >> 64) as u64;
+        let at = ((u128::from(random) * u128::from(self.keys)) >> 64) as u64;
         let index = self.slots.partition_point(|(sum, _)| *sum <= at);
         self.slots.get(index).map(|(_, slot)| *slot)
     }

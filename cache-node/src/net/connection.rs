@@ -116,8 +116,11 @@ impl Connection {
                     Turn::Drained => break,
                     Turn::Close => return self.give_away(),
                     Turn::Exhausted => tokio::task::yield_now().await,
-                    Turn::Wait(wait) => self.wait(wait).await,
-                    Turn::Deferred(known, args) => self.run_deferred(known, &args).await,
+                    // Boxed: what is rare takes no room in every connection's task.
+                    Turn::Wait(wait) => Box::pin(self.wait(wait)).await,
+                    Turn::Deferred(known, args) => {
+                        Box::pin(self.run_deferred(known, &args)).await;
+                    }
                 }
                 if self.session.client.is_killed() {
                     return Ok(());

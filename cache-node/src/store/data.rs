@@ -81,7 +81,6 @@ impl Usage {
 #[derive(Default)]
 #[repr(C)]
 pub struct SlotData {
-    changed: bool,
     watches: Option<Box<Watches>>,
     table: Table,
     /// What the counts outside the lock say.
@@ -138,7 +137,6 @@ impl SlotData {
 
     /// Sets the eviction policy's mark of an entry.
     pub fn set_meta(&mut self, place: Place, meta: Meta) {
-        self.changed = true;
         self.table.set_meta(place, meta.to_bits());
     }
 
@@ -241,7 +239,6 @@ impl SlotData {
 
     /// Removes the entry of `key`, which is at `place`, because it has expired.
     pub fn expire(&mut self, place: Place, key: &[u8]) {
-        self.changed = true;
         if let Some(old) = self.table.delete(place) {
             discard_value(old);
         }
@@ -258,7 +255,6 @@ impl SlotData {
         limit: usize,
         mut removed: impl FnMut(&[u8]),
     ) -> bool {
-        self.changed = true;
         for _ in 0..limit {
             let Some((segment, bucket)) = self.table.due_bucket(Tick::at(now).0) else {
                 return false;
@@ -341,11 +337,10 @@ impl SlotData {
 
     /// Empties the slot; answers how many entries there were.
     pub fn clear(&mut self) -> usize {
-        let table = std::mem::take(&mut self.table);
+        let table = std::mem::replace(&mut self.table, Table::emptied());
         if let Some(watches) = &mut self.watches {
             table.iter().for_each(|entry| watches.touch(entry.key()));
         }
-        self.changed = true;
         let keys = table.len();
         discard_table(table);
         keys
@@ -366,10 +361,9 @@ impl SlotData {
         self.table.bytes() + self.table.entry_bytes()
     }
 
-    /// `key` changes: tells those who watch it, and the counts.
+    /// `key` changes: tells those who watch it.
     #[inline]
     fn touch(&mut self, key: &[u8]) {
-        self.changed = true;
         if self.watches.is_some() {
             self.touch_watched(key);
         }
@@ -388,7 +382,7 @@ impl SlotData {
     /// What the counts outside the lock say and what they should say, if that differs; taken as done.
     #[inline]
     pub(super) fn changes(&mut self) -> Option<(Counts, Counts)> {
-        if !std::mem::take(&mut self.changed) {
+        if !self.table.take_changed() {
             return None;
         }
         let after = Counts {

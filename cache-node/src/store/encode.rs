@@ -27,12 +27,10 @@ pub fn encode_entry(entry: Entry<'_>, out: &mut Vec<u8>) {
         ValueRef::Integer(value) => encode_string(entry, number.format(value).as_bytes(), out),
         ValueRef::String(value, _) => encode_string(entry, value, out),
         ValueRef::Text(text) => {
-            let (first, rest) = (text.chunks().take(1), text.chunks().skip(1));
-            first
-                .for_each(|chunk| encode_request(out, [b"SET", key, chunk.as_slice()].into_iter()));
-            rest.for_each(|chunk| {
-                encode_request(out, [b"APPEND", key, chunk.as_slice()].into_iter())
-            });
+            for (number, chunk) in text.chunks().enumerate() {
+                let command: &[u8] = if number == 0 { b"SET" } else { b"APPEND" };
+                encode_request(out, [command, key, chunk.as_slice()].into_iter());
+            }
             encode_deadline(entry, out);
         }
         ValueRef::Hash(hash) => {

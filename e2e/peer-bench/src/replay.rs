@@ -46,6 +46,10 @@ pub struct ReplayArguments {
     /// Bytes of a value at least; more where a cache would hold less than 4 MiB.
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     pub value: u64,
+    /// Requests a second [default: as many as go]. Redis and Valkey know the time of a use by the second only: faster, and their LRU
+    /// hardly tells keys apart.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub rate: Option<f64>,
     /// The simulator to compare with [default: the hit-ratio example of cache-eviction beside this program, which is built if it is
     /// missing].
     #[arg(long, value_name = "PATH")]
@@ -56,6 +60,13 @@ fn percent(text: &str) -> Result<f64, String> {
     match text.trim_end_matches('%').parse::<f64>() {
         Ok(number) if number > 0.0 && number <= 100.0 => Ok(number),
         _ => Err("not a number above 0, and at most 100".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("not a number above 0".to_owned()),
     }
 }
 
@@ -162,6 +173,7 @@ pub fn measure(session: &Session, arguments: &ReplayArguments) -> Result<Vec<Ent
                         installed,
                         contender,
                         cell: &cell,
+                        rate: arguments.rate,
                     };
                     entries.push(replay.run(&simulator, &plain));
                 }
@@ -223,6 +235,7 @@ struct Replay<'s> {
     installed: &'s Installed,
     contender: Contender,
     cell: &'s Cell<'s>,
+    rate: Option<f64>,
 }
 
 impl Replay<'_> {
@@ -268,7 +281,7 @@ impl Replay<'_> {
         let memory = calibrate::memory_for(&self.start()?, self.cell.keys, self.cell.value)?;
         let server = self.start()?;
         calibrate::limit(&server, memory)?;
-        let replayed = drive::replay(&server, self.cell.trace, sizes)?;
+        let replayed = drive::replay(&server, self.cell.trace, self.manner(sizes))?;
         let keys = replayed.keys.round().max(1.0) as u64;
         let simulated = simulator.hit_ratio(plain, self.contender.simulated, keys)?;
         Ok(SameKeys {
@@ -282,8 +295,16 @@ impl Replay<'_> {
         let memory = self.cell.memory();
         let server = self.start()?;
         calibrate::limit(&server, memory)?;
-        let replayed = drive::replay(&server, self.cell.trace, self.cell.sizes())?;
+        let replayed = drive::replay(&server, self.cell.trace, self.manner(self.cell.sizes()))?;
         Ok(SameMemory { replayed, memory })
+    }
+
+    fn manner<'a>(&'a self, sizes: drive::Sizes<'a>) -> drive::Manner<'a> {
+        drive::Manner {
+            sizes,
+            keys: self.cell.keys,
+            rate: self.rate,
+        }
     }
 
     fn start(&self) -> Result<Running> {

@@ -46,6 +46,10 @@ impl Table {
     /// The entry at a place took `before` bytes and takes `after` now.
     #[inline]
     fn count(&mut self, meta: u16, before: usize, after: usize) {
+        if before == after {
+            return;
+        }
+        self.changed = true;
         self.entry_bytes = self.entry_bytes + after - before;
         if meta & IS_MAIN == 0 {
             self.probation_bytes = self.probation_bytes + after - before;

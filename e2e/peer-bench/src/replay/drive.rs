@@ -1,10 +1,12 @@
 //! One connection that asks for the objects of a trace: GET, and SET of those that are missed.
 //!
 //! GETs are sent in windows, and the SETs of the misses together with the next window. A window ends before an object that is in it
-//! already, so that every GET is answered as it would be one by one, but for evictions, which come up to a window later.
+//! already, so that every GET is answered as it would be one by one, but for evictions, which come up to a window later; a window is a
+//! small part of the keys held.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +18,8 @@ use crate::servers::process::Running;
 
 /// Most GETs in a window.
 const WINDOW: usize = 32;
+/// But no more than one for so many keys.
+const KEYS_A_REQUEST: u64 = 32;
 /// Values larger than this are sent in smaller windows, so that neither side's buffers fill up while the other waits.
 const WINDOW_BYTES: u64 = 1 << 20;
 /// How often the number of keys is asked for, in the second half of the trace.
@@ -69,18 +73,30 @@ impl Replayed {
     }
 }
 
+/// How a trace is replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'t> {
+    /// Bytes of values.
+    pub sizes: Sizes<'t>,
+    /// Keys that the server will hold, by and large.
+    pub keys: u64,
+    /// Requests a second; `None`: as many as go.
+    pub rate: Option<f64>,
+}
+
 /// Replays a trace through a server.
 ///
 /// # Errors
 /// If the connection fails, or the server refuses a write.
-pub fn replay(server: &Running, trace: &Trace, sizes: Sizes<'_>) -> Result<Replayed> {
+pub fn replay(server: &Running, trace: &Trace, manner: Manner<'_>) -> Result<Replayed> {
+    let sizes = manner.sizes;
     let mut connection = Connection::open(server, sizes.largest())?;
     let began = Instant::now();
     let (mut hits, mut at) = (0, 0);
     let mut looks = Vec::new();
     let look_every = (trace.requests.len() / 2 / LOOKS).max(1);
     let mut next_look = trace.requests.len() / 2;
-    let mut windows = Windows::new(trace, sizes);
+    let mut windows = Windows::new(trace, manner);
     let mut missed: Vec<u32> = Vec::new();
     while at < trace.requests.len() {
         let window = windows.next(at);
@@ -94,6 +110,14 @@ pub fn replay(server: &Running, trace: &Trace, sizes: Sizes<'_>) -> Result<Repla
             }
         }
         at += window.len();
+        if let Some(rate) = manner.rate {
+            let due = began + Duration::from_secs_f64(at as f64 / rate);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a rate is kept, nothing is waited for"
+            )]
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
         if at >= next_look {
             next_look = at + look_every;
             looks.push(inspect::keys(server)? as f64);
@@ -126,16 +150,18 @@ pub fn fill(server: &Running, from: u32, count: u32, value: u64) -> Result<()> {
 struct Windows<'t> {
     requests: &'t [u32],
     sizes: Sizes<'t>,
+    longest: usize,
     /// For each object the number of the window that it was last in.
     last: Vec<u32>,
     number: u32,
 }
 
 impl<'t> Windows<'t> {
-    fn new(trace: &'t Trace, sizes: Sizes<'t>) -> Self {
+    fn new(trace: &'t Trace, manner: Manner<'t>) -> Self {
         Self {
             requests: &trace.requests,
-            sizes,
+            sizes: manner.sizes,
+            longest: (manner.keys / KEYS_A_REQUEST).clamp(1, WINDOW as u64) as usize,
             last: vec![0; trace.sizes.len()],
             number: 0,
         }
@@ -144,7 +170,7 @@ impl<'t> Windows<'t> {
     fn next(&mut self, from: usize) -> &'t [u32] {
         self.number += 1;
         let (mut to, mut bytes) = (from, 0);
-        while to < self.requests.len() && to - from < WINDOW {
+        while to < self.requests.len() && to - from < self.longest {
             let object = self.requests[to];
             bytes += self.sizes.of(object);
             let fits = to == from || bytes <= WINDOW_BYTES;
@@ -246,13 +272,18 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn windows(requests: &[u32], objects: usize, sizes: Sizes<'_>) -> Vec<Vec<u32>> {
+    fn windows(requests: &[u32], keys: u64, size: u64) -> Vec<Vec<u32>> {
         let trace = Trace {
             name: String::new(),
             requests: requests.to_vec(),
-            sizes: vec![1; objects],
+            sizes: vec![1; requests.len()],
         };
-        let mut windows = Windows::new(&trace, sizes);
+        let manner = Manner {
+            sizes: Sizes::Fixed(size),
+            keys,
+            rate: None,
+        };
+        let mut windows = Windows::new(&trace, manner);
         let (mut at, mut found) = (0, Vec::new());
         while at < requests.len() {
             let window = windows.next(at).to_vec();
@@ -264,20 +295,24 @@ mod tests {
 
     #[test]
     fn a_window_ends_before_an_object_that_is_in_it() {
-        let found = windows(&[1, 2, 1, 1, 3, 2], 4, Sizes::Fixed(64));
+        let found = windows(&[1, 2, 1, 1, 3, 2], 10_000, 64);
         assert_eq!(found, [vec![1, 2], vec![1], vec![1, 3, 2]]);
     }
 
     #[test]
     fn a_window_is_bounded_in_requests_and_bytes() {
         let requests: Vec<u32> = (0..100).collect();
-        let lengths = |size| -> Vec<usize> {
-            let found = windows(&requests, 100, Sizes::Fixed(size));
-            found.iter().map(Vec::len).collect()
+        let lengths = |keys, size| -> Vec<usize> {
+            windows(&requests, keys, size)
+                .iter()
+                .map(Vec::len)
+                .collect()
         };
-        assert_eq!(lengths(64), [32, 32, 32, 4]);
-        assert_eq!(lengths(WINDOW_BYTES / 50), [32, 32, 32, 4]);
-        assert_eq!(lengths(WINDOW_BYTES / 2), [2; 50]);
-        assert_eq!(lengths(WINDOW_BYTES * 2), [1; 100]);
+        assert_eq!(lengths(10_000, 64), [32, 32, 32, 4]);
+        assert_eq!(lengths(10_000, WINDOW_BYTES / 50), [32, 32, 32, 4]);
+        assert_eq!(lengths(10_000, WINDOW_BYTES / 2), [2; 50]);
+        assert_eq!(lengths(10_000, WINDOW_BYTES * 2), [1; 100]);
+        assert_eq!(lengths(320, 64), [10; 10]);
+        assert_eq!(lengths(5, 64), [1; 100]);
     }
 }
