@@ -70,6 +70,17 @@ impl Value {
         }
     }
 
+    /// Whether this is a collection without anything in it, which no key holds.
+    pub fn is_empty_collection(&self) -> bool {
+        match self {
+            Self::Integer(_) | Self::String(..) | Self::Text(_) => false,
+            Self::Hash(hash) => hash.as_ref().is_empty(),
+            Self::List(list) => list.as_ref().is_empty(),
+            Self::Set(set) => set.as_ref().is_empty(),
+            Self::SortedSet(set) => set.as_ref().is_empty(),
+        }
+    }
+
     /// Bytes that the value takes outside of its entry.
     pub fn outer_bytes(&self) -> usize {
         match self {

@@ -17,8 +17,8 @@ use crate::resp::{Reply, encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
 use crate::stats::Tally;
 use crate::store::{
-    Deadline, Entry, HashRef, KeyHash, MAX_INLINE, Place, SlotData, SlotGuard, Text, Touched,
-    Usage, Value, ValueRef, encode_entry,
+    Deadline, Entry, HashRef, KeyHash, ListRef, MAX_INLINE, Place, SetRef, SlotData, SlotGuard,
+    SortedSetRef, Text, Touched, Usage, Value, ValueRef, encode_entry,
 };
 
 use super::error::{Failure, Result, WRONG_TYPE};
@@ -258,6 +258,87 @@ impl<'g> Db<'g> {
             Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
             Some(_) => Err(WRONG_TYPE),
         }
+    }
+
+    /// The list at `key`.
+    pub fn read_list(&mut self, key: &[u8]) -> Result<Option<ListRef<'_>>> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::List(list)) => Ok(Some(list)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The set at `key`.
+    pub fn read_set(&mut self, key: &[u8]) -> Result<Option<SetRef<'_>>> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// The sorted set at `key`.
+    pub fn read_sorted_set(&mut self, key: &[u8]) -> Result<Option<SortedSetRef<'_>>> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::SortedSet(set)) => Ok(Some(set)),
+            Some(_) => Err(WRONG_TYPE),
+        }
+    }
+
+    /// Changes the value of `key` in place, after making it with `new` if there is no such key. A collection that `change` leaves empty
+    /// goes with its key. `type_name` is that of the values that `change` takes; it answers an error before it has changed anything.
+    pub fn change<R>(
+        &mut self,
+        key: &[u8],
+        type_name: &'static str,
+        new: impl FnOnce() -> Value,
+        change: impl FnOnce(&mut Value) -> Result<R>,
+    ) -> Result<R> {
+        let (hash, usage) = (self.hash(key), self.usage);
+        let Some(place) = self.find(key) else {
+            let mut value = new();
+            let result = change(&mut value)?;
+            if !value.is_empty_collection() {
+                let meta = self.fresh(hash);
+                let slot = slot_of(&mut self.locks, key);
+                slot.insert(key, hash, value, Deadline::Never, meta);
+                self.tell_written(key, hash, true);
+            }
+            return Ok(result);
+        };
+        let slot = slot_of(&mut self.locks, key);
+        if slot.entry(place).value().type_name() != type_name {
+            return Err(WRONG_TYPE);
+        }
+        slot.mark_written(place, &usage);
+        let (result, empty) = slot.update(place, key, |value| {
+            let result = change(value);
+            (result, value.is_empty_collection())
+        });
+        if empty {
+            slot.delete(place, key);
+            self.tell_removed(hash);
+        } else {
+            self.tell_written(key, hash, false);
+        }
+        result
+    }
+
+    /// [`Db::change`] for a key that is there; `None` when it is not.
+    pub fn change_existing<R>(
+        &mut self,
+        key: &[u8],
+        type_name: &'static str,
+        change: impl FnOnce(&mut Value) -> Result<R>,
+    ) -> Result<Option<R>> {
+        if self.find(key).is_none() {
+            return Ok(None);
+        }
+        // It is there, so nothing is made.
+        self.change(key, type_name, || Value::Integer(0), change)
+            .map(Some)
     }
 
     /// The mark of a key that is about to be added.

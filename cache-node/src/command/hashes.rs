@@ -1,7 +1,7 @@
 //! Hashes: setting, reading and removing fields.
 
 use crate::resp::{format_float, parse_float};
-use crate::store::{Deadline, Entry, Hash, HashRef, PackLimits, Value, ValueRef};
+use crate::store::{Entry, Hash, HashRef, PackLimits, Value, ValueRef};
 
 use super::context::Context;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
@@ -143,24 +143,18 @@ fn limits(context: &Context<'_, '_>) -> PackLimits {
     }
 }
 
-/// Changes the hash at `key`, which is made if it is not there.
+/// Changes the hash at `key`, which is made if it is not there, and deleted if it is empty afterwards.
 fn change<R>(
     context: &mut Context<'_, '_>,
     key: &[u8],
     change: impl FnOnce(&mut Hash, &PackLimits) -> R,
 ) -> Result<R> {
     let limits = limits(context);
-    if existing(context, key)?.is_none() {
-        let mut hash = Hash::default();
-        let result = change(&mut hash, &limits);
-        context.db.put(key, Value::Hash(hash), Deadline::Never);
-        return Ok(result);
-    }
-    let changed = context.db.update(key, |value| match value {
-        Value::Hash(hash) => Some(change(hash, &limits)),
-        _ => None,
-    });
-    changed.flatten().ok_or(WRONG_TYPE)
+    let new = || Value::Hash(Hash::default());
+    context.db.change(key, "hash", new, |value| match value {
+        Value::Hash(hash) => Ok(change(hash, &limits)),
+        _ => Err(WRONG_TYPE),
+    })
 }
 
 /// Sets the pairs and logs them; answers how many fields are new.
@@ -284,21 +278,13 @@ fn hstrlen(context: &mut Context<'_, '_>) -> Result {
 
 fn hdel(context: &mut Context<'_, '_>) -> Result {
     let (args, key) = (context.args, context.args.at(1));
-    if existing(context, key)?.is_none() {
-        context.reply.integer(0);
-        return Ok(());
-    }
     let mut removed: Vec<&[u8]> = vec![b"HDEL", key];
-    let empty = change(context, key, |hash, _| {
+    change(context, key, |hash, _| {
         removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
-        hash.as_ref().is_empty()
     })?;
     let count = removed.len() - 2;
     if count > 0 {
         context.db.effect(key, &removed);
-    }
-    if empty {
-        context.db.delete(key);
     }
     context.reply.count(count);
     Ok(())

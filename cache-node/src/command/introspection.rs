@@ -84,7 +84,8 @@ fn describe_command(reply: &mut Reply<'_>, known: Known) {
     reply.array(10);
     reply.bulk(known.full_name().as_bytes());
     reply.integer(i64::from(command.arity));
-    let flags: Vec<&str> = command.flags.names().collect();
+    let movable = (command.keys.counted > 0).then_some("movablekeys");
+    let flags: Vec<&str> = command.flags.names().chain(movable).collect();
     reply.set(flags.len());
     flags.iter().for_each(|flag| reply.simple(flag));
     reply.integer(i64::from(command.keys.first));
@@ -97,7 +98,6 @@ fn describe_command(reply: &mut Reply<'_>, known: Known) {
     if command.keys == Keys::NONE {
         reply.array(0);
     } else {
-        reply.array(1);
         describe_keys(reply, command);
     }
     let subcommands = commands().subcommands(known);
@@ -122,6 +122,9 @@ fn categories(command: &Command) -> Vec<&'static str> {
     names.push(match command.group {
         "string" => "@string",
         "hash" => "@hash",
+        "list" => "@list",
+        "set" => "@set",
+        "sorted-set" => "@sortedset",
         "connection" => "@connection",
         "transactions" => "@transaction",
         "generic" => "@keyspace",
@@ -144,9 +147,39 @@ fn key_flags(command: &Command) -> [&'static str; 2] {
     }
 }
 
-/// A key specification: the keys begin at an index and go on as a range.
+/// The key specifications: a range of keys from an index on, and a number of keys that an argument says.
 fn describe_keys(reply: &mut Reply<'_>, command: &Command) {
     let keys = command.keys;
+    reply.array(usize::from(keys.first > 0) + usize::from(keys.counted > 0));
+    if keys.first > 0 {
+        describe_begin(reply, command, keys.first);
+        reply.bulk(b"range");
+        reply.bulk(b"spec");
+        // Counted from the first key; a negative one from the end.
+        let last = if keys.last < 0 {
+            keys.last
+        } else {
+            keys.last - keys.first as i16
+        };
+        describe_numbers(
+            reply,
+            [
+                ("lastkey", i64::from(last)),
+                ("keystep", i64::from(keys.step)),
+                ("limit", 0),
+            ],
+        );
+    }
+    if keys.counted > 0 {
+        describe_begin(reply, command, keys.counted);
+        reply.bulk(b"keynum");
+        reply.bulk(b"spec");
+        describe_numbers(reply, [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
+    }
+}
+
+/// A key specification up to the way in which keys are found.
+fn describe_begin(reply: &mut Reply<'_>, command: &Command, index: u16) {
     reply.map(3);
     reply.bulk(b"flags");
     let flags = key_flags(command);
@@ -157,27 +190,18 @@ fn describe_keys(reply: &mut Reply<'_>, command: &Command) {
     reply.bulk(b"type");
     reply.bulk(b"index");
     reply.bulk(b"spec");
-    reply.map(1);
-    reply.bulk(b"index");
-    reply.integer(i64::from(keys.first));
+    describe_numbers(reply, [("index", i64::from(index))]);
     reply.bulk(b"find_keys");
     reply.map(2);
     reply.bulk(b"type");
-    reply.bulk(b"range");
-    reply.bulk(b"spec");
-    reply.map(3);
-    reply.bulk(b"lastkey");
-    // Counted from the first key; a negative one from the end.
-    let last = if keys.last < 0 {
-        keys.last
-    } else {
-        keys.last - keys.first as i16
-    };
-    reply.integer(i64::from(last));
-    reply.bulk(b"keystep");
-    reply.integer(i64::from(keys.step));
-    reply.bulk(b"limit");
-    reply.integer(0);
+}
+
+fn describe_numbers<const N: usize>(reply: &mut Reply<'_>, numbers: [(&str, i64); N]) {
+    reply.map(N);
+    for (name, number) in numbers {
+        reply.bulk(name.as_bytes());
+        reply.integer(number);
+    }
 }
 
 fn list(context: &mut Context<'_, '_>) -> Result {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::BitOr;
 use std::pin::Pin;
 
-use crate::resp::Args;
+use crate::resp::{Args, parse_integer};
 
 use super::context::{AsyncContext, Context};
 use super::error::Result;
@@ -79,7 +79,8 @@ impl BitOr for Flags {
     }
 }
 
-/// Where a command's keys stand: from argument `first` to `last` (negative: from the end), every `step`-th. `first` 0: nowhere.
+/// Where a command's keys stand: from argument `first` to `last` (negative: from the end), every `step`-th; and, if `counted` is not 0,
+/// behind argument `counted`, which says how many. `first` 0: nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// The first key's position.
@@ -88,6 +89,8 @@ pub struct Keys {
     pub last: i16,
     /// Distance between keys.
     pub step: u16,
+    /// Position of the number of keys that follow it; 0: there is none.
+    pub counted: u16,
 }
 
 impl Keys {
@@ -102,11 +105,22 @@ impl Keys {
 
     /// Keys from `first` to `last`, every `step`-th.
     pub const fn new(first: u16, last: i16, step: u16) -> Self {
-        Self { first, last, step }
+        Self {
+            first,
+            last,
+            step,
+            counted: 0,
+        }
     }
 
-    /// The keys' positions in a command of `len` arguments.
-    pub fn positions(self, len: usize) -> impl Iterator<Item = usize> {
+    /// The same, and keys whose number is argument `counted`.
+    pub const fn counted(mut self, counted: u16) -> Self {
+        self.counted = counted;
+        self
+    }
+
+    /// The positions of the keys that stand at fixed places in a command of `len` arguments.
+    fn fixed(self, len: usize) -> impl Iterator<Item = usize> {
         let last = if self.last < 0 {
             len.saturating_sub(usize::from(self.last.unsigned_abs()))
         } else {
@@ -118,7 +132,18 @@ impl Keys {
 
     /// The keys of a command.
     pub fn of<'a>(self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.positions(args.len()).map(move |index| args.at(index))
+        let counted = match self.counted {
+            0 => 0..0,
+            at => {
+                let start = usize::from(at) + 1;
+                let count = args.get(start - 1).and_then(parse_integer).unwrap_or(0);
+                let end = start.saturating_add(usize::try_from(count).unwrap_or(0));
+                start..end.min(args.len())
+            }
+        };
+        self.fixed(args.len())
+            .chain(counted)
+            .map(move |index| args.at(index))
     }
 }
 
@@ -292,15 +317,33 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::OwnedArgs;
 
     #[test]
     fn key_positions_follow_the_specification() {
-        let positions = |keys: Keys, len| keys.positions(len).collect::<Vec<_>>();
-        assert_eq!(positions(Keys::NONE, 3), [0_usize; 0]);
-        assert_eq!(positions(Keys::ONE, 3), [1]);
-        assert_eq!(positions(Keys::ALL, 4), [1, 2, 3]);
-        assert_eq!(positions(Keys::new(1, -1, 2), 5), [1, 3]);
-        assert_eq!(positions(Keys::new(2, 2, 1), 3), [2]);
-        assert_eq!(positions(Keys::ALL, 1), [0_usize; 0]);
+        let positions = |keys: Keys, words: &[&str]| {
+            let owned = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+            let args = owned.as_args();
+            let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+            keys.of(args).map(text).collect::<Vec<_>>()
+        };
+        let words = ["x", "1", "b", "c", "d"];
+        assert_eq!(positions(Keys::NONE, &words), [""; 0]);
+        assert_eq!(positions(Keys::ONE, &words), ["1"]);
+        assert_eq!(positions(Keys::ALL, &words), ["1", "b", "c", "d"]);
+        assert_eq!(positions(Keys::new(1, -1, 2), &words), ["1", "c"]);
+        assert_eq!(positions(Keys::new(2, 2, 1), &words), ["b"]);
+        assert_eq!(positions(Keys::ALL, &["x"]), [""; 0]);
+        assert_eq!(positions(Keys::NONE.counted(1), &words), ["b"]);
+        let store = ["x", "to", "2", "a", "b", "weights"];
+        assert_eq!(positions(Keys::ONE.counted(2), &store), ["to", "a", "b"]);
+        assert_eq!(
+            positions(Keys::ONE.counted(2), &["x", "to", "9", "a"]),
+            ["to", "a"]
+        );
+        assert_eq!(
+            positions(Keys::ONE.counted(2), &["x", "to", "-1", "a"]),
+            ["to"]
+        );
     }
 }

@@ -49,7 +49,7 @@ proptest! {
 fn blocks_of_whole_cache_lines_are_aligned_to_them() {
     for size in (64..=MAX_BLOCK).step_by(64) {
         let handle = allocate(size);
-        if size_of_block(handle) % 64 == 0 {
+        if size_of_block(handle).is_multiple_of(64) {
             assert_eq!(handle.pointer().as_ptr() as usize % 64, 0, "{size}");
         }
         give_back(handle);
