@@ -1,5 +1,6 @@
 //! Time as the data set sees it: milliseconds since the Unix epoch.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
@@ -21,10 +22,32 @@ fn since_epoch() -> Duration {
         .unwrap_or_default()
 }
 
-/// The time in a turn of a connection: read once from the wall, and then from the faster clock that measures commands anyway.
+/// How long a thread may go by the monotonic clock before it looks at the wall clock again, which may have been set.
+const TRUSTED: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// When this thread last looked at the wall clock, and what it saw.
+    static SEEN: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+}
+
+/// The wall clock at `now`, as time since the epoch.
+fn wall_at(now: Instant) -> Duration {
+    if let Some((then, wall)) = SEEN.get() {
+        let passed = now.saturating_duration_since(then);
+        if passed < TRUSTED {
+            return wall + passed;
+        }
+    }
+    let wall = since_epoch();
+    SEEN.set(Some((now, wall)));
+    wall
+}
+
+/// The time in a turn of a connection: of the clock that measures commands anyway, which follows the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnClock {
-    wall: Millis,
+    /// The wall clock at `start`.
+    wall: Duration,
     start: Instant,
     now: Instant,
 }
@@ -34,7 +57,7 @@ impl TurnClock {
     pub fn start() -> Self {
         let start = Instant::now();
         Self {
-            wall: now(),
+            wall: wall_at(start),
             start,
             now: start,
         }
@@ -42,7 +65,7 @@ impl TurnClock {
 
     /// The present command's time, in milliseconds since the epoch.
     pub fn now(&self) -> Millis {
-        self.wall + (self.now - self.start).as_millis() as Millis
+        (self.wall + (self.now - self.start)).as_millis() as Millis
     }
 
     /// The present command is over, and the next begins; answers how long it took.

@@ -54,9 +54,15 @@ impl Layout {
     #[inline]
     pub fn bucket(self, hash: KeyHash) -> BucketAddress {
         let index = (usize::from(hash.bits(0)) * self.count) >> 16;
+        let next = if index + 1 == self.count {
+            0
+        } else {
+            index + 1
+        };
+        let first = self.buckets.pointer().as_ptr();
         BucketAddress {
-            // SAFETY: the arena lies in one mapping, and a layout's buckets inside of it.
-            address: unsafe { self.buckets.pointer().add(index * 64) }.as_ptr(),
+            address: first.wrapping_add(index * 64),
+            next: first.wrapping_add(next * 64),
             hash: hash.bits(0),
         }
     }
@@ -66,6 +72,8 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 pub struct BucketAddress {
     address: *const u8,
+    /// The bucket that keys go on to when this one is full.
+    next: *const u8,
     hash: u16,
 }
 
@@ -76,25 +84,44 @@ impl BucketAddress {
         line(self.address);
     }
 
-    /// Asks for the entries that may be the key's, once the bucket is near.
+    /// Asks for the entries that may be the key's, once the bucket is near. Where there is none, answers the next bucket, to which the key
+    /// may have gone on, and asks for that.
     #[inline]
-    pub fn prefetch_entries(self) {
+    pub fn prefetch_entries(self) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        for lane in 0..LANES {
-            if self.hash_at(lane) == self.hash {
-                // The two bits of the mark that belong to the handle are left out: with less than 32 GiB they are zero.
-                let Some(handle) = Handle::from_units(u64::from(self.handle_at(lane))) else {
-                    continue;
-                };
-                let (entry, size) = (handle.pointer().as_ptr(), size_of_block(handle));
-                line(entry);
-                if size > 64 {
-                    line(entry.wrapping_add(64));
+        {
+            let mut found = false;
+            for lane in 0..LANES {
+                if self.hash_at(lane) == self.hash {
+                    found = true;
+                    self.prefetch_entry(lane);
                 }
-                // A big value is copied faster than this could ask for all of it.
-                line(entry.wrapping_add(size.min(192) - 1));
+            }
+            if !found {
+                line(self.next);
+                return Some(Self {
+                    address: self.next,
+                    ..self
+                });
             }
         }
+        None
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn prefetch_entry(self, lane: usize) {
+        // The two bits of the mark that belong to the handle are left out: with less than 32 GiB they are zero.
+        let Some(handle) = Handle::from_units(u64::from(self.handle_at(lane))) else {
+            return;
+        };
+        let (entry, size) = (handle.pointer().as_ptr(), size_of_block(handle));
+        line(entry);
+        if size > 64 {
+            line(entry.wrapping_add(64));
+        }
+        // A big value is copied faster than this could ask for all of it.
+        line(entry.wrapping_add(size.min(192) - 1));
     }
 
     /// The hash in a lane, perhaps while another thread changes it.

@@ -31,16 +31,29 @@ fn short_name(name: &[u8]) -> Option<u64> {
 }
 
 /// The keys of commands that are about to be executed.
+///
+/// What a key needs is asked for in stages, each of which must have what the one before it asked for: slot, bucket, entry, and the entry in
+/// the next bucket if the key had to go there. The stages of a key lie [`AHEAD`] keys apart, so that reading other commands, and later
+/// executing them, fills the time that memory takes.
 #[derive(Default)]
 pub struct Near {
     /// The last command that was looked up, by its name as it was written: clients send many of the same.
     last: Option<(u64, Known)>,
+    /// Keys whose slots were asked for.
     keys: Vec<(SlotId, KeyHash)>,
-    buckets: Vec<BucketAddress>,
+    /// Where the first of them stand, as far as that was asked for.
+    buckets: Vec<Option<BucketAddress>>,
+    /// Number of buckets whose entries were asked for; what is left of those is the bucket that comes next.
+    looked_into: usize,
+    /// Number of buckets that nothing more is to be done about.
+    done: usize,
 }
 
 /// Most keys that are brought near at once: as many as fit into the first cache with their entries, about.
 const MOST: usize = 128;
+
+/// Keys between two stages.
+const AHEAD: usize = 4;
 
 impl Near {
     /// Looks a command up, and notes its keys. `None` when it is none, or has the wrong number of arguments.
@@ -93,6 +106,9 @@ impl Near {
         let key = (SlotId::of(key), KeyHash::of(key));
         store.prefetch_slot(key.0);
         self.keys.push(key);
+        if self.keys.len() > AHEAD {
+            self.advance(store);
+        }
         key
     }
 
@@ -101,21 +117,81 @@ impl Near {
         self.keys.len() >= MOST
     }
 
-    /// Brings the buckets and then the entries of the noted keys near, and forgets the keys.
-    pub fn fetch(&mut self, store: &Store) {
-        // A single key is needed right away.
-        if self.keys.len() > 1 {
-            let buckets = self.keys.iter().filter_map(|(slot, hash)| {
-                let bucket = store.bucket(*slot, *hash)?;
-                bucket.prefetch();
-                Some(bucket)
-            });
-            self.buckets.extend(buckets);
-            self.buckets
-                .iter()
-                .for_each(|bucket| bucket.prefetch_entries());
-            self.buckets.clear();
-        }
+    /// Forgets all keys.
+    pub fn clear(&mut self) {
         self.keys.clear();
+        self.buckets.clear();
+        self.looked_into = 0;
+        self.done = 0;
+    }
+
+    /// All commands are noted, of which there are so many. If they have one key each, the last stages are left to [`Near::go_on`].
+    pub fn settle(&mut self, store: &Store, commands: usize) {
+        let keys = self.keys.len();
+        if keys <= 1 {
+            // A single key is needed right away.
+            self.clear();
+            return;
+        }
+        while self.buckets.len() < keys {
+            self.ask_for_bucket(store);
+        }
+        let now = if keys > commands { keys } else { AHEAD.min(keys) };
+        while self.looked_into < now {
+            self.look_into_bucket();
+        }
+        if now == keys {
+            while self.done < keys {
+                self.look_into_next();
+            }
+        }
+    }
+
+    /// A command is executed next: meanwhile, more of what is behind it comes near.
+    #[inline]
+    pub fn go_on(&mut self) {
+        if self.looked_into < self.buckets.len() {
+            self.look_into_bucket();
+        }
+        if self.done < self.looked_into {
+            self.look_into_next();
+        }
+    }
+
+    /// One step of each stage.
+    #[inline]
+    fn advance(&mut self, store: &Store) {
+        self.ask_for_bucket(store);
+        if self.looked_into + AHEAD < self.buckets.len() {
+            self.look_into_bucket();
+        }
+        if self.done + AHEAD < self.looked_into {
+            self.look_into_next();
+        }
+    }
+
+    #[inline]
+    fn ask_for_bucket(&mut self, store: &Store) {
+        let (slot, hash) = self.keys[self.buckets.len()];
+        let bucket = store.bucket(slot, hash);
+        if let Some(bucket) = bucket {
+            bucket.prefetch();
+        }
+        self.buckets.push(bucket);
+    }
+
+    #[inline]
+    fn look_into_bucket(&mut self) {
+        let bucket = &mut self.buckets[self.looked_into];
+        *bucket = bucket.and_then(BucketAddress::prefetch_entries);
+        self.looked_into += 1;
+    }
+
+    #[inline]
+    fn look_into_next(&mut self) {
+        if let Some(next) = self.buckets[self.done] {
+            next.prefetch_entries();
+        }
+        self.done += 1;
     }
 }

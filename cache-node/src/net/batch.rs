@@ -30,6 +30,7 @@ impl Batch {
     pub(super) fn gather(&mut self, store: &Store, data: &[u8], start: usize, limits: &Limits) {
         self.spans.clear();
         self.commands.clear();
+        self.near.clear();
         let mut at = start;
         while self.commands.len() < MOST && !self.near.is_full() {
             let first = self.spans.len();
@@ -48,7 +49,7 @@ impl Batch {
             });
             at = end;
         }
-        self.near.fetch(store);
+        self.near.settle(store, self.commands.len());
     }
 
     /// Number of commands.
@@ -58,7 +59,8 @@ impl Batch {
 
     /// A command with its arguments, and where it ends in the data.
     #[inline]
-    pub(super) fn get<'a>(&'a self, data: &'a [u8], index: usize) -> (Prepared, Args<'a>, usize) {
+    pub(super) fn get<'a>(&'a mut self, data: &'a [u8], index: usize) -> (Prepared, Args<'a>, usize) {
+        self.near.go_on();
         let found = &self.commands[index];
         let (first, count) = (found.first as usize, found.count as usize);
         let args = Args::new(data, &self.spans[first..first + count]);

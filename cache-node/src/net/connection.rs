@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -22,6 +23,10 @@ use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
 
 /// Most commands of a turn.
 const TURN_COMMANDS: usize = 256;
+
+/// The replies to so many commands wait for the other connections that have something to read, and are sent after those were served: one
+/// after the other, which wakes up a client with many connections once.
+const DEEP: usize = 32;
 
 /// A turn ends when its replies are this long.
 const TURN_OUTPUT: usize = 1024 * 1024;
@@ -54,6 +59,8 @@ struct Connection {
     pending: Vec<u8>,
     /// Replies that are not sent yet.
     output: Vec<u8>,
+    /// Whether they wait for other connections.
+    lingering: bool,
 }
 
 /// Serves a connection until it ends.
@@ -78,6 +85,7 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
         limits: Limits::default(),
         pending: Vec::new(),
         output: Vec::new(),
+        lingering: false,
         node,
         stream,
     };
@@ -99,6 +107,20 @@ impl Drop for Registered {
     }
 }
 
+/// Lets all tasks run that are ready now.
+async fn go_last() {
+    let mut gone = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut gone, true) {
+            return Poll::Ready(());
+        }
+        // Woken at once, behind those who wait already. The runtime's own way of yielding would look for new events first.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl Connection {
     async fn run(&mut self) -> io::Result<()> {
         loop {
@@ -111,6 +133,10 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             loop {
+                if self.lingering {
+                    go_last().await;
+                    self.stop_lingering();
+                }
                 self.flush().await?;
                 match turn {
                     Turn::Drained => break,
@@ -190,9 +216,19 @@ impl Connection {
             self.output = Vec::new();
             return Turn::Close;
         }
-        self.send();
+        if !self.lingering {
+            self.send();
+        }
         self.show_buffers();
         turn
+    }
+
+    /// Sends what others were waited for with.
+    fn stop_lingering(&mut self) {
+        self.lingering = false;
+        self.send();
+        SCRATCH.with_borrow_mut(|scratch| scratch.take_back(&mut self.output));
+        self.show_buffers();
     }
 
     /// Reads more of a long unfinished command, straight behind its beginning. Memory is taken as bytes arrive, whatever length the command has announced.
@@ -246,7 +282,9 @@ impl Connection {
     /// Executes the commands in `data`; answers how many bytes are done with.
     fn execute(&mut self, data: &[u8]) -> (usize, Turn) {
         self.session.clock = TurnClock::start();
-        self.session.usage = self.node.eviction.usage(self.session.clock.now());
+        let now = self.session.clock.now();
+        self.session.client.last_heard.store(now, Relaxed);
+        self.session.usage = self.node.eviction.usage(now);
         self.limits.unauthenticated = !self.session.authenticated;
         let mut batch = BATCH.take().unwrap_or_default();
         let mut used = 0;
@@ -255,7 +293,7 @@ impl Connection {
             if !self.parser.is_midway() {
                 batch.gather(&self.node.store, data, used, &self.limits);
                 if batch.len() > 0 {
-                    match self.execute_batch(&batch, data, &mut used) {
+                    match self.execute_batch(&mut batch, data, &mut used) {
                         Some(turn) => break turn,
                         None if self.output.len() >= TURN_OUTPUT => break Turn::Exhausted,
                         None => {}
@@ -297,6 +335,7 @@ impl Connection {
                 }
             }
         };
+        self.lingering = commands >= DEEP && !self.output.is_empty();
         self.parser.shrink();
         batch.shrink();
         BATCH.set(Some(batch));
@@ -310,7 +349,7 @@ impl Connection {
 
     /// Executes the commands of a batch; `None` when all are done with.
     #[inline]
-    fn execute_batch(&mut self, batch: &Batch, data: &[u8], used: &mut usize) -> Option<Turn> {
+    fn execute_batch(&mut self, batch: &mut Batch, data: &[u8], used: &mut usize) -> Option<Turn> {
         for index in 0..batch.len() {
             let (prepared, args, end) = batch.get(data, index);
             let out = &mut self.output;
@@ -341,7 +380,6 @@ impl Connection {
         self.limits.bulk = self.node.clients.argument_limit();
         self.session.output_limit = self.node.clients.output_limit();
         self.session.stats.bytes_in.add(bytes as u64);
-        self.session.client.last_heard.store(clock::now(), Relaxed);
     }
 
     /// Shows others how much is kept for this connection, which may be too much.

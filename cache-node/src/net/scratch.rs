@@ -13,14 +13,15 @@ pub(super) const READ: usize = 64 * 1024;
 /// The beginning of a command up to this length is copied into the thread's buffer, so that the rest is read behind it there.
 pub(super) const BEGINNING: usize = 16 * 1024;
 
-/// A buffer for output that is bigger than this is given back.
+/// Buffers for output are kept up to so many bytes.
 const KEEP: usize = 4 * 1024 * 1024;
 
 thread_local! {
     /// The buffers of this thread. Nobody holds them across an await.
     pub(super) static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; BEGINNING + READ],
-        output: Vec::with_capacity(READ),
+        outputs: Vec::new(),
+        kept: 0,
     });
 }
 
@@ -28,27 +29,33 @@ thread_local! {
 pub(super) struct Scratch {
     /// What was read, behind the beginning of a command that was kept.
     pub(super) input: Vec<u8>,
-    output: Vec<u8>,
+    /// Empty buffers for output, the last used one last.
+    outputs: Vec<Vec<u8>>,
+    /// Bytes of `outputs`.
+    kept: usize,
 }
 
 impl Scratch {
-    /// Gives a connection the buffer for its output, unless it has replies in one of its own.
+    /// Gives a connection a buffer for its output, unless it has replies in one already.
+    #[inline]
     pub(super) fn lend(&mut self, output: &mut Vec<u8>) {
-        if output.is_empty() {
-            std::mem::swap(output, &mut self.output);
+        if output.is_empty()
+            && let Some(buffer) = self.outputs.pop()
+        {
+            self.kept -= buffer.capacity();
+            *output = buffer;
         }
     }
 
     /// Takes the buffer back when all is sent.
+    #[inline]
     pub(super) fn take_back(&mut self, output: &mut Vec<u8>) {
         if output.is_empty() {
-            if output.capacity() > self.output.capacity() {
-                std::mem::swap(output, &mut self.output);
+            let buffer = std::mem::take(output);
+            if self.kept + buffer.capacity() <= KEEP {
+                self.kept += buffer.capacity();
+                self.outputs.push(buffer);
             }
-            *output = Vec::new();
-        }
-        if self.output.capacity() > KEEP {
-            self.output = Vec::with_capacity(READ);
         }
     }
 }
