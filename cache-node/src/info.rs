@@ -141,7 +141,7 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
         "used_memory:{used}\r\nused_memory_human:{}\r\nused_memory_rss:{resident}\r\nused_memory_rss_human:{}\r\n\
          used_memory_peak:{peak}\r\nused_memory_peak_human:{}\r\nused_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\n\
          maxmemory_policy:{}\r\neviction_choice:{}\r\nmem_eviction_ghosts:{ghosts}\r\nmem_eviction_auto:{auto}\r\nmem_fragmentation_ratio:{:.2}\r\nmem_clients_normal:{}\r\nmem_replication_backlog:{log_bytes}\r\n\
-         mem_not_counted_for_evict:0\r\nmem_allocator:arena+system\r\nlazyfree_pending_objects:{}\r\n",
+         mem_not_counted_for_evict:0\r\nmem_allocator:arena+jemalloc\r\nlazyfree_pending_objects:{}\r\n",
         human(used),
         human(resident),
         human(peak),

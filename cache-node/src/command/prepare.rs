@@ -136,7 +136,11 @@ impl Near {
         while self.buckets.len() < keys {
             self.ask_for_bucket(store);
         }
-        let now = if keys > commands { keys } else { AHEAD.min(keys) };
+        let now = if keys > commands {
+            keys
+        } else {
+            AHEAD.min(keys)
+        };
         while self.looked_into < now {
             self.look_into_bucket();
         }

@@ -59,7 +59,11 @@ impl Batch {
 
     /// A command with its arguments, and where it ends in the data.
     #[inline]
-    pub(super) fn get<'a>(&'a mut self, data: &'a [u8], index: usize) -> (Prepared, Args<'a>, usize) {
+    pub(super) fn get<'a>(
+        &'a mut self,
+        data: &'a [u8],
+        index: usize,
+    ) -> (Prepared, Args<'a>, usize) {
         self.near.go_on();
         let found = &self.commands[index];
         let (first, count) = (found.first as usize, found.count as usize);
