@@ -21,15 +21,23 @@ mod info;
 mod introspection;
 mod keys;
 mod lcs;
+mod list_moves;
+mod list_search;
+mod lists;
 mod migration;
 mod objects;
 mod prepare;
+mod random;
 mod replay;
 mod replication;
 mod scan;
 mod server;
 mod session;
 mod set;
+mod set_algebra;
+mod set_scan;
+mod sets;
+mod several;
 mod spec;
 mod strings;
 mod table;
@@ -60,10 +68,16 @@ static FAMILIES: &[&[Command]] = &[
     info::COMMANDS,
     introspection::COMMANDS,
     keys::COMMANDS,
+    list_moves::COMMANDS,
+    list_search::COMMANDS,
+    lists::COMMANDS,
     objects::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
+    set_algebra::COMMANDS,
+    set_scan::COMMANDS,
+    sets::COMMANDS,
     strings::COMMANDS,
     transaction::COMMANDS,
 ];

@@ -18,7 +18,7 @@ use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
 
 pub use cache_engine::KeyHash;
-pub use cache_engine::collections::PackLimits;
+pub use cache_engine::collections::{Detached, PackLimits, Run};
 pub use cache_engine::entry::{Entry, MAX_INLINE};
 pub use cache_engine::hash::{Hash, HashRef};
 pub use cache_engine::list::{End, List, ListRef};
@@ -32,7 +32,7 @@ pub use cache_engine::value::{Value, ValueRef};
 pub use data::{Deadline, SlotData, Usage};
 pub use encode::encode_entry;
 pub use memory::Memory;
-pub use reaper::pending_garbage;
+pub use reaper::{discard_part, discard_value, pending_garbage};
 pub use slot::SlotGuard;
 pub use watch::Touched;
 

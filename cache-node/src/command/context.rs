@@ -22,6 +22,15 @@ pub struct Context<'a, 'g> {
     pub db: &'a mut Db<'g>,
 }
 
+impl Context<'_, '_> {
+    /// Tells the log this command as it came, under `name`; its first argument is the only key that it changes.
+    pub fn tell_as(&mut self, name: &'static [u8]) {
+        let args = self.args;
+        let command = (0..args.len()).map(|index| if index == 0 { name } else { args.at(index) });
+        self.db.effect_of(args.at(1), command);
+    }
+}
+
 /// What a handler that may wait gets. It holds no slot.
 pub struct AsyncContext<'a> {
     /// The process's shared state.

@@ -46,6 +46,34 @@ impl<'g> Locks<'g> {
     }
 }
 
+/// What became of a value.
+pub struct Edit<R> {
+    /// What the one who changed it wants to know.
+    pub result: R,
+    /// Whether it is another value now; if not, nobody who watches it is told.
+    pub changed: bool,
+}
+
+impl<R> Edit<R> {
+    /// The value is another one.
+    pub fn changed(result: R) -> Self {
+        Self {
+            result,
+            changed: true,
+        }
+    }
+}
+
+impl Edit<usize> {
+    /// So many parts of the value are other ones.
+    pub fn of(count: usize) -> Self {
+        Self {
+            result: count,
+            changed: count > 0,
+        }
+    }
+}
+
 /// The keys that a command works on.
 pub struct Db<'g> {
     node: &'g Node,
@@ -294,36 +322,21 @@ impl<'g> Db<'g> {
         key: &[u8],
         type_name: &'static str,
         new: impl FnOnce() -> Value,
-        change: impl FnOnce(&mut Value) -> Result<R>,
+        change: impl FnOnce(&mut Value) -> Result<Edit<R>>,
     ) -> Result<R> {
-        let (hash, usage) = (self.hash(key), self.usage);
+        let hash = self.hash(key);
         let Some(place) = self.find(key) else {
             let mut value = new();
-            let result = change(&mut value)?;
+            let edit = change(&mut value)?;
             if !value.is_empty_collection() {
                 let meta = self.fresh(hash);
                 let slot = slot_of(&mut self.locks, key);
                 slot.insert(key, hash, value, Deadline::Never, meta);
                 self.tell_written(key, hash, true);
             }
-            return Ok(result);
+            return Ok(edit.result);
         };
-        let slot = slot_of(&mut self.locks, key);
-        if slot.entry(place).value().type_name() != type_name {
-            return Err(WRONG_TYPE);
-        }
-        slot.mark_written(place, &usage);
-        let (result, empty) = slot.update(place, key, |value| {
-            let result = change(value);
-            (result, value.is_empty_collection())
-        });
-        if empty {
-            slot.delete(place, key);
-            self.tell_removed(hash);
-        } else {
-            self.tell_written(key, hash, false);
-        }
-        result
+        self.change_at(place, key, type_name, change)
     }
 
     /// [`Db::change`] for a key that is there; `None` when it is not.
@@ -331,14 +344,41 @@ impl<'g> Db<'g> {
         &mut self,
         key: &[u8],
         type_name: &'static str,
-        change: impl FnOnce(&mut Value) -> Result<R>,
+        change: impl FnOnce(&mut Value) -> Result<Edit<R>>,
     ) -> Result<Option<R>> {
-        if self.find(key).is_none() {
-            return Ok(None);
+        match self.find(key) {
+            None => Ok(None),
+            Some(place) => self.change_at(place, key, type_name, change).map(Some),
         }
-        // It is there, so nothing is made.
-        self.change(key, type_name, || Value::Integer(0), change)
-            .map(Some)
+    }
+
+    fn change_at<R>(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        type_name: &'static str,
+        change: impl FnOnce(&mut Value) -> Result<Edit<R>>,
+    ) -> Result<R> {
+        let (hash, usage) = (self.hash(key), self.usage);
+        let slot = slot_of(&mut self.locks, key);
+        if slot.entry(place).value().type_name() != type_name {
+            return Err(WRONG_TYPE);
+        }
+        slot.mark_written(place, &usage);
+        let mut empty = false;
+        let edit = slot.update(place, key, |value| {
+            let edit = change(value);
+            empty = value.is_empty_collection();
+            let changed = edit.as_ref().is_ok_and(|edit| edit.changed);
+            (edit, changed)
+        })?;
+        if empty {
+            slot.delete(place, key);
+            self.tell_removed(hash);
+        } else if edit.changed {
+            self.tell_written(key, hash, false);
+        }
+        Ok(edit.result)
     }
 
     /// The mark of a key that is about to be added.
@@ -406,7 +446,7 @@ impl<'g> Db<'g> {
         let slot = slot_of(&mut self.locks, key);
         let place = slot.find(key, hash)?;
         slot.mark_written(place, &usage);
-        let result = slot.update(place, key, change);
+        let result = slot.update(place, key, |value| (change(value), true));
         self.tell_written(key, hash, false);
         Some(result)
     }

@@ -4,6 +4,7 @@ use crate::resp::{format_float, parse_float};
 use crate::store::{Entry, Hash, HashRef, PackLimits, Value, ValueRef};
 
 use super::context::Context;
+use super::db::Edit;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
 use super::hash_scan::{hrandfield, hscan};
 use super::spec::{Command, Keys};
@@ -143,7 +144,7 @@ fn limits(context: &Context<'_, '_>) -> PackLimits {
     }
 }
 
-/// Changes the hash at `key`, which is made if it is not there, and deleted if it is empty afterwards.
+/// Changes the hash at `key`, which is made if it is not there.
 fn change<R>(
     context: &mut Context<'_, '_>,
     key: &[u8],
@@ -152,7 +153,7 @@ fn change<R>(
     let limits = limits(context);
     let new = || Value::Hash(Hash::default());
     context.db.change(key, "hash", new, |value| match value {
-        Value::Hash(hash) => Ok(change(hash, &limits)),
+        Value::Hash(hash) => Ok(Edit::changed(change(hash, &limits))),
         _ => Err(WRONG_TYPE),
     })
 }
@@ -170,14 +171,8 @@ fn set_pairs(context: &mut Context<'_, '_>, name: &str) -> Result<usize> {
             .filter(|index| hash.set(args.at(*index), args.at(index + 1), limits))
             .count()
     })?;
-    log_pairs(context, key);
+    context.tell_as(b"HSET");
     Ok(added)
-}
-
-fn log_pairs(context: &mut Context<'_, '_>, key: &[u8]) {
-    let args = context.args;
-    let command = (0..args.len()).map(|index| if index == 0 { b"HSET" } else { args.at(index) });
-    context.db.effect_of(key, command);
 }
 
 fn hset(context: &mut Context<'_, '_>) -> Result {
@@ -279,9 +274,15 @@ fn hstrlen(context: &mut Context<'_, '_>) -> Result {
 fn hdel(context: &mut Context<'_, '_>) -> Result {
     let (args, key) = (context.args, context.args.at(1));
     let mut removed: Vec<&[u8]> = vec![b"HDEL", key];
-    change(context, key, |hash, _| {
-        removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
-    })?;
+    context
+        .db
+        .change_existing(key, "hash", |value| match value {
+            Value::Hash(hash) => {
+                removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
+                Ok(Edit::of(removed.len() - 2))
+            }
+            _ => Err(WRONG_TYPE),
+        })?;
     let count = removed.len() - 2;
     if count > 0 {
         context.db.effect(key, &removed);

@@ -441,6 +441,44 @@ pub static OPTIONS: &[Setting] = &[
         "Longest field name or value of a packed hash."
     )
     .alias("hash-max-ziplist-value"),
+    number!(
+        "Memory",
+        "list-max-listpack-size",
+        -5..=1_000_000,
+        list_max_listpack_size,
+        "Most elements of a packed list; -1 to -5: as many as fit into 4 KiB."
+    )
+    .alias("list-max-ziplist-size"),
+    number!(
+        "Memory",
+        "set-max-listpack-entries",
+        0..=1_000_000,
+        set_max_listpack_entries,
+        "Most members of a packed set."
+    ),
+    number!(
+        "Memory",
+        "set-max-listpack-value",
+        0..=1_000_000,
+        set_max_listpack_value,
+        "Longest member of a packed set."
+    ),
+    number!(
+        "Memory",
+        "zset-max-listpack-entries",
+        0..=1_000_000,
+        zset_max_listpack_entries,
+        "Most members of a packed sorted set."
+    )
+    .alias("zset-max-ziplist-entries"),
+    number!(
+        "Memory",
+        "zset-max-listpack-value",
+        0..=1_000_000,
+        zset_max_listpack_value,
+        "Longest member of a packed sorted set."
+    )
+    .alias("zset-max-ziplist-value"),
     size!(
         "Replication",
         "repl-backlog-size",

@@ -63,6 +63,16 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The arguments before `middle`, and those from there on; there are that many.
+    pub fn split_at(&self, middle: usize) -> (Args<'a>, Args<'a>) {
+        let (before, behind) = self.spans.split_at(middle);
+        let part = |spans| Args {
+            data: self.data,
+            spans,
+        };
+        (part(before), part(behind))
+    }
+
     /// A copy that owns its bytes.
     pub fn to_owned(&self) -> OwnedArgs {
         OwnedArgs::new(self.iter())

@@ -206,15 +206,18 @@ impl SlotData {
         }
     }
 
-    /// Changes the value of the entry of `key`, which is at `place`, in place.
+    /// Changes the value of the entry of `key`, which is at `place`, in place. `change` answers also whether it did.
     pub fn update<R>(
         &mut self,
         place: Place,
         key: &[u8],
-        change: impl FnOnce(&mut Value) -> R,
+        change: impl FnOnce(&mut Value) -> (R, bool),
     ) -> R {
-        self.touch(key);
-        self.table.update(place, change)
+        let (result, changed) = self.table.update(place, change);
+        if changed {
+            self.touch(key);
+        }
+        result
     }
 
     /// Sets or takes away the deadline of the entry of `key`, which is at `place`.

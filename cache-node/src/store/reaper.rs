@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 
+use cache_engine::collections::Detached;
 use cache_engine::table::Table;
 
 use super::Value;
 
-/// A table with more keys is freed in the background.
+/// A table with more keys, or a part of a collection in more pieces, is freed in the background.
 const BIG: usize = 64;
 
 /// A value that takes more bytes is freed in the background.
@@ -18,6 +19,7 @@ const BIG_BYTES: usize = 16 * 1024;
 enum Garbage {
     Table { _table: Table },
     Value { _value: Value },
+    Part { _part: Detached },
 }
 
 static PENDING: AtomicUsize = AtomicUsize::new(0);
@@ -42,9 +44,16 @@ static REAPER: LazyLock<Option<Sender<Garbage>>> = LazyLock::new(|| {
 });
 
 /// Frees a value, in the background if it is big.
-pub(super) fn discard_value(value: Value) {
+pub fn discard_value(value: Value) {
     if value.outer_bytes() > BIG_BYTES {
         discard(Garbage::Value { _value: value });
+    }
+}
+
+/// Frees what was taken out of a collection, in the background if it is much.
+pub fn discard_part(part: Detached) {
+    if part.weight() > BIG {
+        discard(Garbage::Part { _part: part });
     }
 }
 

@@ -6,7 +6,7 @@ use super::encoded::{back_length_size, read_back_length};
 use super::{Encoded, Flaw};
 
 /// One item, read in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item<'a> {
     /// An integer; its text is the canonical decimal form.
     Int(i64),

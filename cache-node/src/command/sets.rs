@@ -1,0 +1,173 @@
+//! Sets: adding, removing, asking for and moving members.
+
+use crate::store::{PackLimits, Set, SetRef, Value};
+
+use super::context::Context;
+use super::db::Edit;
+use super::error::{Result, WRONG_TYPE};
+use super::hashes::PACKED_BYTES;
+use super::spec::{Command, Keys};
+
+const fn set(command: Command) -> Command {
+    command.group("set")
+}
+
+pub(super) static COMMANDS: &[Command] = &[
+    set(Command::new("sadd", -3, sadd, "Adds members to a set.")
+        .grows(Keys::ONE)
+        .brief()
+        .fast()),
+    set(
+        Command::new("srem", -3, srem, "Removes members from a set.")
+            .writes(Keys::ONE)
+            .brief()
+            .fast(),
+    ),
+    set(Command::new(
+        "sismember",
+        3,
+        sismember,
+        "Tells whether a set has a member.",
+    )
+    .reads(Keys::ONE)
+    .brief()
+    .fast()),
+    set(Command::new(
+        "smismember",
+        -3,
+        smismember,
+        "Tells which of several members a set has.",
+    )
+    .reads(Keys::ONE)
+    .fast()),
+    set(
+        Command::new("scard", 2, scard, "Returns the number of members.")
+            .reads(Keys::ONE)
+            .brief()
+            .fast(),
+    ),
+    set(Command::new("smembers", 2, smembers, "Returns all members.").reads(Keys::ONE)),
+    set(
+        Command::new("smove", 4, smove, "Moves a member from one set to another.")
+            .writes(Keys::TWO)
+            .fast(),
+    ),
+];
+
+/// What a packed set may have.
+pub(super) fn limits(context: &Context<'_, '_>) -> PackLimits {
+    let settings = context.node.config.get();
+    PackLimits {
+        entries: settings.set_max_listpack_entries,
+        value: settings.set_max_listpack_value,
+        bytes: PACKED_BYTES,
+    }
+}
+
+/// Adds members to the set at `key`, which is made if it is not there; answers how many are new.
+fn add<'a>(
+    context: &mut Context<'_, '_>,
+    key: &[u8],
+    members: impl Iterator<Item = &'a [u8]>,
+) -> Result<usize> {
+    let limits = limits(context);
+    let new = || Value::Set(Set::default());
+    context.db.change(key, "set", new, |value| match value {
+        Value::Set(set) => Ok(Edit::of(
+            members.filter(|member| set.add(member, &limits)).count(),
+        )),
+        _ => Err(WRONG_TYPE),
+    })
+}
+
+/// Removes members of the set at `key`, if there is one, and logs it; answers how many there were.
+fn remove<'a>(
+    context: &mut Context<'_, '_>,
+    key: &'a [u8],
+    members: impl Iterator<Item = &'a [u8]>,
+) -> Result<usize> {
+    let mut removed: Vec<&[u8]> = vec![b"SREM", key];
+    context
+        .db
+        .change_existing(key, "set", |value| match value {
+            Value::Set(set) => {
+                removed.extend(members.filter(|member| set.remove(member)));
+                Ok(Edit::of(removed.len() - 2))
+            }
+            _ => Err(WRONG_TYPE),
+        })?;
+    let count = removed.len() - 2;
+    if count > 0 {
+        context.db.effect(key, &removed);
+    }
+    Ok(count)
+}
+
+fn sadd(context: &mut Context<'_, '_>) -> Result {
+    let args = context.args;
+    let added = add(context, args.at(1), args.from(2).iter())?;
+    if added > 0 {
+        context.tell_as(b"SADD");
+    }
+    context.reply.count(added);
+    Ok(())
+}
+
+fn srem(context: &mut Context<'_, '_>) -> Result {
+    let args = context.args;
+    let removed = remove(context, args.at(1), args.from(2).iter())?;
+    context.reply.count(removed);
+    Ok(())
+}
+
+fn sismember(context: &mut Context<'_, '_>) -> Result {
+    let set = context.db.read_set(context.args.at(1))?;
+    let found = set.is_some_and(|set| set.contains(context.args.at(2)));
+    context.reply.integer(i64::from(found));
+    Ok(())
+}
+
+fn smismember(context: &mut Context<'_, '_>) -> Result {
+    let set = context.db.read_set(context.args.at(1))?;
+    context.reply.array(context.args.len() - 2);
+    for member in context.args.from(2).iter() {
+        let found = set.is_some_and(|set| set.contains(member));
+        context.reply.integer(i64::from(found));
+    }
+    Ok(())
+}
+
+fn scard(context: &mut Context<'_, '_>) -> Result {
+    let set = context.db.read_set(context.args.at(1))?;
+    context.reply.count(set.map_or(0, SetRef::len));
+    Ok(())
+}
+
+fn smembers(context: &mut Context<'_, '_>) -> Result {
+    let set = context.db.read_set(context.args.at(1))?;
+    context.reply.set(set.map_or(0, SetRef::len));
+    for member in set.into_iter().flat_map(SetRef::iter) {
+        context.reply.item(member);
+    }
+    Ok(())
+}
+
+fn smove(context: &mut Context<'_, '_>) -> Result {
+    let args = context.args;
+    let (source, target, member) = (args.at(1), args.at(2), args.at(3));
+    let Some(set) = context.db.read_set(source)? else {
+        context.reply.integer(0);
+        return Ok(());
+    };
+    let found = set.contains(member);
+    // Looked at before anything is changed, so that the member cannot get lost.
+    context.db.read_set(target)?;
+    if found && source != target {
+        remove(context, source, std::iter::once(member))?;
+        if add(context, target, std::iter::once(member))? > 0 {
+            context.db.effect(target, &[b"SADD", target, member]);
+        }
+    }
+    context.reply.integer(i64::from(found));
+    Ok(())
+}

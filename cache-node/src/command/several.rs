@@ -1,0 +1,33 @@
+//! Arguments of commands on several keys: how many keys there are, and how many elements are wanted.
+
+use crate::resp::{Args, parse_integer};
+
+use super::error::{Result, SYNTAX, error};
+
+/// The keys whose number is argument `at`, and the arguments behind them.
+pub(super) fn keys_of(args: Args<'_>, at: usize) -> Result<(Args<'_>, Args<'_>)> {
+    let count = args.get(at).and_then(parse_integer);
+    let count = count.and_then(|count| usize::try_from(count).ok());
+    let count = count
+        .filter(|count| *count > 0)
+        .ok_or(error("ERR numkeys should be greater than 0"))?;
+    let keys = args.from(at + 1);
+    if count > keys.len() {
+        return Err(SYNTAX);
+    }
+    Ok(keys.split_at(count))
+}
+
+/// The number in `COUNT n`, which may be left out; 1 then.
+pub(super) fn count_option(args: Args<'_>) -> Result<usize> {
+    match (args.get(0), args.get(1), args.len()) {
+        (None, ..) => Ok(1),
+        (Some(name), Some(count), 2) if name.eq_ignore_ascii_case(b"count") => {
+            let count = parse_integer(count).and_then(|count| usize::try_from(count).ok());
+            count
+                .filter(|count| *count > 0)
+                .ok_or(error("ERR count should be greater than 0"))
+        }
+        _ => Err(SYNTAX),
+    }
+}
