@@ -38,6 +38,11 @@ mod set_algebra;
 mod set_scan;
 mod sets;
 mod several;
+mod sorted_set_algebra;
+mod sorted_set_bounds;
+mod sorted_set_pops;
+mod sorted_set_ranges;
+mod sorted_sets;
 mod spec;
 mod strings;
 mod table;
@@ -78,6 +83,10 @@ static FAMILIES: &[&[Command]] = &[
     set_algebra::COMMANDS,
     set_scan::COMMANDS,
     sets::COMMANDS,
+    sorted_set_algebra::COMMANDS,
+    sorted_set_pops::COMMANDS,
+    sorted_set_ranges::COMMANDS,
+    sorted_sets::COMMANDS,
     strings::COMMANDS,
     transaction::COMMANDS,
 ];

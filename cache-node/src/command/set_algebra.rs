@@ -3,15 +3,14 @@
 use foldhash::{HashSet, HashSetExt};
 
 use crate::resp::Args;
-use crate::store::{Deadline, Item, PackLimits, Set, SetRef, Value};
+use crate::store::{Deadline, Item, PackLimits, Set, SetRef, Value, ValueRef};
 
 use super::context::Context;
 use super::db::Db;
-use super::error::{Result, SYNTAX, error};
+use super::error::Result;
 use super::sets::limits;
-use super::several::keys_of;
+use super::several::{keys_of, limit_option};
 use super::spec::{Command, Keys};
-use super::text::integer;
 
 const fn set(command: Command) -> Command {
     command.group("set")
@@ -81,12 +80,10 @@ fn operands(db: &mut Db<'_>, keys: Args<'_>) -> Result<Vec<Set>> {
     keys.iter()
         .map(|key| {
             let set = db.read_set(key)?;
-            Ok(
-                match set.map(|set| crate::store::ValueRef::Set(set).to_value()) {
-                    Some(Value::Set(set)) => set,
-                    _ => Set::default(),
-                },
-            )
+            Ok(match set.map(|set| ValueRef::Set(set).to_value()) {
+                Some(Value::Set(set)) => set,
+                _ => Set::default(),
+            })
         })
         .collect()
 }
@@ -170,14 +167,7 @@ fn collect(sets: &[Set], operation: Operation, limits: &PackLimits) -> Set {
 
 fn sintercard(context: &mut Context<'_, '_>) -> Result {
     let (keys, rest) = keys_of(context.args, 1)?;
-    let limit = match (rest.get(0), rest.get(1), rest.len()) {
-        (None, ..) => 0,
-        (Some(name), Some(limit), 2) if name.eq_ignore_ascii_case(b"limit") => integer(limit)
-            .ok()
-            .and_then(|limit| usize::try_from(limit).ok())
-            .ok_or(error("ERR LIMIT can't be negative"))?,
-        _ => return Err(SYNTAX),
-    };
+    let limit = limit_option(rest)?;
     let sets = operands(context.db, keys)?;
     let mut count = 0;
     combine(&sets, Operation::Intersection, |_| {

@@ -31,3 +31,15 @@ pub(super) fn count_option(args: Args<'_>) -> Result<usize> {
         _ => Err(SYNTAX),
     }
 }
+
+/// The number in `LIMIT n`, which may be left out; 0, then as else, means none.
+pub(super) fn limit_option(args: Args<'_>) -> Result<usize> {
+    match (args.get(0), args.get(1), args.len()) {
+        (None, ..) => Ok(0),
+        (Some(name), Some(limit), 2) if name.eq_ignore_ascii_case(b"limit") => {
+            let limit = parse_integer(limit).and_then(|limit| usize::try_from(limit).ok());
+            limit.ok_or(error("ERR LIMIT can't be negative"))
+        }
+        _ => Err(SYNTAX),
+    }
+}

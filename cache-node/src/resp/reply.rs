@@ -1,6 +1,7 @@
 //! Writing replies, in RESP2 or RESP3 as the connection asked.
 
 use cache_engine::packed::Item;
+use cache_engine::sorted_set::write_score;
 
 /// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -228,15 +229,12 @@ impl<'a> Reply<'a> {
 
     /// A floating point number; a bulk string in RESP2.
     pub fn double(&mut self, value: f64) {
-        let text = if value.is_infinite() {
-            if value > 0.0 { "inf" } else { "-inf" }.to_owned()
-        } else {
-            super::format_float(value)
-        };
+        let mut text = Vec::new();
+        write_score(value, &mut text);
         if self.resp3() {
-            self.line(b',', text.as_bytes());
+            self.line(b',', &text);
         } else {
-            self.bulk(text.as_bytes());
+            self.bulk(&text);
         }
     }
 
