@@ -43,7 +43,7 @@ impl Options {
         while let Some(name) = args.next() {
             let value = args.next().ok_or(SYNTAX)?;
             if name.eq_ignore_ascii_case(b"rank") {
-                options.set_rank(integer(value).map_err(|_| error(RANK_RANGE))?)?;
+                options.set_rank(integer(value)?)?;
             } else if name.eq_ignore_ascii_case(b"count") {
                 options.count = Some(most(value, "ERR COUNT can't be negative")?);
             } else if name.eq_ignore_ascii_case(b"maxlen") {

@@ -7,7 +7,7 @@ use super::db::Edit;
 use super::error::{NO_KEY, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
 use super::hashes::PACKED_BYTES;
 use super::spec::{Command, Keys};
-use super::text::{integer, range};
+use super::text::{elements, integer};
 
 const fn list(command: Command) -> Command {
     command.group("list")
@@ -291,7 +291,7 @@ fn lrange(context: &mut Context<'_, '_>) -> Result {
         context.reply.array(0);
         return Ok(());
     };
-    let part = range(start, end, list.len());
+    let part = elements(start, end, list.len());
     context.reply.array(part.len());
     for item in list.run(part.start, part.len(), false) {
         context.reply.item(item);
@@ -319,7 +319,7 @@ fn ltrim(context: &mut Context<'_, '_>) -> Result {
     let key = context.args.at(1);
     let removed = change_existing(context, key, |list| {
         let length = list.as_ref().len();
-        let kept = range(start, end, length);
+        let kept = elements(start, end, length);
         discard_part(list.remove(kept.end, length - kept.end));
         discard_part(list.remove(0, kept.start));
         Ok(Edit::of(length - kept.len()))

@@ -7,7 +7,7 @@ use crate::store::{Deadline, Item, PackLimits, Set, SetRef, Value, ValueRef};
 
 use super::context::Context;
 use super::db::Db;
-use super::error::Result;
+use super::error::{Result, SYNTAX, error};
 use super::sets::limits;
 use super::several::{keys_of, limit_option};
 use super::spec::{Command, Keys};
@@ -166,7 +166,13 @@ fn collect(sets: &[Set], operation: Operation, limits: &PackLimits) -> Set {
 }
 
 fn sintercard(context: &mut Context<'_, '_>) -> Result {
-    let (keys, rest) = keys_of(context.args, 1)?;
+    let (keys, rest) = keys_of(context.args, 1).map_err(|failure| {
+        if failure == SYNTAX {
+            error("ERR Number of keys can't be greater than number of args")
+        } else {
+            failure
+        }
+    })?;
     let limit = limit_option(rest)?;
     let sets = operands(context.db, keys)?;
     let mut count = 0;

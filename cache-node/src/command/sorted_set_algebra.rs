@@ -347,9 +347,9 @@ fn keep(context: &mut Context<'_, '_>, operation: Operation, name: &str) -> Resu
 
 fn zintercard(context: &mut Context<'_, '_>) -> Result {
     let (keys, rest) = input_keys(context.args, 1, "zintercard")?;
-    let limit = limit_option(rest)?;
     let operands: Result<Vec<Operand>> = keys.iter().map(|key| operand(context.db, key)).collect();
     let mut operands = operands?;
+    let limit = limit_option(rest)?;
     operands.sort_by_key(Operand::len);
     let mut count = 0;
     intersect(&operands, Aggregate::Sum, |_, _| {

@@ -6,7 +6,7 @@ use crate::resp::parse_float;
 use crate::store::SortedSetRef;
 
 use super::error::{Failure, Result, error};
-use super::text::{integer, range};
+use super::text::{elements, integer};
 
 const NOT_A_SCORE: Failure = error("ERR min or max is not a float");
 const NOT_A_MEMBER: Failure = error("ERR min or max not valid string range item");
@@ -100,7 +100,7 @@ impl<'a> Bounds<'a> {
         let (start, end) = match self {
             Self::Rank(start, end) => {
                 let length = set.len();
-                let part = range(start, end, length);
+                let part = elements(start, end, length);
                 if reverse {
                     (length - part.end, length - part.start)
                 } else {

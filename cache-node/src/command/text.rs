@@ -32,6 +32,25 @@ pub(super) fn range(start: i64, end: i64, length: usize) -> Range<usize> {
     }
 }
 
+/// The elements from `start` to `end`, both included, of `length`; negative positions count from the end. Other than in [`range`], an end
+/// before the first element means none.
+pub(super) fn elements(start: i64, end: i64, length: usize) -> Range<usize> {
+    let length = length as i64;
+    let place = |position: i64| {
+        if position < 0 {
+            position + length
+        } else {
+            position
+        }
+    };
+    let (start, end) = (place(start).max(0), place(end).min(length - 1));
+    if start > end {
+        0..0
+    } else {
+        start as usize..end as usize + 1
+    }
+}
+
 /// Whether `text` matches the glob `pattern`: `*`, `?`, `[a-c]`, `[^x]`, `\` before a character that stands for itself.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
@@ -149,6 +168,18 @@ mod tests {
     fn a_hostile_pattern_is_no_trouble() {
         let pattern = "a*".repeat(50) + "b";
         assert!(!matches(pattern.as_bytes(), "a".repeat(5000).as_bytes()));
+    }
+
+    #[test]
+    fn ranges_of_elements_can_end_before_the_first() {
+        assert_eq!(elements(0, -1, 5), 0..5);
+        assert_eq!(elements(-9, 1, 5), 0..2);
+        assert_eq!(elements(0, -6, 5), 0..0);
+        assert_eq!(elements(-7, -7, 5), 0..0);
+        assert_eq!(elements(3, 99, 5), 3..5);
+        assert_eq!(elements(5, 9, 5), 0..0);
+        assert_eq!(elements(i64::MIN, i64::MAX, 5), 0..5);
+        assert_eq!(elements(0, -1, 0), 0..0);
     }
 
     #[test]
