@@ -7,6 +7,8 @@ mod process;
 
 #[path = "server/clients.rs"]
 mod clients;
+#[path = "server/collections.rs"]
+mod collections;
 #[path = "server/data.rs"]
 mod data;
 #[path = "server/eviction.rs"]

@@ -1,6 +1,7 @@
 //! Data on its way between real processes: replication, hand-over, slot migration.
 
 mod cluster;
+mod collections;
 mod hand_over;
 mod migration;
 mod processes;

@@ -19,7 +19,7 @@ async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<String, String
         .collect()
 }
 
-async fn follow(replica: &mut MultiplexedConnection, primary: &Process) {
+pub(crate) async fn follow(replica: &mut MultiplexedConnection, primary: &Process) {
     let _: () = redis::cmd("REPLICAOF")
         .arg(primary.host())
         .arg(primary.port())
