@@ -70,6 +70,16 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
     /// Puts an entry in; `rest` is what follows the name. Answers false and puts `rest` in the place of the old one if the name is
     /// there.
     pub(crate) fn insert(&mut self, name: &[u8], rest: &[Encoded<'_>]) -> bool {
+        self.insert_seeing(name, rest, |_| ())
+    }
+
+    /// [`Leaves::insert`], which shows `see` what followed the name before, for pairs.
+    pub(crate) fn insert_seeing(
+        &mut self,
+        name: &[u8],
+        rest: &[Encoded<'_>],
+        see: impl FnOnce(Item<'_>),
+    ) -> bool {
         let hash = hash(name);
         let encoded = Encoded::new(name);
         let Some(at) = self.at(hash) else {
@@ -81,7 +91,7 @@ impl<const STRIDE: usize> Leaves<STRIDE> {
         let old = packed::find(self.blocks.block(at).items(), &encoded, STRIDE);
         let (bytes, count) = self.blocks.edit(at, |leaf| {
             if let Some(offset) = old {
-                replace_rest(leaf, offset, rest);
+                replace_rest(leaf, offset, rest, see);
             } else {
                 append(leaf, &encoded, rest);
                 leaf.count += 1;
@@ -171,13 +181,14 @@ fn append(leaf: &mut Block, name: &Encoded<'_>, rest: &[Encoded<'_>]) {
     }
 }
 
-/// Replaces what follows the name at `offset`, for pairs.
-fn replace_rest(leaf: &mut Block, offset: usize, rest: &[Encoded<'_>]) {
+/// Replaces what follows the name at `offset`, for pairs, after showing it to `see`.
+fn replace_rest(leaf: &mut Block, offset: usize, rest: &[Encoded<'_>], see: impl FnOnce(Item<'_>)) {
     let items = leaf.items();
-    if let Some(start) = packed::skip(items, offset, 1)
-        && let Some(end) = packed::skip(items, start, rest.len())
-        && start < end
+    if !rest.is_empty()
+        && let Some(start) = packed::skip(items, offset, 1)
+        && let Some((old, end)) = packed::at(items, start)
     {
+        see(old);
         leaf.splice(start, end - start, rest);
     }
 }

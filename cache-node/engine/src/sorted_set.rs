@@ -176,13 +176,15 @@ impl BigSortedSet {
     }
 
     fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let old = self.scores.value(member).and_then(score_of);
+        let mut old = None;
+        let item = ScoreItem::raw(score);
+        let encoded = [item.encoded()];
+        self.scores
+            .insert_seeing(member, &encoded, |item| old = score_of(item));
         if old != Some(score) {
             if let Some(old) = old {
                 self.ordered.remove(member, old);
             }
-            let item = ScoreItem::raw(score);
-            self.scores.insert(member, &[item.encoded()]);
             self.ordered.insert(member, score);
         }
         old

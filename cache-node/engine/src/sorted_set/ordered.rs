@@ -7,7 +7,7 @@ use crate::blocks::{At, Block, Blocks, divide};
 use crate::packed::{self, Encoded, Item};
 
 /// Most bytes of a block of several members.
-const BLOCK_BYTES: usize = if cfg!(test) { 64 } else { 1024 };
+const BLOCK_BYTES: usize = if cfg!(test) { 64 } else { 512 };
 
 /// A border between entries.
 #[derive(Clone, Copy, Debug)]
