@@ -25,7 +25,7 @@ pub use cache_engine::list::{End, List, ListRef};
 pub use cache_engine::packed::Item;
 pub use cache_engine::prefetch::{self, BucketAddress};
 pub use cache_engine::set::{Set, SetRef};
-pub use cache_engine::sorted_set::{SortedSet, SortedSetRef};
+pub use cache_engine::sorted_set::{Members, SortedSet, SortedSetRef};
 pub use cache_engine::table::{Identity, Place, SCAN_BITS};
 pub use cache_engine::text::Text;
 pub use cache_engine::value::{Value, ValueRef};

@@ -17,6 +17,8 @@ mod eviction;
 mod lifecycle;
 #[path = "server/limits.rs"]
 mod limits;
+#[path = "server/long_replies.rs"]
+mod long_replies;
 #[path = "server/memory.rs"]
 mod memory;
 #[path = "server/protocol.rs"]

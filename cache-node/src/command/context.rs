@@ -18,6 +18,8 @@ pub struct Context<'a, 'g> {
     pub args: Args<'a>,
     /// Where the reply goes.
     pub reply: Reply<'a>,
+    /// Whether the command stands for itself and its reply is wanted, so that a long reply may be written after it.
+    pub alone: bool,
     /// The keys of the locked slots.
     pub db: &'a mut Db<'g>,
 }

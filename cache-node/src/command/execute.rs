@@ -32,6 +32,8 @@ pub enum Outcome {
     Wait(Wait),
     /// It may wait, so it is to be run by [`super::run_waiting`].
     Deferred(Known),
+    /// It has run, and the rest of its reply is the session's `long_reply`.
+    Long,
 }
 
 /// What a command waits for.
@@ -99,7 +101,11 @@ pub fn execute_prepared(
         node.finished(session, known, args, took);
     }
     finish_reply(session, start, out);
-    Outcome::Done
+    if session.long_reply.is_some() {
+        Outcome::Long
+    } else {
+        Outcome::Done
+    }
 }
 
 /// `Ok(None)`: done. A command that is turned away has written nothing.
@@ -167,6 +173,7 @@ fn run(
     let mut context = Context {
         node,
         reply: Reply::new(out, session.protocol).limited(session.output_limit),
+        alone: session.replies == Replies::On,
         session,
         args,
         db: &mut db,

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::db::Edit;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
 use super::hash_scan::{hrandfield, hscan};
+use super::long_reply::{Extent, Shape, is_long, show_field};
 use super::spec::{Command, Keys};
 use super::text::integer;
 
@@ -222,29 +223,36 @@ fn hmget(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn hgetall(context: &mut Context<'_, '_>) -> Result {
-    let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.map(hash.map_or(0, HashRef::len));
-    for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
-        context.reply.item(field);
-        context.reply.item(value);
-    }
-    Ok(())
+    show_all(context, Shape::Pairs)
 }
 
 fn hkeys(context: &mut Context<'_, '_>) -> Result {
-    let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.array(hash.map_or(0, HashRef::len));
-    for (field, _) in hash.into_iter().flat_map(HashRef::iter) {
-        context.reply.item(field);
-    }
-    Ok(())
+    show_all(context, Shape::Fields)
 }
 
 fn hvals(context: &mut Context<'_, '_>) -> Result {
+    show_all(context, Shape::Values)
+}
+
+fn show_all(context: &mut Context<'_, '_>, shape: Shape) -> Result {
+    let alone = context.alone;
     let hash = context.db.read_hash(context.args.at(1))?;
-    context.reply.array(hash.map_or(0, HashRef::len));
-    for (_, value) in hash.into_iter().flat_map(HashRef::iter) {
-        context.reply.item(value);
+    let length = hash.map_or(0, HashRef::len);
+    match shape {
+        Shape::Pairs => context.reply.map(length),
+        _ => context.reply.array(length),
+    }
+    match hash {
+        Some(hash) if is_long(alone, length) => {
+            let snapshot = hash.snapshot();
+            context.answer_later(snapshot, shape, Extent::all(length));
+        }
+        Some(hash) => {
+            for (field, value) in hash.iter() {
+                show_field(&mut context.reply, shape, field, value);
+            }
+        }
+        None => {}
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::db::Edit;
 use super::error::{NO_KEY, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
 use super::hashes::PACKED_BYTES;
+use super::long_reply::{Extent, Shape, is_long};
 use super::spec::{Command, Keys};
 use super::text::{elements, integer};
 
@@ -287,14 +288,24 @@ fn lindex(context: &mut Context<'_, '_>) -> Result {
 
 fn lrange(context: &mut Context<'_, '_>) -> Result {
     let (start, end) = (integer(context.args.at(2))?, integer(context.args.at(3))?);
+    let alone = context.alone;
     let Some(list) = context.db.read_list(context.args.at(1))? else {
         context.reply.array(0);
         return Ok(());
     };
     let part = elements(start, end, list.len());
     context.reply.array(part.len());
-    for item in list.run(part.start, part.len(), false) {
-        context.reply.item(item);
+    if is_long(alone, part.len()) {
+        let snapshot = list.snapshot();
+        let extent = Extent {
+            start: part.start,
+            count: part.len(),
+            reverse: false,
+        };
+        context.answer_later(snapshot, Shape::Elements, extent);
+    } else {
+        let items = list.run(part.start, part.len(), false);
+        items.for_each(|item| context.reply.item(item));
     }
     Ok(())
 }

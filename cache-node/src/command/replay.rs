@@ -129,6 +129,7 @@ impl Replayer {
                 node: &self.node,
                 session: &mut self.session,
                 args,
+                alone: false,
                 reply: Reply::new(&mut self.replies, crate::resp::Protocol::Resp2),
                 db,
             };

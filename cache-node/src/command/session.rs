@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::long_reply::LongReply;
 use crate::clients::Client;
 use crate::clock::TurnClock;
 use crate::resp::{OwnedArgs, Protocol};
@@ -40,6 +41,8 @@ pub struct Session {
     pub closing: bool,
     /// It is no client's connection any more: who gets it.
     pub takeover: Option<Takeover>,
+    /// The rest of a reply that is too long for one turn.
+    pub long_reply: Option<Box<LongReply>>,
     /// Brief commands whose time has not been taken yet.
     run: Run,
     /// Bytes by which the log's offset is to move at the end of the turn.
@@ -119,6 +122,7 @@ impl Session {
             output_limit: usize::MAX,
             closing: false,
             takeover: None,
+            long_reply: None,
             run: Run::default(),
             unread: 0,
         }

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::db::Edit;
 use super::error::{Result, WRONG_TYPE};
 use super::hashes::PACKED_BYTES;
+use super::long_reply::{Extent, Shape, is_long};
 use super::spec::{Command, Keys};
 
 const fn set(command: Command) -> Command {
@@ -144,10 +145,17 @@ fn scard(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn smembers(context: &mut Context<'_, '_>) -> Result {
+    let alone = context.alone;
     let set = context.db.read_set(context.args.at(1))?;
-    context.reply.set(set.map_or(0, SetRef::len));
-    for member in set.into_iter().flat_map(SetRef::iter) {
-        context.reply.item(member);
+    let length = set.map_or(0, SetRef::len);
+    context.reply.set(length);
+    match set {
+        Some(set) if is_long(alone, length) => {
+            let snapshot = set.snapshot();
+            context.answer_later(snapshot, Shape::Elements, Extent::all(length));
+        }
+        Some(set) => set.iter().for_each(|member| context.reply.item(member)),
+        None => {}
     }
     Ok(())
 }

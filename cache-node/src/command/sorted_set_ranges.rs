@@ -8,6 +8,7 @@ use crate::store::{Deadline, Item, PackLimits, SortedSet, SortedSetRef, Value, d
 use super::context::Context;
 use super::db::Edit;
 use super::error::{Failure, Result, SYNTAX, error};
+use super::long_reply::{Extent, Shape, is_long, show_member};
 use super::sorted_set_bounds::Bounds;
 use super::sorted_sets::{edit, limits};
 use super::spec::{Command, Keys};
@@ -222,12 +223,16 @@ fn members<'a>(
     part: Range<usize>,
     reverse: bool,
 ) -> impl Iterator<Item = (Item<'a>, f64)> {
-    let first = if reverse {
+    set.range(first(&part, reverse), part.len(), reverse)
+}
+
+/// The rank that is shown first.
+fn first(part: &Range<usize>, reverse: bool) -> usize {
+    if reverse {
         part.end.saturating_sub(1)
     } else {
         part.start
-    };
-    set.range(first, part.len(), reverse)
+    }
 }
 
 /// Answers `count` members, with their scores as RESP3 and RESP2 have them.
@@ -237,30 +242,40 @@ pub(super) fn answer_members<'a>(
     members: impl Iterator<Item = (Item<'a>, f64)>,
     with_scores: bool,
 ) {
-    let pairs = with_scores && reply.protocol() == Protocol::Resp3;
-    let flat = with_scores && !pairs;
-    reply.array(if flat { 2 * count } else { count });
+    begin_members(reply, count, with_scores);
     for (member, score) in members {
-        if pairs {
-            reply.array(2);
-        }
-        reply.item(member);
-        if with_scores {
-            reply.double(score);
-        }
+        show_member(reply, member, score, with_scores);
     }
+}
+
+/// The beginning of the answer.
+fn begin_members(reply: &mut Reply<'_>, count: usize, with_scores: bool) {
+    let flat = with_scores && reply.protocol() == Protocol::Resp2;
+    reply.array(if flat { 2 * count } else { count });
 }
 
 fn show(context: &mut Context<'_, '_>, form: Form) -> Result {
     let query = Query::read(context.args.from(2), form)?;
+    let alone = context.alone;
     let Some(set) = context.db.read_sorted_set(context.args.at(1))? else {
         context.reply.array(0);
         return Ok(());
     };
     let part = query.part(set);
-    let count = part.len();
-    let members = members(set, part, query.reverse);
-    answer_members(&mut context.reply, count, members, query.with_scores);
+    let (count, scores) = (part.len(), query.with_scores);
+    if is_long(alone, count) {
+        let extent = Extent {
+            start: first(&part, query.reverse),
+            count,
+            reverse: query.reverse,
+        };
+        let snapshot = set.snapshot();
+        begin_members(&mut context.reply, count, scores);
+        context.answer_later(snapshot, Shape::Members { scores }, extent);
+    } else {
+        let members = members(set, part, query.reverse);
+        answer_members(&mut context.reply, count, members, scores);
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::store::{Deadline, Entry, MAX_INLINE, Text, Value, ValueRef};
 use super::context::Context;
 use super::db::StringBytes;
 use super::error::{Result, TOO_LONG, WRONG_TYPE, error, wrong_arity};
+use super::long_reply::is_long_text;
 use super::spec::{Command, Keys};
 use super::text::integer;
 use super::{counters, set};
@@ -184,7 +185,12 @@ pub(super) static COMMANDS: &[Command] = &[
 
 fn get(context: &mut Context<'_, '_>) -> Result {
     let mut number = itoa::Buffer::new();
+    let alone = context.alone;
     match context.db.read_string(context.args.at(1), &mut number)? {
+        Some(StringBytes::Text(text)) if is_long_text(alone, text) => {
+            let text = text.clone();
+            context.answer_text_later(text);
+        }
         Some(value) => value.reply(&mut context.reply),
         None => context.reply.null(),
     }

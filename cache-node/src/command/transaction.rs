@@ -271,6 +271,7 @@ fn run_one(
         reply: Reply::new(out, session.protocol).limited(session.output_limit),
         session,
         args,
+        alone: false,
         db,
     };
     if let Err(failure) = handler(&mut context) {

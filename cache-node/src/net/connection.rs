@@ -45,6 +45,8 @@ enum Turn {
     Wait(Wait),
     /// A command waits in its own way.
     Deferred(Known, OwnedArgs),
+    /// A reply is too long for a turn: the rest of it comes next.
+    Long,
     /// The connection is to be closed.
     Close,
 }
@@ -142,6 +144,7 @@ impl Connection {
                     Turn::Drained => break,
                     Turn::Close => return self.give_away(),
                     Turn::Exhausted => tokio::task::yield_now().await,
+                    Turn::Long => Box::pin(self.answer_rest()).await?,
                     // Boxed: what is rare takes no room in every connection's task.
                     Turn::Wait(wait) => Box::pin(self.wait(wait)).await,
                     Turn::Deferred(known, args) => {
@@ -158,6 +161,26 @@ impl Connection {
                 turn = self.execute_pending();
             }
         }
+    }
+
+    /// Sends the rest of a long reply piece by piece, as the other side takes it, and lets others have their turns in between.
+    async fn answer_rest(&mut self) -> io::Result<()> {
+        while let Some(mut rest) = self.session.long_reply.take() {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.lend(&mut self.output);
+                if !rest.go_on(&mut self.output) {
+                    self.session.long_reply = Some(rest);
+                }
+                self.send();
+                scratch.take_back(&mut self.output);
+            });
+            self.flush().await?;
+            if self.session.client.is_killed() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// The end of the loop: the socket is closed, unless somebody takes it over.
@@ -318,6 +341,10 @@ impl Connection {
                             used += length;
                             break Turn::Deferred(known, args.to_owned());
                         }
+                        Outcome::Long => {
+                            used += length;
+                            break Turn::Long;
+                        }
                     }
                     if self.session.closing || self.session.takeover.is_some() {
                         break Turn::Close;
@@ -359,6 +386,10 @@ impl Connection {
                 Outcome::Deferred(known) => {
                     *used = end;
                     return Some(Turn::Deferred(known, args.to_owned()));
+                }
+                Outcome::Long => {
+                    *used = end;
+                    return Some(Turn::Long);
                 }
             }
             if self.session.closing || self.session.takeover.is_some() {

@@ -123,6 +123,11 @@ impl<'a> Reply<'a> {
         self.integer(value as i64);
     }
 
+    /// The beginning of a bulk string of so many bytes, which the caller appends with the line's end.
+    pub fn bulk_header(&mut self, len: usize) {
+        self.header(b'$', len as i64);
+    }
+
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, value: &[u8]) {

@@ -124,6 +124,18 @@ impl Socket {
         assert_eq!(String::from_utf8_lossy(&bytes), expected);
     }
 
+    /// Reads a line, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        bytes.truncate(bytes.len() - 2);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     pub(crate) fn ask(&mut self, line: &str, expected: &str) {
         self.send(format!("{line}\r\n"));
         self.expect(expected);
