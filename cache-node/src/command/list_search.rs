@@ -1,6 +1,6 @@
 //! `LPOS`: where elements are that equal another.
 
-use crate::store::End;
+use crate::store::{End, ListRef};
 
 use super::context::Context;
 use super::error::{Result, SYNTAX, error};
@@ -82,7 +82,7 @@ fn most(text: &[u8], refusal: &'static str) -> Result<usize> {
 fn lpos(context: &mut Context<'_, '_>) -> Result {
     let options = Options::read(context.args.from(3))?;
     let list = context.db.read_list(context.args.at(1))?;
-    let length = list.map_or(0, |list| list.len());
+    let length = list.map_or(0, ListRef::len);
     let places = list
         .into_iter()
         .flat_map(|list| list.positions(options.end, context.args.at(2), 0))

@@ -1,6 +1,6 @@
 //! Lists: pushing, popping, reading and changing elements.
 
-use crate::store::{End, Item, List, PackLimits, Value, discard_part};
+use crate::store::{End, Item, List, ListRef, PackLimits, Value, discard_part};
 
 use super::context::Context;
 use super::db::Edit;
@@ -261,7 +261,7 @@ pub(super) fn log_pop(context: &mut Context<'_, '_>, key: &[u8], effect: &[u8], 
 
 fn llen(context: &mut Context<'_, '_>) -> Result {
     let list = context.db.read_list(context.args.at(1))?;
-    context.reply.count(list.map_or(0, |list| list.len()));
+    context.reply.count(list.map_or(0, ListRef::len));
     Ok(())
 }
 

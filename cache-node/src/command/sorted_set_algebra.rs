@@ -3,7 +3,7 @@
 use foldhash::{HashMap, HashMapExt};
 
 use crate::resp::{Args, parse_float};
-use crate::store::{Item, PackLimits, Set, SortedSet, Value, ValueRef};
+use crate::store::{Entry, Item, PackLimits, Set, SortedSet, Value, ValueRef};
 
 use super::context::Context;
 use super::db::Db;
@@ -162,7 +162,7 @@ impl Operand {
 }
 
 fn operand(db: &mut Db<'_>, key: &[u8]) -> Result<Operand> {
-    let members = match db.read(key).map(|entry| entry.value()) {
+    let members = match db.read(key).map(Entry::value) {
         None => Members::Plain(Set::default()),
         Some(value @ (ValueRef::Set(_) | ValueRef::SortedSet(_))) => match value.to_value() {
             Value::Set(set) => Members::Plain(set),
