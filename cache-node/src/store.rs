@@ -145,7 +145,7 @@ impl Store {
     /// The bucket in which a key of `slot` probably stands, to be prefetched.
     #[inline]
     pub fn bucket(&self, slot: SlotId, hash: KeyHash) -> Option<BucketAddress> {
-        Some(self.slot(slot).layout()?.bucket(hash))
+        self.slot(slot).bucket(hash)
     }
 
     /// Number of keys in `slot`, expired ones that are not yet removed included.
@@ -236,8 +236,8 @@ impl Store {
         let slot = self.slot(id);
         slot.layout.store(after.layout, Relaxed);
         slot.bytes.store(after.bytes, Relaxed);
-        slot.keys.store(after.keys as u32, Relaxed);
-        slot.volatile.store(after.volatile as u32, Relaxed);
+        slot.keys.store(after.keys, Relaxed);
+        slot.volatile.store(after.volatile, Relaxed);
         if (before.keys == 0) != (after.keys == 0) {
             let (word, bit) = (&self.occupied[id.index() / 64], 1 << (id.index() % 64));
             if after.keys == 0 {

@@ -91,6 +91,15 @@ pub(crate) fn size_of_block(handle: Handle) -> usize {
     block_size(pages().class(handle))
 }
 
+/// The address of so many units from the arena's start, if that lies inside of its mapping.
+#[inline]
+pub(crate) fn address_of(units: u64) -> Option<*const u8> {
+    let offset = units as usize * UNIT;
+    let region = region();
+    (offset < region.pages() * PAGE)
+        .then(|| region.base().as_ptr().wrapping_add(offset).cast_const())
+}
+
 /// Bytes of the pages in use, and the most that there can be.
 pub fn in_use() -> (usize, usize) {
     let (used, most) = pages().in_use();

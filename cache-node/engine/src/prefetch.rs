@@ -26,45 +26,68 @@ pub fn line(address: *const u8) {
     let _ = address;
 }
 
-/// Where a table's only segment lies, as published outside its lock: see [`Layout::pack`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    buckets: Handle,
-    count: usize,
-}
+/// How the buckets of a table with one segment are found, as published outside its lock in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout(u64);
 
 impl Layout {
-    /// The layout of a table with one segment, in one word; 0 for other tables.
-    #[inline]
-    pub fn pack(layout: Option<(Handle, usize)>) -> u64 {
-        layout.map_or(0, |(buckets, count)| buckets.units() | (count as u64) << 48)
+    /// Of an empty table, or one with more segments.
+    pub const NONE: Self = Self(0);
+
+    /// Of so many buckets, whose places stand in the block `many`, or in the table itself.
+    pub(crate) fn new(many: Option<Handle>, buckets: usize) -> Self {
+        Self(many.map_or(0, Handle::units) | (buckets as u64) << 48)
     }
 
-    /// The layout in a word made by [`Layout::pack`].
+    /// The word.
     #[inline]
-    pub fn unpack(packed: u64) -> Option<Self> {
-        let units = packed & ((1 << crate::arena::HANDLE_BITS) - 1);
-        Some(Self {
-            buckets: Handle::from_units(units)?,
-            count: (packed >> 48) as usize,
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The layout in a word.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Where the bucket of a key lies. `few` is where the places stand if they stand in the table: see [`crate::table::Table::PLACES`].
+    #[inline]
+    pub fn bucket(self, hash: KeyHash, few: *const u8) -> Option<BucketAddress> {
+        let count = (self.0 >> 48) as usize;
+        if count == 0 {
+            return None;
+        }
+        let many = Handle::from_units(self.0 & ((1 << crate::arena::HANDLE_BITS) - 1));
+        let places = many.map_or(few, |many| many.pointer().as_ptr().cast_const());
+        let index = (usize::from(hash.bits(0)) * count) >> 16;
+        Some(BucketAddress {
+            address: bucket_at(places, index)?,
+            next: places.wrapping_add(4 * if index + 1 == count { 0 } else { index + 1 }),
+            hash: hash.bits(0),
         })
     }
+}
 
-    /// Where the bucket of a key lies.
-    #[inline]
-    pub fn bucket(self, hash: KeyHash) -> BucketAddress {
-        let index = (usize::from(hash.bits(0)) * self.count) >> 16;
-        let next = if index + 1 == self.count {
-            0
-        } else {
-            index + 1
-        };
-        let first = self.buckets.pointer().as_ptr();
-        BucketAddress {
-            address: first.wrapping_add(index * 64),
-            next: first.wrapping_add(next * 64),
-            hash: hash.bits(0),
+/// The address that stands at place `index`, perhaps while another thread changes it.
+#[inline]
+fn bucket_at(places: *const u8, index: usize) -> Option<*const u8> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let place: u32;
+        // SAFETY: places stand in a table, which is there as long as its slot is, or in a block of the arena, which never unmaps what it
+        // once handed out; so the read cannot fault. That it may race with a writer is why it is done by the machine and not in Rust.
+        unsafe {
+            std::arch::asm!("mov {0:e}, dword ptr [{1}]", out(reg) place, in(reg) places.wrapping_add(index * 4),
+                options(readonly, nostack, preserves_flags));
         }
+        // It may be anything if the block has become another's; what is found there is looked at only if it lies in the arena.
+        crate::arena::address_of(u64::from(place) * 8)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (places, index);
+        None
     }
 }
 
@@ -72,7 +95,7 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 pub struct BucketAddress {
     address: *const u8,
-    /// The bucket that keys go on to when this one is full.
+    /// Where the place of the bucket stands that keys go on to when this one is full.
     next: *const u8,
     hash: u16,
 }
@@ -98,11 +121,9 @@ impl BucketAddress {
                 }
             }
             if !found {
-                line(self.next);
-                return Some(Self {
-                    address: self.next,
-                    ..self
-                });
+                let address = bucket_at(self.next, 0)?;
+                line(address);
+                return Some(Self { address, ..self });
             }
         }
         None

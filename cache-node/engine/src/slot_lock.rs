@@ -55,6 +55,12 @@ impl<T> SlotLock<T> {
         }
     }
 
+    /// Where the value lies, which only the holder may read.
+    #[inline]
+    pub fn address(&self) -> *const T {
+        self.value.with(|value| value)
+    }
+
     /// The lock for a command; `None` when it is held or paused.
     #[inline]
     pub fn try_lock(&self) -> Option<SlotLockGuard<'_, T>> {

@@ -18,6 +18,7 @@ pub use typed::{Due, Expiry};
 use crate::arena::Handle;
 use crate::entry::{self, Entry, Payload};
 use crate::key_hash::KeyHash;
+use crate::prefetch::Layout;
 
 use bucket::Word;
 use segment::{NEVER, Segment, Spot};
@@ -41,11 +42,11 @@ pub struct Place {
 /// Entries found by key. What every command needs comes first.
 #[repr(C)]
 pub struct Table {
-    /// The only segment, or the first of those in `more`'s directory.
-    segment: Segment,
     more: Option<Box<Directory>>,
     /// Whether counts, layout or the earliest deadline have changed since [`Table::take_changed`].
     changed: bool,
+    /// The only segment, or the first of those in `more`'s directory.
+    segment: Segment,
     len: usize,
     /// Entries with a deadline.
     volatile: usize,
@@ -175,15 +176,28 @@ impl Table {
     /// Where `key` stands.
     #[inline]
     pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<Place> {
+        self.find_entry(key, hash).map(|(place, _)| place)
+    }
+
+    /// Where `key` stands, and its entry.
+    #[inline]
+    pub fn find_entry(&self, key: &[u8], hash: KeyHash) -> Option<(Place, Entry<'_>)> {
         let (index, depth) = self.segment_of(hash);
+        let mut found = None;
         let spot = self.segment(index).find(hash.bits(depth), |handle| {
             // SAFETY: the table owns the entry, and is borrowed.
-            unsafe { Entry::at(handle) }.key() == key
+            let entry = unsafe { Entry::at(handle) };
+            let is_it = entry.key() == key;
+            if is_it {
+                found = Some(entry);
+            }
+            is_it
         })?;
-        Some(Place {
+        let place = Place {
             segment: index,
             spot,
-        })
+        };
+        Some((place, found?))
     }
 
     #[inline]
@@ -219,6 +233,17 @@ impl Table {
         }
         self.segment_mut(place.segment)
             .change(place.spot, |bucket, lane| bucket.set_meta(lane, meta));
+    }
+
+    /// Shows `change` the eviction policy's bits of an entry, sets what it answers, and answers the entry.
+    #[inline]
+    pub fn remark(&mut self, place: Place, change: impl FnOnce(u16) -> Option<u16>) -> Entry<'_> {
+        let word = self.word(place);
+        if let Some(meta) = change(word.meta) {
+            self.set_meta(place, meta);
+        }
+        // SAFETY: the table owns the entry, and is borrowed.
+        unsafe { Entry::at(word.handle) }
     }
 
     /// Adds an entry whose key is not there. `due` is the tick at which it may expire, if it has a deadline.
@@ -267,9 +292,21 @@ impl Table {
         deadline: Option<Option<(u64, u32)>>,
         payload: Payload<'_>,
     ) {
-        let word = self.word(place);
+        self.replace_word(place, self.word(place), deadline, payload);
+    }
+
+    /// [`Table::replace`] for a word that was read; answers the entry as it is then.
+    #[inline]
+    fn replace_word(
+        &mut self,
+        place: Place,
+        word: Word,
+        deadline: Option<Option<(u64, u32)>>,
+        payload: Payload<'_>,
+    ) -> Entry<'_> {
         let time = match deadline {
-            None => self.entry(place).deadline(),
+            // SAFETY: the table owns the entry, and is borrowed.
+            None => unsafe { Entry::at(word.handle) }.deadline(),
             Some(deadline) => deadline.map(|(time, _)| time),
         };
         // SAFETY: the table owns the entry and is borrowed alone; the caller sees to the payload.
@@ -278,6 +315,8 @@ impl Table {
         if let Some(deadline) = deadline {
             self.mark_deadline(place, word, deadline.map(|(_, due)| due));
         }
+        // SAFETY: the table owns the entry, and is borrowed.
+        unsafe { Entry::at(handle) }
     }
 
     #[inline]
@@ -470,13 +509,19 @@ impl Table {
         self.segment_mut(segment).set_due(bucket, due);
     }
 
-    /// Where the buckets lie and how many there are, if there is one segment: for [`crate::prefetch`].
-    pub fn layout(&self) -> Option<(Handle, usize)> {
+    /// How the buckets are found if there is one segment: for [`crate::prefetch`].
+    pub fn layout(&self) -> Layout {
         match &self.more {
-            None => Some((self.segment.address()?, self.segment.buckets())),
-            Some(_) => None,
+            None => Layout::new(self.segment.many(), self.segment.buckets()),
+            Some(_) => Layout::NONE,
         }
     }
+
+    /// Where in a table the places of its buckets begin while they are few, in bytes: for [`crate::prefetch`].
+    pub const PLACES: usize = std::mem::offset_of!(Table, segment) + segment::FEW_OFFSET;
+
+    /// Bytes of a table from its beginning that a search in its only segment may need.
+    pub const SEARCHED: usize = std::mem::offset_of!(Table, segment) + segment::SEARCHED;
 
     /// Splits a segment by its hashes' next bit; false when it cannot be split further.
     fn split(&mut self, index: u32) -> bool {

@@ -178,23 +178,21 @@ impl<'g> Db<'g> {
         let hash = self.hash(key);
         let (usage, horizon, touches) = (self.usage, self.horizon, self.touches);
         let slot = slot_of(&mut self.locks, key);
-        let place = slot
-            .find(key, hash)
-            .filter(|place| !slot.entry(*place).is_expired(horizon));
+        let place = slot.find_live(key, hash, horizon);
         self.tally.count(place.is_some());
-        if touches {
-            if usage.observed(hash) {
-                let found = place.map(|place| slot.entry(place).bytes());
-                let access = found.map_or(Access::Miss, |bytes| Access::Hit {
-                    bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-                });
-                self.node.eviction.observe(hash, access);
-            }
-            if let Some(place) = place {
-                slot.mark_read(place, &usage);
-            }
+        if touches && usage.observed(hash) {
+            let found = place.map(|place| slot.entry(place).bytes());
+            let access = found.map_or(Access::Miss, |bytes| Access::Hit {
+                bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            });
+            self.node.eviction.observe(hash, access);
         }
-        place.map(|place| slot.entry(place))
+        let place = place?;
+        Some(if touches {
+            slot.mark_read(place, &usage)
+        } else {
+            slot.entry(place)
+        })
     }
 
     /// The entry of `key`, without counting as access.
@@ -258,10 +256,11 @@ impl<'g> Db<'g> {
         let place = self.find(key)?;
         let (usage, touches) = (self.usage, self.touches);
         let slot = self.slot(key);
-        if touches {
-            slot.mark_read(place, &usage);
-        }
-        Some(slot.entry(place))
+        Some(if touches {
+            slot.mark_read(place, &usage)
+        } else {
+            slot.entry(place)
+        })
     }
 
     /// The string at `key`, as bytes.
@@ -361,10 +360,9 @@ impl<'g> Db<'g> {
     ) -> Result<R> {
         let (hash, usage) = (self.hash(key), self.usage);
         let slot = slot_of(&mut self.locks, key);
-        if slot.entry(place).value().type_name() != type_name {
+        if slot.mark_written(place, &usage).value().type_name() != type_name {
             return Err(WRONG_TYPE);
         }
-        slot.mark_written(place, &usage);
         let mut empty = false;
         let edit = slot.update(place, key, |value| {
             let edit = change(value);

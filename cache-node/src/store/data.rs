@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use cache_engine::prefetch::Layout;
 use cache_engine::table::{Due, Expiry, Identity, Place, Table};
 use cache_eviction::{Meta, Now, Rules, Sampler};
 
@@ -88,6 +87,12 @@ pub struct SlotData {
 }
 
 impl SlotData {
+    /// Where the places of the table's buckets begin, in bytes: see [`Table::PLACES`].
+    pub(super) const PLACES: usize = std::mem::offset_of!(SlotData, table) + Table::PLACES;
+
+    /// Bytes from the beginning that every search may need.
+    pub(super) const SEARCHED: usize = std::mem::offset_of!(SlotData, table) + Table::SEARCHED;
+
     /// Number of entries, expired ones that are still there included.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -107,6 +112,13 @@ impl SlotData {
     #[inline]
     pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<Place> {
         self.table.find(key, hash)
+    }
+
+    /// Where `key` stands unless it has expired at `now`.
+    #[inline]
+    pub fn find_live(&self, key: &[u8], hash: KeyHash, now: Millis) -> Option<Place> {
+        let (place, entry) = self.table.find_entry(key, hash)?;
+        (!entry.is_expired(now)).then_some(place)
     }
 
     /// The entry at a place.
@@ -140,22 +152,24 @@ impl SlotData {
         self.table.set_meta(place, meta.to_bits());
     }
 
-    /// Marks an entry as read.
+    /// Marks an entry as read, and answers it.
     #[inline]
-    pub fn mark_read(&mut self, place: Place, usage: &Usage) {
-        let meta = self.meta(place);
-        if let Some(meta) = usage.rules.on_read(meta, usage.now, Usage::random) {
-            self.table.set_meta(place, meta.to_bits());
-        }
+    pub fn mark_read(&mut self, place: Place, usage: &Usage) -> Entry<'_> {
+        self.table.remark(place, |meta| {
+            let meta = Meta::from_bits(meta);
+            let meta = usage.rules.on_read(meta, usage.now, Usage::random);
+            meta.map(Meta::to_bits)
+        })
     }
 
-    /// Marks an entry as written.
+    /// Marks an entry as written, and answers it.
     #[inline]
-    pub fn mark_written(&mut self, place: Place, usage: &Usage) {
-        let meta = self.meta(place);
-        if let Some(meta) = usage.rules.on_write(meta, usage.now, Usage::random) {
-            self.table.set_meta(place, meta.to_bits());
-        }
+    pub fn mark_written(&mut self, place: Place, usage: &Usage) -> Entry<'_> {
+        self.table.remark(place, |meta| {
+            let meta = Meta::from_bits(meta);
+            let meta = usage.rules.on_write(meta, usage.now, Usage::random);
+            meta.map(Meta::to_bits)
+        })
     }
 
     /// Adds a string under a key that is not there.
@@ -389,13 +403,13 @@ impl SlotData {
             return None;
         }
         let after = Counts {
-            keys: self.len(),
-            volatile: self.volatile(),
+            keys: self.len() as u32,
+            volatile: self.volatile() as u32,
             bytes: self.bytes(),
             entry_bytes: self.table.entry_bytes(),
             probation_bytes: self.table.probation_bytes(),
             due: self.table.next_due(),
-            layout: Layout::pack(self.table.layout()),
+            layout: self.table.layout().to_bits(),
         };
         let before = std::mem::replace(&mut self.published, after);
         (before != after).then_some((before, after))

@@ -42,7 +42,7 @@ impl Memory {
         pending.bytes += after.bytes as i64 - before.bytes as i64;
         pending.entry_bytes += after.entry_bytes as i64 - before.entry_bytes as i64;
         pending.probation_bytes += after.probation_bytes as i64 - before.probation_bytes as i64;
-        pending.keys += after.keys as i64 - before.keys as i64;
+        pending.keys += i64::from(after.keys) - i64::from(before.keys);
         PENDING.set(pending);
         if pending.bytes.abs() > PUBLISH_ABOVE {
             self.publish();

@@ -3,7 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use cache_engine::prefetch::Layout;
+use cache_engine::KeyHash;
+use cache_engine::prefetch::{BucketAddress, Layout};
 use cache_engine::slot_lock::{SlotLock, SlotLockGuard};
 
 use crate::slot::SlotId;
@@ -15,7 +16,7 @@ use super::data::SlotData;
 #[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Slot {
-    /// Where the table lies, for those who prefetch.
+    /// How the table's buckets are found, for those who prefetch.
     pub(super) layout: AtomicU64,
     pub(super) bytes: AtomicUsize,
     pub(super) keys: AtomicU32,
@@ -26,8 +27,8 @@ pub(super) struct Slot {
 /// What the counts outside the lock say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
-    pub(super) keys: usize,
-    pub(super) volatile: usize,
+    pub(super) keys: u32,
+    pub(super) volatile: u32,
     pub(super) bytes: usize,
     pub(super) entry_bytes: usize,
     pub(super) probation_bytes: usize,
@@ -98,9 +99,14 @@ impl DerefMut for SlotGuard<'_> {
 }
 
 impl Slot {
-    /// Where the table lies, as far as that is known without the lock.
+    /// The bucket in which a key probably stands, as far as that is known without the lock.
     #[inline]
-    pub(super) fn layout(&self) -> Option<Layout> {
-        Layout::unpack(self.layout.load(Relaxed))
+    pub(super) fn bucket(&self, hash: KeyHash) -> Option<BucketAddress> {
+        let data: *const SlotData = self.lock.address();
+        let places = data.cast::<u8>().wrapping_add(SlotData::PLACES);
+        Layout::from_bits(self.layout.load(Relaxed)).bucket(hash, places)
     }
 }
+
+/// A slot's table begins in the slot's first cache line, and what a search needs of it ends with the second: the two that are prefetched.
+const _: () = assert!(std::mem::offset_of!(Slot, lock) + 8 + SlotData::SEARCHED <= 128);

@@ -4,10 +4,15 @@
 //! that a key has passed it, so that a search knows when to stop; removing a key pulls one back that had passed. Segments grow by an
 //! eighth, which moves words and looks at no entry.
 //!
+//! Buckets lie one by one in the arena, all blocks of one size, so that none is left over where segments grow; their places stand in the
+//! segment itself while they are few, then in a block of their own.
+//!
 //! If any key has a deadline, each bucket also has the earliest tick at which one of its keys may expire. It may be too early, never too
 //! late: that is the whole calendar.
 
 #![allow(unsafe_code)] // Buckets and deadlines lie in blocks of the arena.
+
+use std::ptr::NonNull;
 
 use crate::arena::{self, Handle};
 
@@ -26,15 +31,51 @@ pub(super) struct Spot {
     pub(super) lane: u8,
 }
 
+/// What every search needs comes first.
+#[repr(C)]
 pub(super) struct Segment {
-    buckets: Option<Handle>,
+    /// Where the places of the buckets stand if there are more than [`FEW`].
+    many: Option<Handle>,
+    count: u16,
+    len: u16,
+    /// Where the buckets lie, in units of 64 bytes, if there are no more.
+    few: [u32; FEW],
+    passed: Passed,
     /// A tick a bucket, once a key has a deadline.
     dues: Option<Handle>,
-    /// Bucket `i` was passed by a key that stands behind it, if bit `i` is set.
-    passed: u128,
-    len: u16,
-    count: u16,
 }
+
+/// Buckets whose places stand in the segment itself.
+pub(super) const FEW: usize = 11;
+
+/// The buckets that a key has passed which stands behind them, a bit each. Not one number of 128 bits, whose alignment would move what a search
+/// needs out of two cache lines.
+#[derive(Clone, Copy)]
+struct Passed([u64; MAX_BUCKETS / 64]);
+
+impl Passed {
+    #[inline]
+    fn has(self, bucket: usize) -> bool {
+        self.0[bucket / 64] >> (bucket % 64) & 1 != 0
+    }
+
+    fn set(&mut self, bucket: usize) {
+        self.0[bucket / 64] |= 1 << (bucket % 64);
+    }
+
+    fn clear(&mut self, bucket: usize) {
+        self.0[bucket / 64] &= !(1 << (bucket % 64));
+    }
+}
+
+/// Where [`Segment::few`] begins, in bytes.
+pub(super) const FEW_OFFSET: usize = std::mem::offset_of!(Segment, few);
+
+/// Bytes from the beginning that a search may need.
+pub(super) const SEARCHED: usize = std::mem::offset_of!(Segment, passed) + size_of::<Passed>();
+
+/// Units of the arena in a unit of [`Segment::few`].
+const UNITS: u64 = (size_of::<Bucket>() / 8) as u64;
 
 // SAFETY: a segment is the only owner of its blocks.
 unsafe impl Send for Segment {}
@@ -50,23 +91,19 @@ fn most_words(buckets: usize) -> usize {
     }
 }
 
-/// The next number of buckets: about an eighth more, and a block size of the arena.
+/// The next number of buckets: about an eighth more.
 fn grown(buckets: usize) -> usize {
-    fitting(buckets + (buckets / 8).max(1))
-}
-
-/// The least number of buckets from `buckets` on that fills a block.
-fn fitting(buckets: usize) -> usize {
-    arena::rounded(buckets.max(1) * size_of::<Bucket>()) / size_of::<Bucket>()
+    buckets + (buckets / 8).max(1)
 }
 
 impl Segment {
     pub(super) const EMPTY: Self = Self {
-        buckets: None,
-        dues: None,
-        passed: 0,
-        len: 0,
+        many: None,
         count: 0,
+        len: 0,
+        few: [0; FEW],
+        passed: Passed([0; 2]),
+        dues: None,
     };
 
     /// Number of words in use.
@@ -79,15 +116,16 @@ impl Segment {
         usize::from(self.count)
     }
 
-    /// Where the buckets lie, for those who prefetch.
-    pub(super) fn address(&self) -> Option<Handle> {
-        self.buckets
+    /// The block in which the places of the buckets stand, if they are many: for those who prefetch.
+    pub(super) fn many(&self) -> Option<Handle> {
+        self.many
     }
 
     /// Bytes of its blocks.
     pub(super) fn bytes(&self) -> usize {
-        let blocks = [self.buckets, self.dues].into_iter().flatten();
-        blocks.map(arena::size_of_block).sum()
+        let blocks = [self.many, self.dues].into_iter().flatten();
+        let bytes: usize = blocks.map(arena::size_of_block).sum();
+        bytes + self.buckets() * size_of::<Bucket>()
     }
 
     /// Whether it can hold no more words.
@@ -95,26 +133,33 @@ impl Segment {
         self.buckets() == MAX_BUCKETS && self.len() >= most_words(MAX_BUCKETS)
     }
 
+    /// Where the buckets lie, in units of 64 bytes.
     #[inline]
-    fn all(&self) -> &[Bucket] {
-        match self.buckets {
-            None => &[],
-            // SAFETY: the block belongs to this segment and holds so many buckets; it is aligned, since its size is a multiple of 64.
+    fn places(&self) -> &[u32] {
+        match self.many {
+            None => &self.few[..self.buckets()],
+            // SAFETY: the block belongs to this segment and holds so many places; blocks are aligned to 8 bytes.
             Some(handle) => unsafe {
                 std::slice::from_raw_parts(handle.pointer().cast().as_ptr(), self.buckets())
             },
         }
     }
 
+    /// Bucket `index`, of which there are [`Segment::buckets`].
     #[inline]
-    fn all_mut(&mut self) -> &mut [Bucket] {
-        match self.buckets {
-            None => &mut [],
-            // SAFETY: as above, and `self` is borrowed alone.
-            Some(handle) => unsafe {
-                std::slice::from_raw_parts_mut(handle.pointer().cast().as_ptr(), self.buckets())
-            },
-        }
+    fn bucket(&self, index: usize) -> &Bucket {
+        // SAFETY: the block belongs to this segment, is a bucket, and is aligned like one, since blocks of 64 bytes are.
+        unsafe { bucket_at(self.places()[index]).as_ref() }
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, index: usize) -> &mut Bucket {
+        // SAFETY: as above, and `self` is borrowed alone.
+        unsafe { bucket_at(self.places()[index]).as_mut() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Bucket> {
+        (0..self.buckets()).map(|index| self.bucket(index))
     }
 
     #[inline]
@@ -157,14 +202,13 @@ impl Segment {
     /// The word with these hash bits that `wanted` recognizes by its handle.
     #[inline]
     pub(super) fn find(&self, hash: u16, mut wanted: impl FnMut(Handle) -> bool) -> Option<Spot> {
-        let all = self.all();
-        if all.is_empty() {
+        if self.count == 0 {
             return None;
         }
         let home = self.home(hash);
         let mut index = home;
         loop {
-            let bucket = &all[index];
+            let bucket = self.bucket(index);
             for lane in lanes(bucket.matches(hash)) {
                 if bucket.handle(lane).is_some_and(&mut wanted) {
                     return Some(Spot {
@@ -173,7 +217,7 @@ impl Segment {
                     });
                 }
             }
-            if self.passed >> index & 1 == 0 {
+            if !self.passed.has(index) {
                 return None;
             }
             index = self.next(index);
@@ -185,16 +229,20 @@ impl Segment {
 
     #[inline]
     pub(super) fn word(&self, spot: Spot) -> Option<Word> {
-        self.all()
-            .get(usize::from(spot.bucket))?
-            .word(usize::from(spot.lane))
+        let index = usize::from(spot.bucket);
+        if index >= self.buckets() {
+            return None;
+        }
+        self.bucket(index).word(usize::from(spot.lane))
     }
 
     /// Changes the bucket of a word in place.
     #[inline]
     pub(super) fn change(&mut self, spot: Spot, change: impl FnOnce(&mut Bucket, usize)) {
-        let bucket = &mut self.all_mut()[usize::from(spot.bucket)];
-        change(bucket, usize::from(spot.lane));
+        change(
+            self.bucket_mut(usize::from(spot.bucket)),
+            usize::from(spot.lane),
+        );
     }
 
     /// Adds a word; there is room ([`Segment::is_full`]).
@@ -211,17 +259,17 @@ impl Segment {
     fn place(&mut self, word: Word) -> Spot {
         let mut index = self.home(word.hash);
         loop {
-            let free = !self.all()[index].used() & ((1 << LANES) - 1);
+            let free = !self.bucket(index).used() & ((1 << LANES) - 1);
             if free != 0 {
                 let lane = free.trailing_zeros() as usize;
-                self.all_mut()[index].put(lane, word);
+                self.bucket_mut(index).put(lane, word);
                 self.len += 1;
                 return Spot {
                     bucket: index as u8,
                     lane: lane as u8,
                 };
             }
-            self.passed |= 1 << index;
+            self.passed.set(index);
             index = self.next(index);
         }
     }
@@ -270,11 +318,11 @@ impl Segment {
         loop {
             self.change(hole, Bucket::clear);
             let bucket = usize::from(hole.bucket);
-            if self.passed >> bucket & 1 == 0 {
+            if !self.passed.has(bucket) {
                 break;
             }
             let Some(from) = self.find_passer(bucket) else {
-                self.passed &= !(1 << bucket);
+                self.passed.clear(bucket);
                 break;
             };
             self.pull_back(from, hole);
@@ -284,7 +332,7 @@ impl Segment {
         if self.len == 0 {
             self.free_blocks();
         } else if self.buckets() > 1 && self.len() < self.buckets() * LANES / 4 {
-            self.rebuild(fitting(self.len().div_ceil(6)));
+            self.rebuild(self.len().div_ceil(6));
         }
     }
 
@@ -294,7 +342,7 @@ impl Segment {
         let distance = |from: usize| (bucket + count - from) % count;
         let mut index = self.next(bucket);
         while index != bucket {
-            let candidate = &self.all()[index];
+            let candidate = self.bucket(index);
             for lane in lanes(candidate.used()) {
                 let home = self.home(candidate.hash(lane));
                 // It passed `bucket` if its way from home to here leads over it.
@@ -305,7 +353,7 @@ impl Segment {
                     });
                 }
             }
-            if self.passed >> index & 1 == 0 {
+            if !self.passed.has(index) {
                 return None;
             }
             index = self.next(index);
@@ -322,17 +370,15 @@ impl Segment {
         }
     }
 
-    /// Moves all words into so many buckets, which are enough.
+    /// Spreads all words over so many buckets, which are enough.
     fn rebuild(&mut self, count: usize) {
-        let old = std::mem::replace(self, Self::EMPTY);
-        self.count = count as u16;
-        let bytes = count * size_of::<Bucket>();
-        let block = arena::allocate(bytes);
-        // SAFETY: a new block of so many bytes; all zeros are empty buckets.
-        unsafe { block.pointer().write_bytes(0, bytes) };
-        self.buckets = Some(block);
-        for (index, bucket) in old.all().iter().enumerate() {
-            let due = old.dues().get(index).copied().unwrap_or(NEVER);
+        let old: Vec<Bucket> = self.all().cloned().collect();
+        let old_dues = self.dues().to_vec();
+        self.resize(count);
+        self.len = 0;
+        self.passed = Passed([0; 2]);
+        for (index, bucket) in old.iter().enumerate() {
+            let due = old_dues.get(index).copied().unwrap_or(NEVER);
             for word in lanes(bucket.used()).filter_map(|lane| bucket.word(lane)) {
                 let spot = self.place(word);
                 if word.volatile {
@@ -342,9 +388,41 @@ impl Segment {
         }
     }
 
+    /// Has so many buckets, at least one, all of them empty, and no ticks.
+    fn resize(&mut self, count: usize) {
+        let mut places = self.places().to_vec();
+        for place in places.drain(count.min(places.len())..) {
+            // SAFETY: the bucket was this segment's alone, which forgets it.
+            unsafe { arena::free(handle_of(place)) };
+        }
+        let size = size_of::<Bucket>();
+        places.resize_with(count, || (arena::allocate(size).units() / UNITS) as u32);
+        for block in [self.many.take(), self.dues.take()].into_iter().flatten() {
+            // SAFETY: as above.
+            unsafe { arena::free(block) };
+        }
+        self.count = count as u16;
+        match self.few.get_mut(..count) {
+            Some(few) => few.copy_from_slice(&places),
+            None => {
+                let block = arena::allocate(size_of_val(places.as_slice()));
+                // SAFETY: a new block of so many bytes, aligned to 8.
+                unsafe {
+                    let target = block.pointer().cast::<u32>().as_ptr();
+                    target.copy_from_nonoverlapping(places.as_ptr(), count);
+                }
+                self.many = Some(block);
+            }
+        }
+        for place in places {
+            // SAFETY: the block is a bucket of this segment; all zeros are an empty one.
+            unsafe { bucket_at(place).write_bytes(0, 1) };
+        }
+    }
+
     /// All words with their places.
     pub(super) fn words(&self) -> impl Iterator<Item = (Spot, Word)> {
-        self.all().iter().enumerate().flat_map(|(index, bucket)| {
+        self.all().enumerate().flat_map(|(index, bucket)| {
             lanes(bucket.used()).filter_map(move |lane| {
                 let spot = Spot {
                     bucket: index as u8,
@@ -357,7 +435,7 @@ impl Segment {
 
     /// The words of a bucket.
     pub(super) fn words_of(&self, index: usize) -> impl Iterator<Item = (Spot, Word)> {
-        let bucket = self.all().get(index);
+        let bucket = (index < self.buckets()).then(|| self.bucket(index));
         let used = bucket.map_or(0, Bucket::used);
         lanes(used).filter_map(move |lane| {
             let spot = Spot {
@@ -370,7 +448,8 @@ impl Segment {
 
     /// The places of a bucket's words with a deadline.
     pub(super) fn volatile_of(&self, index: usize) -> impl Iterator<Item = Spot> + use<> {
-        let volatile = self.all().get(index).map_or(0, Bucket::volatile);
+        let bucket = (index < self.buckets()).then(|| self.bucket(index));
+        let volatile = bucket.map_or(0, Bucket::volatile);
         lanes(volatile).map(move |lane| Spot {
             bucket: index as u8,
             lane: lane as u8,
@@ -378,16 +457,29 @@ impl Segment {
     }
 
     fn free_blocks(&mut self) {
-        for block in [self.buckets.take(), self.dues.take()]
-            .into_iter()
-            .flatten()
-        {
+        for place in self.places() {
+            // SAFETY: the bucket was this segment's alone, which forgets it below.
+            unsafe { arena::free(handle_of(*place)) };
+        }
+        for block in [self.many.take(), self.dues.take()].into_iter().flatten() {
             // SAFETY: the block was this segment's alone, and it has forgotten it.
             unsafe { arena::free(block) };
         }
         self.count = 0;
-        self.passed = 0;
+        self.passed = Passed([0; 2]);
     }
+}
+
+/// The block at a place in units of 64 bytes.
+#[inline]
+fn handle_of(place: u32) -> Handle {
+    let handle = Handle::from_units(u64::from(place) * UNITS);
+    handle.expect("no block lies at the arena's start")
+}
+
+#[inline]
+fn bucket_at(place: u32) -> NonNull<Bucket> {
+    handle_of(place).pointer().cast()
 }
 
 impl Drop for Segment {

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::prefetch::Layout;
 
 fn put(table: &mut Table, key: &[u8], value: &[u8], deadline: Option<(u64, u32)>) {
     let hash = KeyHash::of(key);
@@ -121,7 +122,7 @@ fn a_big_table_is_split_and_shrinks_to_nothing() {
     }
     check(&table);
     assert!(table.segments() > 16);
-    assert!(table.layout().is_none());
+    assert_eq!(table.layout(), Layout::NONE);
     for number in 0..20_000 {
         let key = name(number);
         let place = table.find(&key, KeyHash::of(&key)).unwrap();

@@ -114,12 +114,16 @@ impl Table {
 
     #[inline]
     fn set_payload(&mut self, place: Place, payload: Payload<'_>, expiry: Expiry) -> Option<Value> {
-        let entry = self.entry(place);
+        let word = self.word(place);
+        // SAFETY: the table owns the entry, and is borrowed.
+        let entry = unsafe { Entry::at(word.handle) };
         let before = entry.bytes();
         // SAFETY: the entry gets another value right away.
         let old = entry.has_outer().then(|| unsafe { entry.take_value() });
-        self.replace(place, expiry.change(), payload);
-        self.count(self.meta(place), before, self.entry(place).bytes());
+        let after = self
+            .replace_word(place, word, expiry.change(), payload)
+            .bytes();
+        self.count(word.meta, before, after);
         old
     }
 
