@@ -23,5 +23,7 @@ mod long_replies;
 mod memory;
 #[path = "server/protocol.rs"]
 mod protocol;
+#[path = "server/sorted_sets.rs"]
+mod sorted_sets;
 #[path = "server/transactions.rs"]
 mod transactions;

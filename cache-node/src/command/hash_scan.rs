@@ -11,6 +11,7 @@ use super::scan::{ScanOptions, cursor};
 pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
     let from = cursor(context.args.at(2))?;
     let options = ScanOptions::read(context.args.from(3))?;
+    options.keep_scores()?;
     if options.type_name.is_some() {
         return Err(SYNTAX);
     }

@@ -8,6 +8,7 @@ use super::db::Edit;
 use super::error::{NOT_FINITE, NOT_FLOAT, OVERFLOW, Result, WRONG_TYPE, error, wrong_arity};
 use super::hash_scan::{hrandfield, hscan};
 use super::long_reply::{Extent, Shape, is_long, show_field};
+use super::several::remove_named;
 use super::spec::{Command, Keys};
 use super::text::integer;
 
@@ -280,23 +281,10 @@ fn hstrlen(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn hdel(context: &mut Context<'_, '_>) -> Result {
-    let (args, key) = (context.args, context.args.at(1));
-    let mut removed: Vec<&[u8]> = vec![b"HDEL", key];
-    context
-        .db
-        .change_existing(key, "hash", |value| match value {
-            Value::Hash(hash) => {
-                removed.extend(args.from(2).iter().filter(|field| hash.remove(field)));
-                Ok(Edit::of(removed.len() - 2))
-            }
-            _ => Err(WRONG_TYPE),
-        })?;
-    let count = removed.len() - 2;
-    if count > 0 {
-        context.db.effect(key, &removed);
-    }
-    context.reply.count(count);
-    Ok(())
+    remove_named(context, "hash", b"HDEL", |value, field| match value {
+        Value::Hash(hash) => hash.remove(field),
+        _ => false,
+    })
 }
 
 fn hincrby(context: &mut Context<'_, '_>) -> Result {

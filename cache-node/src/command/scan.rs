@@ -38,6 +38,7 @@ pub(super) struct ScanOptions<'a> {
     pub(super) count: usize,
     pub(super) type_name: Option<&'a [u8]>,
     pub(super) without_values: bool,
+    pub(super) without_scores: bool,
 }
 
 impl<'a> ScanOptions<'a> {
@@ -47,11 +48,16 @@ impl<'a> ScanOptions<'a> {
             count: 10,
             type_name: None,
             without_values: false,
+            without_scores: false,
         };
         let mut args = args.iter();
         while let Some(option) = args.next() {
             if option.eq_ignore_ascii_case(b"novalues") {
                 options.without_values = true;
+                continue;
+            }
+            if option.eq_ignore_ascii_case(b"noscores") {
+                options.without_scores = true;
                 continue;
             }
             let value = args.next().ok_or(SYNTAX)?;
@@ -72,6 +78,22 @@ impl<'a> ScanOptions<'a> {
         Ok(options)
     }
 
+    /// Refuses `NOVALUES`, which is for `HSCAN`.
+    pub(super) fn keep_values(&self) -> Result {
+        if self.without_values {
+            return Err(error("ERR NOVALUES option can only be used in HSCAN"));
+        }
+        Ok(())
+    }
+
+    /// Refuses `NOSCORES`, which is for `ZSCAN`.
+    pub(super) fn keep_scores(&self) -> Result {
+        if self.without_scores {
+            return Err(error("ERR NOSCORES option can only be used in ZSCAN"));
+        }
+        Ok(())
+    }
+
     pub(super) fn admits(&self, name: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| matches(pattern, name))
     }
@@ -88,9 +110,8 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64> {
 fn scan(context: &mut Context<'_, '_>) -> Result {
     let cursor = cursor(context.args.at(1))?;
     let options = ScanOptions::read(context.args.from(2))?;
-    if options.without_values {
-        return Err(error("ERR NOVALUES option can only be used in HSCAN"));
-    }
+    options.keep_values()?;
+    options.keep_scores()?;
     let (mut slot, mut from) = (cursor >> SCAN_BITS, KeyHash(cursor << (64 - SCAN_BITS)));
     let mut found: Vec<Vec<u8>> = Vec::new();
     let mut visited = 0;

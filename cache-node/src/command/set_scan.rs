@@ -35,7 +35,9 @@ pub(super) static COMMANDS: &[Command] = &[
 fn sscan(context: &mut Context<'_, '_>) -> Result {
     let from = cursor(context.args.at(2))?;
     let options = ScanOptions::read(context.args.from(3))?;
-    if options.type_name.is_some() || options.without_values {
+    options.keep_values()?;
+    options.keep_scores()?;
+    if options.type_name.is_some() {
         return Err(SYNTAX);
     }
     let mut found: Vec<Item<'_>> = Vec::new();

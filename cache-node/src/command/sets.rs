@@ -7,6 +7,7 @@ use super::db::Edit;
 use super::error::{Result, WRONG_TYPE};
 use super::hashes::PACKED_BYTES;
 use super::long_reply::{Extent, Shape, is_long};
+use super::several::remove_named;
 use super::spec::{Command, Keys};
 
 const fn set(command: Command) -> Command {
@@ -81,29 +82,6 @@ fn add<'a>(
     })
 }
 
-/// Removes members of the set at `key`, if there is one, and logs it; answers how many there were.
-fn remove<'a>(
-    context: &mut Context<'_, '_>,
-    key: &'a [u8],
-    members: impl Iterator<Item = &'a [u8]>,
-) -> Result<usize> {
-    let mut removed: Vec<&[u8]> = vec![b"SREM", key];
-    context
-        .db
-        .change_existing(key, "set", |value| match value {
-            Value::Set(set) => {
-                removed.extend(members.filter(|member| set.remove(member)));
-                Ok(Edit::of(removed.len() - 2))
-            }
-            _ => Err(WRONG_TYPE),
-        })?;
-    let count = removed.len() - 2;
-    if count > 0 {
-        context.db.effect(key, &removed);
-    }
-    Ok(count)
-}
-
 fn sadd(context: &mut Context<'_, '_>) -> Result {
     let args = context.args;
     let added = add(context, args.at(1), args.from(2).iter())?;
@@ -115,10 +93,10 @@ fn sadd(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn srem(context: &mut Context<'_, '_>) -> Result {
-    let args = context.args;
-    let removed = remove(context, args.at(1), args.from(2).iter())?;
-    context.reply.count(removed);
-    Ok(())
+    remove_named(context, "set", b"SREM", |value, member| match value {
+        Value::Set(set) => set.remove(member),
+        _ => false,
+    })
 }
 
 fn sismember(context: &mut Context<'_, '_>) -> Result {
@@ -171,7 +149,13 @@ fn smove(context: &mut Context<'_, '_>) -> Result {
     // Looked at before anything is changed, so that the member cannot get lost.
     context.db.read_set(target)?;
     if found && source != target {
-        remove(context, source, std::iter::once(member))?;
+        context
+            .db
+            .change_existing(source, "set", |value| match value {
+                Value::Set(set) => Ok(Edit::of(usize::from(set.remove(member)))),
+                _ => Err(WRONG_TYPE),
+            })?;
+        context.db.effect(source, &[b"SREM", source, member]);
         if add(context, target, std::iter::once(member))? > 0 {
             context.db.effect(target, &[b"SADD", target, member]);
         }

@@ -1,7 +1,11 @@
-//! Arguments of commands on several keys: how many keys there are, and how many elements are wanted.
+//! What commands on several keys or elements have in common: how many there are, which are wanted, removing them by name.
 
 use crate::resp::{Args, parse_integer};
 
+use crate::store::Value;
+
+use super::context::Context;
+use super::db::Edit;
 use super::error::{Result, SYNTAX, error};
 
 /// The keys whose number is argument `at`, and the arguments behind them.
@@ -42,4 +46,27 @@ pub(super) fn limit_option(args: Args<'_>) -> Result<usize> {
         }
         _ => Err(SYNTAX),
     }
+}
+
+/// Removes the elements that the arguments from 2 on name from the collection at argument 1, by `remove`, which answers whether there was one.
+/// Answers how many there were, and logs the command under `effect` for those alone.
+pub(super) fn remove_named(
+    context: &mut Context<'_, '_>,
+    type_name: &'static str,
+    effect: &'static [u8],
+    remove: impl Fn(&mut Value, &[u8]) -> bool,
+) -> Result {
+    let (args, key) = (context.args, context.args.at(1));
+    let mut removed: Vec<&[u8]> = vec![effect, key];
+    context.db.change_existing(key, type_name, |value| {
+        let names = args.from(2);
+        removed.extend(names.iter().filter(|name| remove(value, name)));
+        Ok(Edit::of(removed.len() - 2))
+    })?;
+    let count = removed.len() - 2;
+    if count > 0 {
+        context.db.effect(key, &removed);
+    }
+    context.reply.count(count);
+    Ok(())
 }

@@ -189,9 +189,7 @@ fn zrandmember(context: &mut Context<'_, '_>) -> Result {
 fn zscan(context: &mut Context<'_, '_>) -> Result {
     let from = cursor(context.args.at(2))?;
     let options = ScanOptions::read(context.args.from(3))?;
-    if options.without_values {
-        return Err(error("ERR NOVALUES option can only be used in HSCAN"));
-    }
+    options.keep_values()?;
     if options.type_name.is_some() {
         return Err(SYNTAX);
     }
@@ -208,10 +206,13 @@ fn zscan(context: &mut Context<'_, '_>) -> Result {
     let reply = &mut context.reply;
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());
-    reply.array(2 * found.len());
+    let parts = if options.without_scores { 1 } else { 2 };
+    reply.array(parts * found.len());
     for (member, score) in found {
         reply.item(member);
-        reply.bulk(&text_of(score));
+        if !options.without_scores {
+            reply.bulk(&text_of(score));
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::db::Edit;
 use super::error::{NOT_FLOAT, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
 use super::hashes::PACKED_BYTES;
+use super::several::remove_named;
 use super::spec::{Command, Keys};
 
 const NOT_A_NUMBER: &str = "ERR resulting score is not a number (NaN)";
@@ -310,21 +311,10 @@ pub(super) fn text_of(score: f64) -> Vec<u8> {
 }
 
 fn zrem(context: &mut Context<'_, '_>) -> Result {
-    let (args, key) = (context.args, context.args.at(1));
-    let mut removed: Vec<&[u8]> = vec![b"ZREM", key];
-    context.db.change_existing(key, "zset", |value| {
-        edit(value, |set| {
-            let members = args.from(2);
-            removed.extend(members.iter().filter(|member| set.remove(member).is_some()));
-            Ok(Edit::of(removed.len() - 2))
-        })
-    })?;
-    let count = removed.len() - 2;
-    if count > 0 {
-        context.db.effect(key, &removed);
-    }
-    context.reply.count(count);
-    Ok(())
+    remove_named(context, "zset", b"ZREM", |value, member| match value {
+        Value::SortedSet(set) => set.remove(member).is_some(),
+        _ => false,
+    })
 }
 
 fn zscore(context: &mut Context<'_, '_>) -> Result {

@@ -174,6 +174,7 @@ impl Connection {
                 self.send();
                 scratch.take_back(&mut self.output);
             });
+            self.show_buffers();
             self.flush().await?;
             if self.session.client.is_killed() {
                 return Ok(());

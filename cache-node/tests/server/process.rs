@@ -124,6 +124,12 @@ impl Socket {
         assert_eq!(String::from_utf8_lossy(&bytes), expected);
     }
 
+    /// The first byte that comes, if any does before the other side closes.
+    pub(crate) fn begins(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        self.0.read_exact(&mut byte).ok().map(|()| byte[0])
+    }
+
     /// Reads a line, without its end.
     pub(crate) fn line(&mut self) -> String {
         let mut bytes = Vec::new();
@@ -134,6 +140,16 @@ impl Socket {
         }
         bytes.truncate(bytes.len() - 2);
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads until `end` has come.
+    pub(crate) fn read_until(&mut self, end: &str) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            seen.extend(byte);
+        }
     }
 
     pub(crate) fn ask(&mut self, line: &str, expected: &str) {
