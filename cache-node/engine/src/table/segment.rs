@@ -389,30 +389,27 @@ impl Segment {
     }
 
     /// Has so many buckets, at least one, all of them empty, and no ticks.
+    ///
+    /// Blocks are allocated before any is freed: if there is none left, the segment stays as it is.
     fn resize(&mut self, count: usize) {
-        let mut places = self.places().to_vec();
-        for place in places.drain(count.min(places.len())..) {
-            // SAFETY: the bucket was this segment's alone, which forgets it.
-            unsafe { arena::free(handle_of(place)) };
-        }
+        let old = self.places().to_vec();
+        let (kept, surplus) = old.split_at(count.min(old.len()));
+        let mut places = kept.to_vec();
         let size = size_of::<Bucket>();
         places.resize_with(count, || (arena::allocate(size).units() / UNITS) as u32);
+        let many = (count > FEW).then(|| block_of(&places));
+        for place in surplus {
+            // SAFETY: the bucket was this segment's alone, which forgets it below.
+            unsafe { arena::free(handle_of(*place)) };
+        }
         for block in [self.many.take(), self.dues.take()].into_iter().flatten() {
-            // SAFETY: as above.
+            // SAFETY: the block was this segment's alone, and it has forgotten it.
             unsafe { arena::free(block) };
         }
         self.count = count as u16;
-        match self.few.get_mut(..count) {
-            Some(few) => few.copy_from_slice(&places),
-            None => {
-                let block = arena::allocate(size_of_val(places.as_slice()));
-                // SAFETY: a new block of so many bytes, aligned to 8.
-                unsafe {
-                    let target = block.pointer().cast::<u32>().as_ptr();
-                    target.copy_from_nonoverlapping(places.as_ptr(), count);
-                }
-                self.many = Some(block);
-            }
+        self.many = many;
+        if let Some(few) = self.few.get_mut(..count) {
+            few.copy_from_slice(&places);
         }
         for place in places {
             // SAFETY: the block is a bucket of this segment; all zeros are an empty one.
@@ -468,6 +465,17 @@ impl Segment {
         self.count = 0;
         self.passed = Passed([0; 2]);
     }
+}
+
+/// A new block with these places.
+fn block_of(places: &[u32]) -> Handle {
+    let block = arena::allocate(size_of_val(places));
+    // SAFETY: a new block of so many bytes, aligned to 8.
+    unsafe {
+        let target = block.pointer().cast::<u32>().as_ptr();
+        target.copy_from_nonoverlapping(places.as_ptr(), places.len());
+    }
+    block
 }
 
 /// The block at a place in units of 64 bytes.
