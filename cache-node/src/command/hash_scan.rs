@@ -6,15 +6,11 @@ use crate::store::Item;
 use super::context::Context;
 use super::error::{Result, SYNTAX};
 use super::random::{Wanted, one_of};
-use super::scan::{ScanOptions, cursor};
+use super::scan::{ScanOptions, begin_answer};
 
 pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
-    let from = cursor(context.args.at(2))?;
-    let options = ScanOptions::read(context.args.from(3))?;
+    let (from, options) = ScanOptions::of_collection(context.args)?;
     options.keep_scores()?;
-    if options.type_name.is_some() {
-        return Err(SYNTAX);
-    }
     let mut found: Vec<Item<'_>> = Vec::new();
     let mut next = 0;
     let mut text = itoa::Buffer::new();
@@ -29,9 +25,7 @@ pub(super) fn hscan(context: &mut Context<'_, '_>) -> Result {
         });
     }
     let reply = &mut context.reply;
-    reply.array(2);
-    reply.bulk(next.to_string().as_bytes());
-    reply.array(found.len());
+    begin_answer(reply, next, found.len());
     found.into_iter().for_each(|item| reply.item(item));
     Ok(())
 }

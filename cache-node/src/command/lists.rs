@@ -7,6 +7,7 @@ use super::db::Edit;
 use super::error::{NO_KEY, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
 use super::hashes::PACKED_BYTES;
 use super::long_reply::{Extent, Shape, is_long};
+use super::several::positive;
 use super::spec::{Command, Keys};
 use super::text::{elements, integer};
 
@@ -219,14 +220,6 @@ fn pop(
         Some(popped) => log_pop(context, key, effect, popped),
     }
     Ok(())
-}
-
-/// A number of elements.
-fn positive(text: &[u8]) -> Result<usize> {
-    integer(text)
-        .ok()
-        .and_then(|count| usize::try_from(count).ok())
-        .ok_or(error("ERR value is out of range, must be positive"))
 }
 
 /// Takes up to `count` elements off an end and shows them; answers how many.

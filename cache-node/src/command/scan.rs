@@ -3,7 +3,7 @@
 //! A cursor is a slot and a place in the order of hashes inside it; neither changes when tables grow, so that a key which is there
 //! throughout a scan is returned. In cluster mode only the slots of this node's own shard are shown.
 
-use crate::resp::Args;
+use crate::resp::{Args, Reply};
 use crate::slot::{SLOT_COUNT, SlotId};
 use crate::store::{KeyHash, SCAN_BITS};
 
@@ -78,6 +78,16 @@ impl<'a> ScanOptions<'a> {
         Ok(options)
     }
 
+    /// The cursor at argument 2 and the options behind it, of a command that iterates over one collection.
+    pub(super) fn of_collection(args: Args<'a>) -> Result<(u64, Self)> {
+        let from = cursor(args.at(2))?;
+        let options = Self::read(args.from(3))?;
+        if options.type_name.is_some() {
+            return Err(SYNTAX);
+        }
+        Ok((from, options))
+    }
+
     /// Refuses `NOVALUES`, which is for `HSCAN`.
     pub(super) fn keep_values(&self) -> Result {
         if self.without_values {
@@ -105,6 +115,13 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64> {
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or(error("ERR invalid cursor"))
+}
+
+/// Answers where to go on and `parts` things that were found, which the caller shows next.
+pub(super) fn begin_answer(reply: &mut Reply<'_>, next: u64, parts: usize) {
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    reply.array(parts);
 }
 
 fn scan(context: &mut Context<'_, '_>) -> Result {
@@ -145,9 +162,7 @@ fn scan(context: &mut Context<'_, '_>) -> Result {
     } else {
         slot << SCAN_BITS | from.0 >> (64 - SCAN_BITS)
     };
-    context.reply.array(2);
-    context.reply.bulk(next.to_string().as_bytes());
-    context.reply.array(found.len());
+    begin_answer(&mut context.reply, next, found.len());
     found.iter().for_each(|key| context.reply.bulk(key));
     Ok(())
 }

@@ -5,11 +5,11 @@ use crate::store::{Item, Set, SetRef, Value, discard_value};
 
 use super::context::Context;
 use super::db::Edit;
-use super::error::{Result, SYNTAX, WRONG_TYPE, error};
+use super::error::{Result, SYNTAX, WRONG_TYPE};
 use super::random::{Wanted, one_of};
-use super::scan::{ScanOptions, cursor};
+use super::scan::{ScanOptions, begin_answer};
+use super::several::positive;
 use super::spec::{Command, Keys};
-use super::text::integer;
 
 /// Members of one effect.
 const PIECE: usize = 256;
@@ -33,13 +33,9 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn sscan(context: &mut Context<'_, '_>) -> Result {
-    let from = cursor(context.args.at(2))?;
-    let options = ScanOptions::read(context.args.from(3))?;
+    let (from, options) = ScanOptions::of_collection(context.args)?;
     options.keep_values()?;
     options.keep_scores()?;
-    if options.type_name.is_some() {
-        return Err(SYNTAX);
-    }
     let mut found: Vec<Item<'_>> = Vec::new();
     let mut next = 0;
     let mut text = itoa::Buffer::new();
@@ -51,9 +47,7 @@ fn sscan(context: &mut Context<'_, '_>) -> Result {
         });
     }
     let reply = &mut context.reply;
-    reply.array(2);
-    reply.bulk(next.to_string().as_bytes());
-    reply.array(found.len());
+    begin_answer(reply, next, found.len());
     found.into_iter().for_each(|item| reply.item(item));
     Ok(())
 }
@@ -95,10 +89,7 @@ fn spop(context: &mut Context<'_, '_>) -> Result {
     if context.args.len() > 3 {
         return Err(SYNTAX);
     }
-    let count = integer(count)
-        .ok()
-        .and_then(|count| usize::try_from(count).ok())
-        .ok_or(error("ERR value is out of range, must be positive"))?;
+    let count = positive(count)?;
     let length = context.db.read_set(key)?.map_or(0, SetRef::len);
     if count > 0 && count >= length {
         return pop_all(context, key);

@@ -1,7 +1,6 @@
 //! What commands on several keys or elements have in common: how many there are, which are wanted, removing them by name.
 
 use crate::resp::{Args, parse_integer};
-
 use crate::store::Value;
 
 use super::context::Context;
@@ -22,6 +21,13 @@ pub(super) fn keys_of(args: Args<'_>, at: usize) -> Result<(Args<'_>, Args<'_>)>
     Ok(keys.split_at(count))
 }
 
+/// A number of elements, which may be 0.
+pub(super) fn positive(text: &[u8]) -> Result<usize> {
+    parse_integer(text)
+        .and_then(|count| usize::try_from(count).ok())
+        .ok_or(error("ERR value is out of range, must be positive"))
+}
+
 /// The number in `COUNT n`, which may be left out; 1 then.
 pub(super) fn count_option(args: Args<'_>) -> Result<usize> {
     match (args.get(0), args.get(1), args.len()) {
@@ -36,7 +42,7 @@ pub(super) fn count_option(args: Args<'_>) -> Result<usize> {
     }
 }
 
-/// The number in `LIMIT n`, which may be left out; 0, then as else, means none.
+/// The number in `LIMIT n`; 0, which it also is if left out, means no limit.
 pub(super) fn limit_option(args: Args<'_>) -> Result<usize> {
     match (args.get(0), args.get(1), args.len()) {
         (None, ..) => Ok(0),

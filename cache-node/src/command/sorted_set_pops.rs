@@ -7,14 +7,13 @@ use crate::store::{Item, SortedSet, discard_part};
 
 use super::context::Context;
 use super::db::Edit;
-use super::error::{Result, SYNTAX, error};
+use super::error::{Result, SYNTAX};
 use super::random::{Wanted, one_of};
-use super::scan::{ScanOptions, cursor};
-use super::several::{count_option, keys_of};
+use super::scan::{ScanOptions, begin_answer};
+use super::several::{count_option, keys_of, positive};
 use super::sorted_set_ranges::{answer_members, tell_removed};
 use super::sorted_sets::{edit, text_of};
 use super::spec::{Command, Keys};
-use super::text::integer;
 
 const fn zset(command: Command) -> Command {
     command.group("sorted-set")
@@ -92,12 +91,7 @@ fn pop(context: &mut Context<'_, '_>, side: Side) -> Result {
     let key = context.args.at(1);
     let count = match (context.args.get(2), context.args.len()) {
         (None, _) => None,
-        (Some(count), 3) => Some(
-            integer(count)
-                .ok()
-                .and_then(|count| usize::try_from(count).ok())
-                .ok_or(error("ERR value is out of range, must be positive"))?,
-        ),
+        (Some(count), 3) => Some(positive(count)?),
         _ => return Err(SYNTAX),
     };
     let reply = &mut context.reply;
@@ -187,12 +181,8 @@ fn zrandmember(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn zscan(context: &mut Context<'_, '_>) -> Result {
-    let from = cursor(context.args.at(2))?;
-    let options = ScanOptions::read(context.args.from(3))?;
+    let (from, options) = ScanOptions::of_collection(context.args)?;
     options.keep_values()?;
-    if options.type_name.is_some() {
-        return Err(SYNTAX);
-    }
     let mut found: Vec<(Item<'_>, f64)> = Vec::new();
     let mut next = 0;
     let mut text = itoa::Buffer::new();
@@ -204,10 +194,8 @@ fn zscan(context: &mut Context<'_, '_>) -> Result {
         });
     }
     let reply = &mut context.reply;
-    reply.array(2);
-    reply.bulk(next.to_string().as_bytes());
     let parts = if options.without_scores { 1 } else { 2 };
-    reply.array(parts * found.len());
+    begin_answer(reply, next, parts * found.len());
     for (member, score) in found {
         reply.item(member);
         if !options.without_scores {

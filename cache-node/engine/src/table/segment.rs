@@ -46,7 +46,7 @@ pub(super) struct Segment {
 }
 
 /// Buckets whose places stand in the segment itself.
-pub(super) const FEW: usize = 11;
+const FEW: usize = 11;
 
 /// The buckets that a key has passed which stands behind them, a bit each. Not one number of 128 bits, whose alignment would move what a search
 /// needs out of two cache lines.
@@ -54,6 +54,8 @@ pub(super) const FEW: usize = 11;
 struct Passed([u64; MAX_BUCKETS / 64]);
 
 impl Passed {
+    const NONE: Self = Self([0; MAX_BUCKETS / 64]);
+
     #[inline]
     fn has(self, bucket: usize) -> bool {
         self.0[bucket / 64] >> (bucket % 64) & 1 != 0
@@ -102,7 +104,7 @@ impl Segment {
         count: 0,
         len: 0,
         few: [0; FEW],
-        passed: Passed([0; 2]),
+        passed: Passed::NONE,
         dues: None,
     };
 
@@ -376,7 +378,7 @@ impl Segment {
         let old_dues = self.dues().to_vec();
         self.resize(count);
         self.len = 0;
-        self.passed = Passed([0; 2]);
+        self.passed = Passed::NONE;
         for (index, bucket) in old.iter().enumerate() {
             let due = old_dues.get(index).copied().unwrap_or(NEVER);
             for word in lanes(bucket.used()).filter_map(|lane| bucket.word(lane)) {
@@ -463,7 +465,7 @@ impl Segment {
             unsafe { arena::free(block) };
         }
         self.count = 0;
-        self.passed = Passed([0; 2]);
+        self.passed = Passed::NONE;
     }
 }
 
