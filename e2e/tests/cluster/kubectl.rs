@@ -17,28 +17,53 @@ pub(crate) struct Answer {
 
 /// Runs kubectl in the test's namespace.
 pub(crate) async fn kubectl(bench: &Bench, arguments: &[&str], input: &str) -> Answer {
-    let mut child = Command::new("kubectl")
-        .env("KUBECONFIG", bench.platform.kubeconfig())
-        .args(["--namespace", &bench.namespace])
-        .args(arguments)
+    let mut child = command(bench, arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .expect("kubectl is needed for this test: https://kubernetes.io/docs/tasks/tools/");
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
     drop(stdin);
-    let output = tokio::time::timeout(BOUND, child.wait_with_output())
-        .await
-        .expect("kubectl does not end")
-        .unwrap();
+    let Ok(output) = tokio::time::timeout(BOUND, child.wait_with_output()).await else {
+        panic!(
+            "kubectl {arguments:?} does not end:\n{}",
+            state(bench).await
+        );
+    };
+    let output = output.unwrap();
     Answer {
         succeeded: output.status.success(),
         out: String::from_utf8(output.stdout).unwrap(),
         error: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+fn command(bench: &Bench, arguments: &[&str]) -> Command {
+    let mut command = Command::new("kubectl");
+    command
+        .env("KUBECONFIG", bench.platform.kubeconfig())
+        .args(["--namespace", &bench.namespace])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Pods and events, for those who have to find out what hangs.
+async fn state(bench: &Bench) -> String {
+    let mut text = String::new();
+    for arguments in [
+        ["get", "pods", "-o", "yaml"],
+        ["get", "events", "-o", "wide"],
+    ] {
+        let answer = tokio::time::timeout(BOUND, command(bench, &arguments).output()).await;
+        match answer {
+            Ok(Ok(output)) => text.push_str(&String::from_utf8_lossy(&output.stdout)),
+            other => text.push_str(&format!("kubectl {arguments:?}: {other:?}\n")),
+        }
+    }
+    text
 }
 
 /// The same, for what must succeed; its standard output.
