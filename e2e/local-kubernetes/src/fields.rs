@@ -448,6 +448,16 @@ fn keep_times(live: Option<&Value>, managers: &mut Managers, old: &Value, new: &
     }
 }
 
+/// Gives `new`, which is complete, the times of `live` if nothing else differs. What a writer names may differ from what is there only until
+/// it is brought into its canonical form, so that [`apply`] cannot always tell.
+pub(crate) fn keep_times_of_no_change(live: &Value, new: &mut Value) {
+    if let Some(mut managers) = Managers::decode(new.pointer("/metadata/managedFields")) {
+        let (old, bare) = (without_managers(live), without_managers(new));
+        keep_times(Some(live), &mut managers, &old, &bare);
+        put_managers(new, &managers);
+    }
+}
+
 /// The object without its resource version, which a writer may leave out.
 fn without_version(object: &Value) -> Value {
     let mut object = object.clone();

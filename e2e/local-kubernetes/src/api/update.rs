@@ -14,7 +14,7 @@ use super::{
     metadata, model,
     query::WriteOptions,
 };
-use crate::{object, store::Store, validation::FieldError};
+use crate::{fields, object, store::Store, validation::FieldError};
 
 /// Answers a PUT.
 pub(super) fn answer(call: &Call, bytes: &[u8]) -> Result<Response, ApiError> {
@@ -80,6 +80,7 @@ pub(super) fn replace(
     admission::keep_allocated(resource, live, &mut new);
     metadata::bump_generation(resource, live, &mut new);
     object::copy_metadata(live, &mut new, "resourceVersion");
+    fields::keep_times_of_no_change(live, &mut new);
     let errors = model::validate_update(resource, &new, live, &call.about.subresource);
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, name, &errors));
