@@ -89,9 +89,23 @@ fn they_show_one_moment_and_keep_nobody_from_writing() {
     }
     reader.send("LLEN l\r\nPING\r\n");
     reader.expect("*50000\r\n$9\r\nelement:0\r\n");
-    assert_eq!(ask::<usize>(connection, "LREM l 1 element:49999"), 1);
-    assert_eq!(ask::<usize>(connection, "RPUSH l last"), COUNT);
-    assert_eq!(ask::<String>(connection, "LSET l 1 changed"), "OK");
+    // At once, so that every reply is of a moment before or after all of it.
+    let done: (usize, usize, String) = redis::pipe()
+        .atomic()
+        .cmd("LREM")
+        .arg("l")
+        .arg(1)
+        .arg("element:49999")
+        .cmd("RPUSH")
+        .arg("l")
+        .arg("last")
+        .cmd("LSET")
+        .arg("l")
+        .arg(1)
+        .arg("changed")
+        .query(connection)
+        .unwrap();
+    assert_eq!(done, (1, COUNT, "OK".to_owned()));
     let mut changed = 0;
     for round in 0..rounds {
         if round > 0 {
