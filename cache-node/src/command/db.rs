@@ -17,34 +17,12 @@ use crate::resp::{Reply, encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
 use crate::stats::Tally;
 use crate::store::{
-    Deadline, Entry, HashRef, KeyHash, ListRef, MAX_INLINE, Place, SetRef, SlotData, SlotGuard,
-    SortedSetRef, Text, Touched, Usage, Value, ValueRef, encode_entry,
+    Deadline, Entry, HashRef, KeyHash, ListRef, MAX_INLINE, Place, SetRef, SlotData, SortedSetRef,
+    Text, Touched, Usage, Value, ValueRef, encode_entry,
 };
 
 use super::error::{Failure, Result, WRONG_TYPE};
-
-/// The locks that a command holds.
-pub(super) enum Locks<'g> {
-    /// None: it has no keys.
-    None,
-    /// One slot.
-    One(SlotGuard<'g>),
-    /// Several slots in ascending order.
-    Many(Vec<SlotGuard<'g>>),
-}
-
-impl<'g> Locks<'g> {
-    fn of_slot(&mut self, slot: SlotId) -> Option<&mut SlotGuard<'g>> {
-        match self {
-            Self::None => None,
-            Self::One(guard) => (guard.id() == slot).then_some(guard),
-            Self::Many(guards) => {
-                let index = guards.binary_search_by_key(&slot, SlotGuard::id).ok()?;
-                guards.get_mut(index)
-            }
-        }
-    }
-}
+use super::held::{Hashed, Held, Locks};
 
 /// What became of a value.
 pub struct Edit<R> {
@@ -77,11 +55,9 @@ impl Edit<usize> {
 /// The keys that a command works on.
 pub struct Db<'g> {
     node: &'g Node,
-    locks: Locks<'g>,
+    held: Held<'g>,
     tally: Tally,
     usage: Usage,
-    /// A key whose hash is known, by where it lies.
-    known: Option<(*const [u8], KeyHash)>,
     /// The command's time.
     now: Millis,
     /// Entries with a deadline up to this time are not there; 0 when effects are replayed.
@@ -97,9 +73,8 @@ impl<'g> Db<'g> {
     pub(super) fn new(node: &'g Node, locks: Locks<'g>, now: Millis, usage: Usage) -> Self {
         Self {
             tally: Tally::default(),
-            locks,
+            held: Held::new(locks),
             usage,
-            known: None,
             now,
             horizon: now,
             touches: true,
@@ -122,11 +97,17 @@ impl<'g> Db<'g> {
         self
     }
 
-    /// The same with the hash of a key that was worked out before. The key outlives this.
+    /// The same with slots and hashes of the command's keys, of which `first` is the first. The keys outlive this.
     #[inline]
-    pub(super) fn knowing(mut self, key: &[u8], hash: KeyHash) -> Self {
-        self.known = Some((key, hash));
+    pub(super) fn knowing(mut self, first: &[u8], keys: &'g [Hashed]) -> Self {
+        self.held = self.held.knowing(first, keys);
         self
+    }
+
+    /// The command works on its key number `index` from now on, so that what it needs to know about it is worked out once.
+    #[inline]
+    pub fn aim(&mut self, index: usize, key: &[u8]) {
+        self.held.aim(index, key);
     }
 
     /// The command's time.
@@ -142,29 +123,18 @@ impl<'g> Db<'g> {
     /// The slot of `key`, which is locked.
     #[inline]
     fn slot(&mut self, key: &[u8]) -> &mut SlotData {
-        slot_of(&mut self.locks, key)
-    }
-
-    #[inline]
-    fn slot_id(&self, key: &[u8]) -> SlotId {
-        match &self.locks {
-            Locks::One(guard) => guard.id(),
-            _ => SlotId::of(key),
-        }
+        self.held.slot(key)
     }
 
     #[inline]
     fn hash(&self, key: &[u8]) -> KeyHash {
-        match self.known {
-            Some((known, hash)) if std::ptr::eq(known, key) => hash,
-            _ => KeyHash::of(key),
-        }
+        self.held.hash(key)
     }
 
     /// Works on one slot, which is locked for it if the command does not hold it.
     pub fn with_slot<R>(&mut self, slot: SlotId, work: impl FnOnce(&SlotData) -> R) -> Result<R> {
-        if let Some(guard) = self.locks.of_slot(slot) {
-            return Ok(work(guard));
+        if let Some(data) = self.held.of_slot(slot) {
+            return Ok(work(data));
         }
         match self.node.store.try_lock_internal(slot) {
             Some(guard) => Ok(work(&guard)),
@@ -177,7 +147,7 @@ impl<'g> Db<'g> {
     pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         let hash = self.hash(key);
         let (usage, horizon, touches) = (self.usage, self.horizon, self.touches);
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         let place = slot.find_live(key, hash, horizon);
         self.tally.count(place.is_some());
         if touches && usage.observed(hash) {
@@ -240,7 +210,7 @@ impl<'g> Db<'g> {
         if !self.usage.observed(hash) {
             return;
         }
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         let bytes = slot.get(key, hash).map_or(0, Entry::bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let access = if new {
@@ -329,7 +299,7 @@ impl<'g> Db<'g> {
             let edit = change(&mut value)?;
             if !value.is_empty_collection() {
                 let meta = self.fresh(hash);
-                let slot = slot_of(&mut self.locks, key);
+                let slot = self.held.slot(key);
                 slot.insert(key, hash, value, Deadline::Never, meta);
                 self.tell_written(key, hash, true);
             }
@@ -359,7 +329,7 @@ impl<'g> Db<'g> {
         change: impl FnOnce(&mut Value) -> Result<Edit<R>>,
     ) -> Result<R> {
         let (hash, usage) = (self.hash(key), self.usage);
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         if slot.mark_written(place, &usage).value().type_name() != type_name {
             return Err(WRONG_TYPE);
         }
@@ -400,7 +370,7 @@ impl<'g> Db<'g> {
             return;
         }
         let (hash, usage) = (self.hash(key), self.usage);
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         let new = match slot.find(key, hash) {
             Some(place) => {
                 slot.mark_written(place, &usage);
@@ -409,7 +379,7 @@ impl<'g> Db<'g> {
             }
             None => {
                 let meta = self.fresh(hash);
-                let slot = slot_of(&mut self.locks, key);
+                let slot = self.held.slot(key);
                 slot.insert_string(key, hash, bytes, deadline, meta);
                 true
             }
@@ -420,7 +390,7 @@ impl<'g> Db<'g> {
     /// Sets the value of `key`; true when the key is new.
     pub fn put(&mut self, key: &[u8], value: Value, deadline: Deadline) -> bool {
         let (hash, usage) = (self.hash(key), self.usage);
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         let new = match slot.find(key, hash) {
             Some(place) => {
                 slot.mark_written(place, &usage);
@@ -429,7 +399,7 @@ impl<'g> Db<'g> {
             }
             None => {
                 let meta = self.fresh(hash);
-                let slot = slot_of(&mut self.locks, key);
+                let slot = self.held.slot(key);
                 slot.insert(key, hash, value, deadline, meta);
                 true
             }
@@ -441,7 +411,7 @@ impl<'g> Db<'g> {
     /// Changes the value of `key` in place; `None` when there is no such key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Value) -> R) -> Option<R> {
         let (hash, usage) = (self.hash(key), self.usage);
-        let slot = slot_of(&mut self.locks, key);
+        let slot = self.held.slot(key);
         let place = slot.find(key, hash)?;
         slot.mark_written(place, &usage);
         let result = slot.update(place, key, |value| (change(value), true));
@@ -482,7 +452,7 @@ impl<'g> Db<'g> {
 
     /// Empties those of the locked slots that `chosen` admits.
     pub fn clear(&mut self, chosen: impl Fn(SlotId) -> bool) {
-        let Locks::Many(guards) = &mut self.locks else {
+        let Some(guards) = self.held.many() else {
             return;
         };
         let spared = guards
@@ -536,7 +506,7 @@ impl<'g> Db<'g> {
         command: impl ExactSizeIterator<Item = &'b [u8]> + Clone,
     ) {
         if self.recording {
-            let slot = self.slot_id(key);
+            let slot = self.held.slot_id(key);
             encode_request(self.effects_of(Some(slot)), command);
         } else {
             self.tally.unread += request_len(command);
@@ -552,7 +522,7 @@ impl<'g> Db<'g> {
             encode_entry(entry, &mut bytes);
         }
         if self.recording {
-            let slot = self.slot_id(key);
+            let slot = self.held.slot_id(key);
             self.effects_of(Some(slot)).extend_from_slice(&bytes);
         } else {
             self.tally.unread += bytes.len();
@@ -590,16 +560,6 @@ impl<'g> Db<'g> {
     pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8]) {
         self.node.log.append(scope, effects);
     }
-}
-
-/// The slot of `key`, which is locked.
-#[inline]
-fn slot_of<'l>(locks: &'l mut Locks<'_>, key: &[u8]) -> &'l mut SlotData {
-    let guard = match locks {
-        Locks::One(guard) => Some(guard),
-        locks => locks.of_slot(SlotId::of(key)),
-    };
-    guard.expect("the slots of a command's keys are locked before it runs")
 }
 
 /// A string: bytes of the entry, the text of a number, or the chunks of a long one.

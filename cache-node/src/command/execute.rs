@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use smallvec::SmallVec;
+
 use crate::cluster::{Access, Route, View};
 use crate::node::Node;
 use crate::resp::{Args, Reply};
 use crate::slot::SlotId;
-use crate::store::{KeyHash, SlotGuard};
+use crate::store::SlotGuard;
 
 use super::context::Context;
-use super::db::{Db, Locks};
+use super::db::Db;
 use super::error::{
     CROSS_SLOT, Failure, LOADING, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
 };
+use super::held::{Hashed, Locks};
 use super::prepare::Prepared;
 use super::session::{Replies, Session};
 use super::spec::{Command, Flags, Handler, SyncHandler};
@@ -53,7 +56,7 @@ pub fn execute(
     out: &mut Vec<u8>,
 ) -> Outcome {
     match commands().resolve(args) {
-        Ok(known) => execute_prepared(node, session, &Prepared::unhashed(known), args, out),
+        Ok(known) => execute_prepared(node, session, &Prepared::unhashed(known), &[], args, out),
         Err(failure) => {
             let start = out.len();
             refuse(node, session, None, &failure, out);
@@ -69,6 +72,7 @@ pub fn execute_prepared(
     node: &Arc<Node>,
     session: &mut Session,
     prepared: &Prepared,
+    keys: &[Hashed],
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
@@ -79,7 +83,7 @@ pub fn execute_prepared(
         session.end_run();
     }
     session.client.last_command.store(known.id, Relaxed);
-    match admit_and_run(node, session, prepared, args, out) {
+    match admit_and_run(node, session, prepared, keys, args, out) {
         Ok(None) => {}
         Ok(Some(outcome)) => return outcome,
         Err(Failure::Busy(slot)) => {
@@ -113,6 +117,7 @@ fn admit_and_run(
     node: &Arc<Node>,
     session: &mut Session,
     prepared: &Prepared,
+    keys: &[Hashed],
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Option<Outcome>> {
@@ -131,7 +136,7 @@ fn admit_and_run(
     }
     match command.handler {
         Handler::Sync(handler) => {
-            run(node, session, command, handler, prepared.key, args, out).map(|()| None)
+            run(node, session, command, handler, keys, args, out).map(|()| None)
         }
         Handler::Exec => transaction::exec(node, session, out),
         Handler::Async(_) => Ok(Some(Outcome::Deferred(known))),
@@ -144,18 +149,19 @@ fn run(
     session: &mut Session,
     command: &'static Command,
     handler: SyncHandler,
-    key: Option<(SlotId, KeyHash)>,
+    keys: &[Hashed],
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Result {
     check_memory(node, command, args)?;
-    let (slot, locks) = match key {
-        Some((slot, _)) => (Some(slot), lock_one(node, slot)?),
-        None => lock(node, command, args)?,
+    let (slot, locks) = match keys {
+        [] => lock(node, command, args)?,
+        [(slot, _)] => (Some(*slot), lock_one(node, *slot)?),
+        keys => lock_sorted(node, keys.iter().map(|(slot, _)| *slot).collect())?,
     };
     let mut db = Db::new(node, locks, session.clock.now(), session.usage);
-    if let Some((_, hash)) = key {
-        db = db.knowing(args.at(usize::from(command.keys.first)), hash);
+    if !keys.is_empty() && command.keys.first > 0 {
+        db = db.knowing(args.at(usize::from(command.keys.first)), keys);
     }
     if let Some(slot) = slot {
         route(node, session, command, slot, args, &mut db)?;
@@ -210,16 +216,16 @@ fn lock<'g>(
     let Some(second) = keys.next() else {
         return Ok((Some(slot), lock_one(node, slot)?));
     };
-    let mut slots = vec![slot, SlotId::of(second)];
+    let mut slots = Slots::from_slice(&[slot, SlotId::of(second)]);
     slots.extend(keys.map(SlotId::of));
     lock_sorted(node, slots)
 }
 
+/// The slots of a command's keys.
+pub(super) type Slots = SmallVec<[SlotId; 32]>;
+
 /// Locks several slots, given in any order and more than once. In cluster mode they must be one.
-pub(super) fn lock_sorted(
-    node: &Node,
-    mut slots: Vec<SlotId>,
-) -> Result<(Option<SlotId>, Locks<'_>)> {
+pub(super) fn lock_sorted(node: &Node, mut slots: Slots) -> Result<(Option<SlotId>, Locks<'_>)> {
     slots.sort_unstable();
     slots.dedup();
     if let [slot] = slots.as_slice() {

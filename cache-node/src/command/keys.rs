@@ -4,6 +4,7 @@ use crate::slot::SlotId;
 use crate::store::{Deadline, Entry};
 
 use super::context::Context;
+use super::db::Db;
 use super::error::{NO_KEY, Result, SYNTAX, error};
 use super::spec::{Command, Keys};
 use super::text::integer;
@@ -56,20 +57,29 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn del(context: &mut Context<'_, '_>) -> Result {
-    let mut deleted = 0;
-    for key in context.args.from(1).iter() {
-        if context.db.delete(key) {
-            context.db.effect(key, &[b"DEL", key]);
-            deleted += 1;
+    answer_count(context, |db, key| {
+        let deleted = db.delete(key);
+        if deleted {
+            db.effect(key, &[b"DEL", key]);
         }
-    }
-    context.reply.integer(deleted);
-    Ok(())
+        deleted
+    })
 }
 
 fn exists(context: &mut Context<'_, '_>) -> Result {
-    let keys = context.args.from(1).iter();
-    let count = keys.filter(|key| context.db.peek(key).is_some()).count();
+    answer_count(context, |db, key| db.peek(key).is_some())
+}
+
+/// Answers for how many of the arguments, which are all keys, `test` is true.
+fn answer_count(
+    context: &mut Context<'_, '_>,
+    test: impl Fn(&mut Db<'_>, &[u8]) -> bool,
+) -> Result {
+    let mut count = 0;
+    for (index, key) in context.args.from(1).iter().enumerate() {
+        context.db.aim(index, key);
+        count += usize::from(test(context.db, key));
+    }
     context.reply.count(count);
     Ok(())
 }
@@ -83,10 +93,7 @@ fn type_name(context: &mut Context<'_, '_>) -> Result {
 }
 
 fn touch(context: &mut Context<'_, '_>) -> Result {
-    let keys = context.args.from(1).iter();
-    let count = keys.filter(|key| context.db.read(key).is_some()).count();
-    context.reply.count(count);
-    Ok(())
+    answer_count(context, |db, key| db.read(key).is_some())
 }
 
 fn rename(context: &mut Context<'_, '_>) -> Result {

@@ -1,6 +1,7 @@
 //! Commands that were read together are looked up together, and the memory that they will need is brought near, so that their cache misses
 //! overlap. Nothing here has an effect that can be seen.
 
+use super::held::Hashed;
 use super::spec::{Flags, Handler};
 use super::table::{Known, commands};
 use crate::resp::Args;
@@ -11,14 +12,17 @@ use crate::store::{BucketAddress, KeyHash, Store};
 #[derive(Clone, Copy)]
 pub struct Prepared {
     pub(super) known: Known,
-    /// Slot and hash of its key, if it has exactly one.
-    pub(super) key: Option<(SlotId, KeyHash)>,
+    /// Where its keys stand among those of its batch: the first, and how many.
+    keys: (u32, u32),
 }
 
 impl Prepared {
     /// A command that was only looked up.
     pub(super) fn unhashed(known: Known) -> Self {
-        Self { known, key: None }
+        Self {
+            known,
+            keys: (0, 0),
+        }
     }
 }
 
@@ -40,7 +44,7 @@ pub struct Near {
     /// The last command that was looked up, by its name as it was written: clients send many of the same.
     last: Option<(u64, Known)>,
     /// Keys whose slots were asked for.
-    keys: Vec<(SlotId, KeyHash)>,
+    keys: Vec<Hashed>,
     /// Where the first of them stand, as far as that was asked for.
     buckets: Vec<Option<BucketAddress>>,
     /// Number of buckets whose entries were asked for; what is left of those is the bucket that comes next.
@@ -69,19 +73,16 @@ impl Near {
         let Some(first) = keys.next() else {
             return Some(prepared);
         };
-        let key = self.note(store, first);
-        match keys.next() {
-            None => prepared.key = Some(key),
-            Some(second) => {
-                self.note(store, second);
-                for key in keys {
-                    if self.keys.len() >= MOST {
-                        break;
-                    }
-                    self.note(store, key);
-                }
+        let before = self.keys.len();
+        self.note(store, first);
+        for key in keys {
+            if self.keys.len() >= MOST {
+                // Not all of its keys are known, and so none are.
+                return Some(prepared);
             }
+            self.note(store, key);
         }
+        prepared.keys = (before as u32, (self.keys.len() - before) as u32);
         Some(prepared)
     }
 
@@ -102,14 +103,20 @@ impl Near {
     }
 
     #[inline]
-    fn note(&mut self, store: &Store, key: &[u8]) -> (SlotId, KeyHash) {
+    fn note(&mut self, store: &Store, key: &[u8]) {
         let key = (SlotId::of(key), KeyHash::of(key));
         store.prefetch_slot(key.0);
         self.keys.push(key);
         if self.keys.len() > AHEAD {
             self.advance(store);
         }
-        key
+    }
+
+    /// Slots and hashes of a command's keys in their order; empty if they are not known.
+    #[inline]
+    pub fn keys_of(&self, prepared: &Prepared) -> &[Hashed] {
+        let (first, count) = prepared.keys;
+        &self.keys[first as usize..(first + count) as usize]
     }
 
     /// Whether no more commands should be prepared before these are executed.
@@ -130,7 +137,6 @@ impl Near {
         let keys = self.keys.len();
         if keys <= 1 {
             // A single key is needed right away.
-            self.clear();
             return;
         }
         while self.buckets.len() < keys {

@@ -12,8 +12,9 @@ use crate::slot::SlotId;
 use crate::stats::WorkerStats;
 
 use super::context::Context;
-use super::db::{Db, Locks};
+use super::db::Db;
 use super::error::Failure;
+use super::held::Locks;
 use super::session::Session;
 use super::spec::{Flags, Handler};
 use super::table::commands;

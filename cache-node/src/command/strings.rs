@@ -208,7 +208,8 @@ fn getdel(context: &mut Context<'_, '_>) -> Result {
 
 fn mget(context: &mut Context<'_, '_>) -> Result {
     context.reply.array(context.args.len() - 1);
-    for key in context.args.from(1).iter() {
+    for (index, key) in context.args.from(1).iter().enumerate() {
+        context.db.aim(index, key);
         let mut number = itoa::Buffer::new();
         let entry = context.db.read(key);
         match entry.and_then(|entry| StringBytes::of(entry.value(), &mut number)) {
@@ -245,6 +246,7 @@ fn msetnx(context: &mut Context<'_, '_>) -> Result {
 fn set_pairs(context: &mut Context<'_, '_>) {
     for index in (1..context.args.len()).step_by(2) {
         let (key, value) = (context.args.at(index), context.args.at(index + 1));
+        context.db.aim(index / 2, key);
         context.db.put_string(key, value, Deadline::Never);
         context.db.effect(key, &[b"SET", key, value]);
     }

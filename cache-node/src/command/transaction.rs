@@ -11,11 +11,12 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::slot::SlotId;
 
 use super::context::Context;
-use super::db::{Db, Locks};
+use super::db::Db;
 use super::error::{CROSS_SLOT, Failure, Result, error};
 use super::execute::{
-    Outcome, Wait, check_memory, check_writable, lock_slots, lock_sorted, pre_route,
+    Outcome, Slots, Wait, check_memory, check_writable, lock_slots, lock_sorted, pre_route,
 };
+use super::held::Locks;
 use super::session::{Session, Transaction, Watching};
 use super::spec::{Command, Flags, Handler, Keys};
 use super::table::{Known, commands};
@@ -233,7 +234,7 @@ fn lock_all<'g>(
     let all = queue
         .iter()
         .any(|(known, _)| known.command.flags.has(Flags::ALL_SLOTS));
-    let mut slots: Vec<SlotId> = queue
+    let slots: Slots = queue
         .iter()
         .flat_map(|(known, args)| known.command.keys.of(*args))
         .chain(
@@ -249,7 +250,6 @@ fn lock_all<'g>(
     if slots.is_empty() {
         return Ok((None, Locks::None));
     }
-    slots.sort_unstable();
     lock_sorted(node, slots)
 }
 

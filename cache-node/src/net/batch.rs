@@ -1,6 +1,6 @@
 //! Whole commands at the front of what has arrived, found and looked up before the first of them is executed.
 
-use crate::command::{Near, Prepared};
+use crate::command::{Hashed, Near, Prepared};
 use crate::resp::{Args, Limits, Span, whole_command};
 use crate::store::Store;
 
@@ -57,18 +57,23 @@ impl Batch {
         self.commands.len()
     }
 
-    /// A command with its arguments, and where it ends in the data.
+    /// A command with its keys and arguments, and where it ends in the data.
     #[inline]
     pub(super) fn get<'a>(
         &'a mut self,
         data: &'a [u8],
         index: usize,
-    ) -> (Prepared, Args<'a>, usize) {
+    ) -> (Prepared, &'a [Hashed], Args<'a>, usize) {
         self.near.go_on();
         let found = &self.commands[index];
         let (first, count) = (found.first as usize, found.count as usize);
         let args = Args::new(data, &self.spans[first..first + count]);
-        (found.prepared, args, found.end)
+        (
+            found.prepared,
+            self.near.keys_of(&found.prepared),
+            args,
+            found.end,
+        )
     }
 
     /// Gives back memory that an unusual batch needed.

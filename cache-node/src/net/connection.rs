@@ -379,9 +379,9 @@ impl Connection {
     #[inline]
     fn execute_batch(&mut self, batch: &mut Batch, data: &[u8], used: &mut usize) -> Option<Turn> {
         for index in 0..batch.len() {
-            let (prepared, args, end) = batch.get(data, index);
+            let (prepared, keys, args, end) = batch.get(data, index);
             let out = &mut self.output;
-            match execute_prepared(&self.node, &mut self.session, &prepared, args, out) {
+            match execute_prepared(&self.node, &mut self.session, &prepared, keys, args, out) {
                 Outcome::Done => *used = end,
                 Outcome::Wait(wait) => return Some(Turn::Wait(wait)),
                 Outcome::Deferred(known) => {
