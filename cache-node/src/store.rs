@@ -7,12 +7,18 @@
 
 mod data;
 mod encode;
+mod keeper;
 mod memory;
+mod rdb;
 mod reaper;
 mod slot;
+mod walk;
 mod watch;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
@@ -32,10 +38,13 @@ pub use cache_engine::value::{Value, ValueRef};
 pub use data::{Deadline, SlotData, Usage};
 pub use encode::encode_entry;
 pub use memory::Memory;
+pub use rdb::{AllLimits, Builder, write_entry, write_value};
 pub use reaper::{discard_part, discard_value, pending_garbage};
 pub use slot::SlotGuard;
+pub use walk::Walk;
 pub use watch::Touched;
 
+use keeper::Keeper;
 use slot::{Counts, Slot};
 
 /// The data set.
@@ -46,6 +55,10 @@ pub struct Store {
     /// A bit for each slot: whether it has keys.
     occupied: Box<[AtomicU64]>,
     memory: Memory,
+    /// Whether there is a walk; there is one at a time.
+    walking: Mutex<bool>,
+    /// What the walk has not reached and was about to change.
+    keeper: Arc<Keeper>,
 }
 
 impl Default for Store {
@@ -62,6 +75,8 @@ impl Store {
             due: (0..SLOT_COUNT).map(|_| AtomicU32::new(u32::MAX)).collect(),
             occupied: (0..SLOT_COUNT / 64).map(|_| AtomicU64::new(0)).collect(),
             memory: Memory::default(),
+            walking: Mutex::new(false),
+            keeper: Arc::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! An entry: key, deadline and value in one block of the arena.
 //!
 //! ```text
-//! byte 0      kind of the value (low 4 bits), form of the deadline (2 bits), long key (1 bit), changed in place (1 bit)
+//! byte 0      kind of the value (low 4 bits), form of the deadline (2 bits), long key (1 bit), walk (1 bit)
 //! key length  1 byte, or 255 and 4 bytes
 //! key         its bytes; a key longer than [`LONG_KEY`] is a pointer to them
 //! deadline    nothing; 5 bytes: milliseconds since September 2020; or 8 bytes: milliseconds since 1970
@@ -32,7 +32,8 @@ const KIND: u8 = 0b1111;
 const SHORT_DEADLINE: u8 = 1 << 4;
 const FULL_DEADLINE: u8 = 1 << 5;
 const HAS_LONG_KEY: u8 = 1 << 6;
-const EDITED: u8 = 1 << 7;
+/// In which of two walks the entry was passed last; see [`crate::table::Table::begin_walk`].
+const ROUND: u8 = 1 << 7;
 
 /// A length up to this takes one byte.
 const SHORT_LENGTH: usize = 254;
@@ -43,6 +44,8 @@ const SHORT_LENGTH: usize = 254;
 pub(crate) enum Kind {
     Integer,
     String,
+    /// A string that was changed in place since it was set.
+    EditedString,
     PackedHash,
     PackedList,
     PackedSet,
@@ -55,9 +58,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Integer,
         Self::String,
+        Self::EditedString,
         Self::PackedHash,
         Self::PackedList,
         Self::PackedSet,
@@ -86,7 +90,8 @@ impl Payload<'_> {
     fn kind(&self) -> Kind {
         match self {
             Self::Integer(_) => Kind::Integer,
-            Self::String(..) => Kind::String,
+            Self::String(_, false) => Kind::String,
+            Self::String(_, true) => Kind::EditedString,
             Self::Packed(kind, ..) | Self::Pointer(kind, _) => *kind,
         }
     }
@@ -157,6 +162,11 @@ impl<'a> Entry<'a> {
             handle,
             life: PhantomData,
         }
+    }
+
+    /// The block.
+    pub(crate) fn handle(self) -> Handle {
+        self.handle
     }
 
     /// The byte at this place.
@@ -241,9 +251,9 @@ impl<'a> Entry<'a> {
     pub(crate) fn payload(self) -> Payload<'a> {
         let start = self.behind_key() + deadline_len(self.byte(0));
         match self.kind() {
-            Kind::String => {
+            kind @ (Kind::String | Kind::EditedString) => {
                 let (length, at) = self.length(start);
-                Payload::String(self.slice(at, length), self.byte(0) & EDITED != 0)
+                Payload::String(self.slice(at, length), kind == Kind::EditedString)
             }
             Kind::Integer => Payload::Integer(i64::from_ne_bytes(self.array(start))),
             kind @ (Kind::PackedHash
@@ -260,6 +270,12 @@ impl<'a> Entry<'a> {
                 Payload::Pointer(kind, pointer.expect("an entry's pointer is never null"))
             }
         }
+    }
+
+    /// The walk in which the entry was passed last.
+    #[inline]
+    pub(crate) fn round(self) -> bool {
+        self.byte(0) & ROUND != 0
     }
 
     /// Whether the value is more than bytes in the entry.
@@ -286,12 +302,17 @@ fn head_len(key: &[u8], form: u8) -> usize {
     1 + length_len(key.len()) + key_len + deadline_len(form)
 }
 
-/// Makes an entry.
+/// Makes an entry that belongs to this round of walks.
 ///
 /// # Panics
 ///
 /// When a string or packed collection is longer than [`MAX_INLINE`], which the caller rules out.
-pub(crate) fn create(key: &[u8], deadline: Option<u64>, payload: Payload<'_>) -> Handle {
+pub(crate) fn create(
+    key: &[u8],
+    round: bool,
+    deadline: Option<u64>,
+    payload: Payload<'_>,
+) -> Handle {
     let form = deadline_form(deadline);
     let handle = arena::allocate(head_len(key, form) + payload.len());
     let mut writer = Writer {
@@ -299,7 +320,8 @@ pub(crate) fn create(key: &[u8], deadline: Option<u64>, payload: Payload<'_>) ->
         at: 0,
     };
     let long = key.len() > LONG_KEY;
-    writer.byte(flags(&payload, form) | if long { HAS_LONG_KEY } else { 0 });
+    let long_bit = if long { HAS_LONG_KEY } else { 0 };
+    writer.byte(payload.kind() as u8 | form | long_bit | if round { ROUND } else { 0 });
     writer.length(key.len());
     if long {
         let bytes: Box<[u8]> = key.into();
@@ -328,7 +350,7 @@ pub(crate) unsafe fn replace(
     let form = deadline_form(deadline);
     let behind_key = entry.behind_key();
     let needed = behind_key + deadline_len(form) + payload.len();
-    let first = flags(&payload, form) | entry.byte(0) & HAS_LONG_KEY;
+    let first = payload.kind() as u8 | form | entry.byte(0) & (HAS_LONG_KEY | ROUND);
     let target = if arena::rounded(needed) == arena::size_of_block(handle) {
         handle
     } else {
@@ -407,10 +429,19 @@ pub(crate) unsafe fn destroy(handle: Handle) {
     unsafe { arena::free(handle) };
 }
 
-#[inline]
-fn flags(payload: &Payload<'_>, form: u8) -> u8 {
-    let edited = matches!(payload, Payload::String(_, true));
-    payload.kind() as u8 | form | if edited { EDITED } else { 0 }
+/// Says that the entry was passed in this round of walks.
+///
+/// # Safety
+///
+/// The block holds an entry, and nobody else uses it.
+pub(crate) unsafe fn set_round(handle: Handle, round: bool) {
+    // SAFETY: as promised.
+    let first = unsafe { Entry::at(handle) }.byte(0);
+    let mut writer = Writer {
+        block: handle.pointer(),
+        at: 0,
+    };
+    writer.byte(first & !ROUND | if round { ROUND } else { 0 });
 }
 
 /// Writes the parts of an entry one behind the other.

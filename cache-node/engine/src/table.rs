@@ -11,6 +11,7 @@
 mod bucket;
 mod segment;
 mod typed;
+mod walk;
 
 pub use bucket::{LANES, META_BITS};
 pub use typed::{Due, Expiry};
@@ -45,6 +46,10 @@ pub struct Table {
     more: Option<Box<Directory>>,
     /// Whether counts, layout or the earliest deadline have changed since [`Table::take_changed`].
     changed: bool,
+    /// Whether some entries may have to be passed by a walk before they change.
+    walking: bool,
+    /// The walk that entries were passed in if it is over, or are passed in now.
+    round: bool,
     /// The only segment, or the first of those in `more`'s directory.
     segment: Segment,
     len: usize,
@@ -88,6 +93,8 @@ impl Default for Table {
             segment: Segment::EMPTY,
             more: None,
             changed: false,
+            walking: false,
+            round: false,
             len: 0,
             volatile: 0,
             bytes: 0,
@@ -262,7 +269,7 @@ impl Table {
         let depth = self.depth(index);
         let word = Word {
             hash: hash.bits(depth),
-            handle: entry::create(key, deadline.map(|(time, _)| time), payload),
+            handle: entry::create(key, self.round, deadline.map(|(time, _)| time), payload),
             volatile: deadline.is_some(),
             meta,
         };
@@ -373,6 +380,7 @@ impl Table {
         self.len -= 1;
         self.volatile -= usize::from(word.volatile);
         if self.len == 0 {
+            self.walking = false;
             self.more = None;
             self.segment = Segment::EMPTY;
             self.bytes = 0;

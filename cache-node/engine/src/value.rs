@@ -81,6 +81,19 @@ impl Value {
         }
     }
 
+    /// The value, seen.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::String(bytes, edited) => ValueRef::String(bytes, *edited),
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Hash(hash) => ValueRef::Hash(hash.as_ref()),
+            Self::List(list) => ValueRef::List(list.as_ref()),
+            Self::Set(set) => ValueRef::Set(set.as_ref()),
+            Self::SortedSet(set) => ValueRef::SortedSet(set.as_ref()),
+        }
+    }
+
     /// Bytes that the value takes outside of its entry.
     pub fn outer_bytes(&self) -> usize {
         match self {

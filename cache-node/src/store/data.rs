@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cache_engine::table::{Due, Expiry, Identity, Place, Table};
 use cache_eviction::{Meta, Now, Rules, Sampler};
 
+use super::keeper::Keeper;
 use super::reaper::{discard_table, discard_value};
 use super::slot::Counts;
 use super::watch::{Touched, Watches};
@@ -84,6 +85,8 @@ pub struct SlotData {
     table: Table,
     /// What the counts outside the lock say.
     published: Counts,
+    /// Who gets entries that a walk has not reached before they change, since the first walk.
+    keeper: Option<Arc<Keeper>>,
 }
 
 impl SlotData {
@@ -206,6 +209,7 @@ impl SlotData {
     /// Sets the string of the entry of `key`, which is at `place`.
     #[inline]
     pub fn set_string(&mut self, place: Place, key: &[u8], bytes: &[u8], deadline: Deadline) {
+        self.keep(place);
         self.touch(key);
         if let Some(old) = self.table.set_string(place, bytes, deadline.expiry()) {
             discard_value(old);
@@ -214,6 +218,7 @@ impl SlotData {
 
     /// Sets the value of the entry of `key`, which is at `place`.
     pub fn set(&mut self, place: Place, key: &[u8], value: Value, deadline: Deadline) {
+        self.keep(place);
         self.touch(key);
         if let Some(old) = self.table.set_value(place, value, deadline.expiry()) {
             discard_value(old);
@@ -227,6 +232,7 @@ impl SlotData {
         key: &[u8],
         change: impl FnOnce(&mut Value) -> (R, bool),
     ) -> R {
+        self.keep(place);
         let (result, changed) = self.table.update(place, change);
         if changed {
             self.touch(key);
@@ -236,18 +242,21 @@ impl SlotData {
 
     /// Sets or takes away the deadline of the entry of `key`, which is at `place`.
     pub fn set_deadline(&mut self, place: Place, key: &[u8], deadline: Option<Millis>) {
+        self.keep(place);
         self.touch(key);
         self.table.set_expiry(place, deadline.map(due));
     }
 
     /// Takes the entry of `key`, which is at `place`, out; answers its value.
     pub fn take(&mut self, place: Place, key: &[u8]) -> Value {
+        self.keep(place);
         self.touch(key);
         self.table.take(place)
     }
 
     /// Removes the entry of `key`, which is at `place`; a big value is freed in the background.
     pub fn delete(&mut self, place: Place, key: &[u8]) {
+        self.keep(place);
         self.touch(key);
         if let Some(old) = self.table.delete(place) {
             discard_value(old);
@@ -256,6 +265,7 @@ impl SlotData {
 
     /// Removes the entry of `key`, which is at `place`, because it has expired.
     pub fn expire(&mut self, place: Place, key: &[u8]) {
+        self.keep(place);
         if let Some(old) = self.table.delete(place) {
             discard_value(old);
         }
@@ -359,7 +369,10 @@ impl SlotData {
             table.iter().for_each(|entry| watches.touch(entry.key()));
         }
         let keys = table.len();
-        discard_table(table);
+        match &self.keeper {
+            Some(keeper) if table.is_walking() => keeper.keep_table(table),
+            _ => discard_table(table),
+        }
         keys
     }
 
@@ -376,6 +389,52 @@ impl SlotData {
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         self.table.bytes() + self.table.entry_bytes()
+    }
+
+    /// Begins a walk: `keeper` gets entries that it has not reached before they change.
+    pub(super) fn begin_walk(&mut self, keeper: &Arc<Keeper>) {
+        self.table.begin_walk();
+        if self.keeper.is_none() {
+            self.keeper = Some(Arc::clone(keeper));
+        }
+    }
+
+    /// Whether there may be entries that the walk has not reached.
+    pub(super) fn is_walking(&self) -> bool {
+        self.table.is_walking()
+    }
+
+    /// See [`Table::walk`].
+    pub(super) fn walk(
+        &mut self,
+        from: KeyHash,
+        count: usize,
+        visit: impl FnMut(Entry<'_>),
+    ) -> Option<KeyHash> {
+        self.table.walk(from, count, visit)
+    }
+
+    /// Ends the walk here, wherever it stood.
+    pub(super) fn end_walk(&mut self) {
+        if self.table.is_walking() {
+            self.table.end_walk();
+        }
+    }
+
+    /// The entry at a place is about to change.
+    #[inline]
+    fn keep(&mut self, place: Place) {
+        if self.table.is_behind(place) {
+            self.keep_behind(place);
+        }
+    }
+
+    #[cold]
+    fn keep_behind(&mut self, place: Place) {
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(self.table.entry(place));
+        }
+        self.table.pass(place);
     }
 
     /// `key` changes: tells those who watch it.

@@ -69,11 +69,12 @@ proptest! {
     #[test]
     fn an_entry_gives_back_what_it_was_given(
         key in key(),
+        round: bool,
         first in (deadline(), given()),
         changes in prop::collection::vec((deadline(), prop::option::of(given())), 0..6),
     ) {
         let (mut deadline, mut value) = first;
-        let mut handle = create(&key, deadline, value.payload());
+        let mut handle = create(&key, round, deadline, value.payload());
         check(handle, &key, deadline, &value);
         for (time, change) in changes {
             deadline = time;
@@ -86,6 +87,8 @@ proptest! {
             };
             value = change.unwrap_or(value);
             check(handle, &key, deadline, &value);
+            // SAFETY: as above.
+            assert_eq!(unsafe { Entry::at(handle) }.round(), round);
         }
         // SAFETY: nobody uses it after this.
         unsafe { destroy(handle) };

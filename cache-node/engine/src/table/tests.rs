@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::prefetch::Layout;
 
-fn put(table: &mut Table, key: &[u8], value: &[u8], deadline: Option<(u64, u32)>) {
+pub(super) fn put(table: &mut Table, key: &[u8], value: &[u8], deadline: Option<(u64, u32)>) {
     let hash = KeyHash::of(key);
     let payload = Payload::String(value, false);
     match table.find(key, hash) {
@@ -16,14 +16,14 @@ fn put(table: &mut Table, key: &[u8], value: &[u8], deadline: Option<(u64, u32)>
     }
 }
 
-fn value_of(entry: Entry<'_>) -> Vec<u8> {
+pub(super) fn value_of(entry: Entry<'_>) -> Vec<u8> {
     match entry.payload() {
         Payload::String(bytes, _) => bytes.to_vec(),
         _ => panic!("only strings were put"),
     }
 }
 
-fn name(number: u32) -> Vec<u8> {
+pub(super) fn name(number: u32) -> Vec<u8> {
     format!("key:{number:06}").into_bytes()
 }
 
@@ -55,13 +55,13 @@ fn check(table: &Table) {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Put(u32, usize, Option<u32>),
     Remove(u32),
     Expire(u32, Option<u32>),
 }
 
-fn step(keys: u32) -> impl Strategy<Value = Step> {
+pub(super) fn step(keys: u32) -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..keys, 0..80_usize, prop::option::of(1..1000_u32)).prop_map(|(key, len, due)| Step::Put(key, len, due)),
         2 => (0..keys).prop_map(Step::Remove),
@@ -69,7 +69,7 @@ fn step(keys: u32) -> impl Strategy<Value = Step> {
     ]
 }
 
-fn timed(due: Option<u32>) -> Option<(u64, u32)> {
+pub(super) fn timed(due: Option<u32>) -> Option<(u64, u32)> {
     due.map(|due| (u64::from(due), due))
 }
 

@@ -1,0 +1,102 @@
+//! What a walk has not reached when it changes: kept as it was, by whoever is about to change it.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use cache_engine::table::Table;
+use cache_rdb::Writer;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::clock::Millis;
+
+use super::rdb::{is_big, write_entry};
+use super::{Entry, Value};
+
+/// Commands that write wait while more bytes than this are kept, until the walk has passed them on.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What a big value is counted as: its chunks are shared with the entry until that changes.
+const BIG: usize = 256;
+
+/// A key with a big value, whose chunks are shared.
+pub(super) struct Big {
+    pub(super) key: Box<[u8]>,
+    pub(super) deadline: Option<Millis>,
+    pub(super) value: Value,
+}
+
+impl Big {
+    pub(super) fn of(entry: Entry<'_>) -> Self {
+        Self {
+            key: entry.key().into(),
+            deadline: entry.deadline(),
+            value: entry.value().to_value(),
+        }
+    }
+}
+
+/// Entries as they were when the walk began.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Small ones, as they stand in an RDB file.
+    pub(super) encoded: Writer,
+    pub(super) big: Vec<Big>,
+    /// Tables of slots that were emptied; the walk has passed some of their entries.
+    pub(super) tables: Vec<Table>,
+}
+
+/// Takes entries that a walk has not reached from those who are about to change them.
+#[derive(Default)]
+pub(super) struct Keeper {
+    kept: Mutex<Kept>,
+    bytes: AtomicUsize,
+    room: Notify,
+}
+
+impl Keeper {
+    /// Keeps an entry that is about to change.
+    pub(super) fn keep(&self, entry: Entry<'_>) {
+        let mut kept = self.kept.lock();
+        if is_big(entry.value()) {
+            kept.big.push(Big::of(entry));
+            self.bytes.fetch_add(BIG, Relaxed);
+            return;
+        }
+        let before = kept.encoded.out.len();
+        write_entry(
+            &mut kept.encoded,
+            entry.key(),
+            entry.deadline(),
+            entry.value(),
+        );
+        let bytes = kept.encoded.out.len() - before;
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Keeps the table of a slot that was emptied.
+    pub(super) fn keep_table(&self, table: Table) {
+        self.kept.lock().tables.push(table);
+    }
+
+    /// Takes over what was kept.
+    pub(super) fn take(&self) -> Kept {
+        let kept = std::mem::take(&mut *self.kept.lock());
+        self.bytes.store(0, Relaxed);
+        self.room.notify_waiters();
+        kept
+    }
+
+    /// Whether commands that write should wait.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.load(Relaxed) > MOST_BYTES
+    }
+
+    /// Resolves when there seems to be room again.
+    pub(super) async fn room(&self) {
+        let room = self.room.notified();
+        if self.is_full() {
+            room.await;
+        }
+    }
+}
