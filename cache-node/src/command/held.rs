@@ -22,15 +22,6 @@ impl<'g> Locks<'g> {
             Self::Many(guards) => guards.binary_search_by_key(&slot, SlotGuard::id).ok(),
         }
     }
-
-    #[inline]
-    fn at(&mut self, position: usize) -> Option<&mut SlotGuard<'g>> {
-        match self {
-            Self::None => None,
-            Self::One(guard) => Some(guard),
-            Self::Many(guards) => guards.get_mut(position),
-        }
-    }
 }
 
 /// Slot and hash of a key.
@@ -65,14 +56,23 @@ impl<'g> Held<'g> {
     /// The same with what was worked out before about the command's keys, of which `first` is the first.
     #[inline]
     pub(super) fn knowing(mut self, first: &[u8], keys: &'g [Hashed]) -> Self {
-        self.keys = keys;
-        self.aim(0, first);
+        if let [(_, hash)] = keys {
+            self.aim = Some(Aim {
+                key: first,
+                hash: *hash,
+                position: 0,
+            });
+        } else {
+            self.keys = keys;
+        }
         self
     }
 
-    /// The command works on its key number `index` from now on. The key outlives this.
-    #[inline]
+    /// The command, which has several keys, works on its key number `index` from now on. The key outlives this.
     pub(super) fn aim(&mut self, index: usize, key: &[u8]) {
+        if let (Locks::One(_), Some(_)) = (&self.locks, self.aimed(key)) {
+            return;
+        }
         let (slot, hash) = match self.keys.get(index) {
             Some(known) => *known,
             None => (SlotId::of(key), KeyHash::of(key)),
@@ -99,14 +99,24 @@ impl<'g> Held<'g> {
     /// The slot of `key`, which is locked.
     #[inline]
     pub(super) fn slot(&mut self, key: &[u8]) -> &mut SlotData {
-        let position = match (&self.locks, self.aimed(key)) {
-            (Locks::One(_), _) => Some(0),
-            (_, Some(aim)) => Some(aim.position),
-            (locks, None) => locks.position(SlotId::of(key)),
+        let position = match &self.locks {
+            Locks::Many(_) => self.position(key),
+            _ => Some(0),
         };
-        position
-            .and_then(|position| self.locks.at(position))
-            .expect("the slots of a command's keys are locked before it runs")
+        let guard = match (&mut self.locks, position) {
+            (Locks::One(guard), _) => Some(guard),
+            (Locks::Many(guards), Some(position)) => guards.get_mut(position),
+            _ => None,
+        };
+        guard.expect("the slots of a command's keys are locked before it runs")
+    }
+
+    /// Where the lock of `key` stands among several.
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        match self.aimed(key) {
+            Some(aim) => Some(aim.position),
+            None => self.locks.position(SlotId::of(key)),
+        }
     }
 
     /// The number of the slot of `key`, which is locked.
