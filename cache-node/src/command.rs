@@ -12,6 +12,7 @@ mod context;
 mod counters;
 mod db;
 mod deadline;
+mod dump;
 mod error;
 mod execute;
 mod expire;
@@ -28,6 +29,7 @@ mod lists;
 mod long_reply;
 mod migration;
 mod objects;
+mod persistence;
 mod prepare;
 mod random;
 mod replay;
@@ -72,6 +74,7 @@ static FAMILIES: &[&[Command]] = &[
     cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     hashes::COMMANDS,
     info::COMMANDS,
@@ -81,6 +84,7 @@ static FAMILIES: &[&[Command]] = &[
     list_search::COMMANDS,
     lists::COMMANDS,
     objects::COMMANDS,
+    persistence::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,

@@ -118,6 +118,7 @@ pub(crate) async fn keep_process(node: Arc<Node>) {
         let rate = calls.saturating_sub(before);
         node.stats.rate.store(rate, Relaxed);
         node.clients.keep(&node.config.get(), clock::now());
+        node.persistence.keep(&node);
         if node.log.readers() > 0 {
             last_read = Instant::now();
         } else if last_read.elapsed() > LOG_KEPT {

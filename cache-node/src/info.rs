@@ -157,13 +157,51 @@ fn memory(node: &Node, text: &mut String) -> std::fmt::Result {
 }
 
 fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
+    let report = node.persistence.report(node);
+    let seconds_since = |began: u64| clock::now().saturating_sub(began) / 1000;
+    let current = report.saving.as_ref().map_or(-1, |saving| {
+        seconds_since(saving.began.load(Relaxed)) as i64
+    });
     write!(
         text,
-        "loading:{}\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_save_time:{}\r\n\
-         rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n",
+        "loading:{}\r\nasync_loading:0\r\nrdb_changes_since_last_save:{}\r\nrdb_bgsave_in_progress:{}\r\nrdb_last_save_time:{}\r\n\
+         rdb_last_bgsave_status:{}\r\nrdb_last_bgsave_time_sec:{}\r\nrdb_current_bgsave_time_sec:{current}\r\nrdb_saves:{}\r\n\
+         rdb_failed_saves:{}\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n",
         u8::from(node.is_loading()),
-        node.started_at / 1000,
-    )
+        report.changes,
+        u8::from(report.saving.is_some()),
+        report.saved_at / 1000,
+        if report.last_ok { "ok" } else { "err" },
+        report.last_took.map_or(-1, |took| took.as_secs() as i64),
+        report.saves,
+        report.failures,
+    )?;
+    if let Some(saving) = &report.saving {
+        write!(
+            text,
+            "current_save_bytes:{}\r\ncurrent_save_slots_processed:{}\r\ncurrent_save_slots_total:{}\r\n",
+            saving.bytes.load(Relaxed),
+            saving.slots.load(Relaxed),
+            crate::slot::SLOT_COUNT,
+        )?;
+    }
+    if let Some(loading) = &report.loading {
+        let (total, loaded) = (
+            loading.bytes_total.load(Relaxed),
+            loading.bytes.load(Relaxed),
+        );
+        let began = loading.began.load(Relaxed);
+        let left = seconds_since(began) * total.saturating_sub(loaded) / loaded.max(1);
+        write!(
+            text,
+            "loading_start_time:{}\r\nloading_total_bytes:{total}\r\nloading_loaded_bytes:{loaded}\r\nloading_loaded_perc:{:.2}\r\n\
+             loading_loaded_keys:{}\r\nloading_eta_seconds:{left}\r\n",
+            began / 1000,
+            100.0 * loaded as f64 / total.max(1) as f64,
+            loading.keys.load(Relaxed),
+        )?;
+    }
+    Ok(())
 }
 
 fn stats(node: &Node, text: &mut String) -> std::fmt::Result {

@@ -18,6 +18,7 @@ pub mod migration;
 pub mod net;
 pub mod node;
 pub mod pause;
+pub mod persistence;
 mod process;
 pub mod replication;
 pub mod resp;

@@ -65,6 +65,7 @@ pub(crate) fn text(node: &Node) -> prometheus::Result<String> {
     data_metrics(node, &gatherer)?;
     eviction_metrics(node, &gatherer)?;
     log_metrics(node, &gatherer)?;
+    persistence_metrics(node, &gatherer)?;
     replication_metrics(node, &gatherer)?;
     cluster_metrics(node, &gatherer)?;
     node.replication.metrics.register(&gatherer.0)?;
@@ -97,6 +98,47 @@ fn process_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     cpu.with_label_values(&["system"]).inc_by(system);
     cpu.with_label_values(&["user"]).inc_by(user);
     to.0.register(Box::new(cpu))
+}
+
+fn persistence_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
+    let report = node.persistence.report(node);
+    to.counter(
+        "evenkeel_snapshots_saved_total",
+        "Snapshots that were saved.",
+        report.saves,
+    )?;
+    to.counter(
+        "evenkeel_snapshots_failed_total",
+        "Snapshots that could not be saved.",
+        report.failures,
+    )?;
+    to.gauge(
+        "evenkeel_snapshot_last_success",
+        "Whether the last snapshot was saved; 1 before the first.",
+        u64::from(report.last_ok),
+    )?;
+    to.gauge(
+        "evenkeel_snapshot_last_saved_seconds",
+        "When the data set was last saved, in seconds since the epoch; the start before the first time.",
+        report.saved_at / 1000,
+    )?;
+    to.gauge(
+        "evenkeel_snapshot_changes",
+        "Changes to keys since the data set was last saved.",
+        report.changes,
+    )?;
+    to.gauge(
+        "evenkeel_snapshot_saving_slots",
+        "Slots of 16384 that are written of the snapshot that is being saved; 0 when there is none.",
+        report
+            .saving
+            .map_or(0, |saving| saving.slots.load(Relaxed) as u64),
+    )?;
+    to.gauge(
+        "evenkeel_loading",
+        "Whether a snapshot or a full sync is being loaded.",
+        u64::from(node.is_loading()),
+    )
 }
 
 fn command_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {

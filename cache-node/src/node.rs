@@ -15,6 +15,7 @@ use crate::eviction::{self, Choice, Eviction, Pressure};
 use crate::log::{Log, Scope};
 use crate::migration::Migrations;
 use crate::pause::Pause;
+use crate::persistence::Persistence;
 use crate::replication::Replication;
 use crate::resp::{Args, encode_request, request_len};
 use crate::shutdown::Shutdown;
@@ -61,6 +62,8 @@ pub struct Node {
     maxmemory: AtomicUsize,
     /// Copies of this node's data, and the primary that it copies.
     pub replication: Replication,
+    /// The data on disk.
+    pub persistence: Persistence,
     /// Slots that come and go.
     pub migrations: Arc<Migrations>,
 }
@@ -69,6 +72,7 @@ impl Node {
     /// The state of a process that starts now.
     pub fn new(config: Config, cluster: Cluster) -> Self {
         let settings = config.snapshot();
+        let started_at = clock::now();
         Self {
             store: Store::new(),
             eviction: Eviction::new(eviction_choice(&settings), settings.maxmemory > 0),
@@ -88,7 +92,8 @@ impl Node {
                 rand::random::<u32>()
             ),
             started: Instant::now(),
-            started_at: clock::now(),
+            started_at,
+            persistence: Persistence::new(started_at),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
             maxmemory: AtomicUsize::new(settings.maxmemory),
             replication: Replication::default(),
@@ -119,9 +124,9 @@ impl Node {
         }
     }
 
-    /// Whether the data are a replica's and a mixture of old and new, which nobody must see.
+    /// Whether the data must not be seen: a snapshot is being loaded, or they are a replica's and a mixture of old and new.
     pub fn is_loading(&self) -> bool {
-        self.replication.is_incomplete() && self.is_replica()
+        self.persistence.is_loading() || self.replication.is_incomplete() && self.is_replica()
     }
 
     /// The password by which nodes of one cluster know each other: all have the same `requirepass`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::cluster;
@@ -17,6 +18,7 @@ use crate::housekeeping;
 use crate::http;
 use crate::net::{self, Workers};
 use crate::node::Node;
+use crate::persistence::load_snapshot;
 use crate::replication::Replication;
 use crate::telemetry;
 
@@ -63,7 +65,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     let http = metrics_listeners(&settings)?;
     let (cluster, bus) = cluster::open(&settings).map_err(std::io::Error::other)?;
     let node = Arc::new(Node::new(config, cluster));
-    Replication::start(&node)?;
+    node.persistence.set_loading(true);
     let (workers, threads) = Workers::start(&node, settings.threads)?;
     let workers = Arc::new(workers);
     info!(
@@ -73,10 +75,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         cluster = settings.cluster_enabled,
         "cache-node starts"
     );
-    control.block_on(async {
-        if let Some(bus) = bus {
-            tokio::spawn(cluster::run(bus, Arc::clone(&node)));
-        }
+    let ended = control.block_on(async {
         tokio::spawn(housekeeping::keep_process(Arc::clone(&node)));
         for listener in http {
             tokio::spawn(http::serve(Arc::clone(&node), listener));
@@ -88,13 +87,52 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
                 Arc::clone(&workers),
             ));
         }
-        await_end(&node, signals).await;
+        let serving = async {
+            load(&node).await?;
+            // What comes from other nodes comes after what was on the disk.
+            Replication::start(&node)?;
+            if let Some(bus) = bus {
+                tokio::spawn(cluster::run(bus, Arc::clone(&node)));
+            }
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            ended = serving => ended,
+            () = await_end(&node, signals) => Ok(()),
+        };
+        node.shutdown.request();
         drain(&node).await;
+        if ended.is_ok() && !node.persistence.save_at_end(&node).await {
+            return Err(std::io::Error::other(
+                "the data set was not saved at the end",
+            ));
+        }
+        ended
     });
     drop(workers);
     join(&node, threads);
     info!("cache-node has ended");
-    Ok(())
+    ended
+}
+
+/// Loads what is on the disk, on a thread of its own; the signals' end does not wait for it.
+async fn load(node: &Arc<Node>) -> std::io::Result<()> {
+    let (done, loaded) = oneshot::channel();
+    let loading = Arc::clone(node);
+    std::thread::Builder::new()
+        .name("load".to_owned())
+        .spawn(move || {
+            // Nobody waits any more when the process ends.
+            let _ = done.send(load_snapshot(&loading));
+        })?;
+    match loaded.await {
+        Ok(Ok(())) => {
+            node.persistence.set_loading(false);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(std::io::Error::other(error)),
+        Err(_) => Err(std::io::Error::other("the thread that loads has panicked")),
+    }
 }
 
 /// Listens on the metrics port, if there is one.
@@ -132,7 +170,6 @@ async fn await_end(node: &Node, mut signals: Signals) {
         _ = signals.interrupt.recv() => info!("SIGINT: shutting down"),
         () = node.shutdown.requested() => info!("SHUTDOWN: shutting down"),
     }
-    node.shutdown.request();
 }
 
 /// Hands over, then lets connections finish.

@@ -49,6 +49,8 @@ pub struct Tally {
     pub misses: u64,
     /// Keys that it removed because they had expired.
     pub expired: u64,
+    /// Changes that it made.
+    pub changes: u64,
     /// Bytes of effects that nobody reads; the log's offset moves by them.
     pub unread: usize,
 }
@@ -74,6 +76,8 @@ pub struct WorkerStats {
     pub misses: Counter,
     /// Keys removed because they had expired.
     pub expired: Counter,
+    /// Changes made to keys; never reset.
+    pub changes: Counter,
     /// Bytes read from clients.
     pub bytes_in: Counter,
     /// Bytes written to clients.
@@ -102,6 +106,7 @@ impl WorkerStats {
             hits: Counter::default(),
             misses: Counter::default(),
             expired: Counter::default(),
+            changes: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             connections: AtomicU64::new(0),
@@ -116,6 +121,7 @@ impl WorkerStats {
             (&self.hits, tally.hits),
             (&self.misses, tally.misses),
             (&self.expired, tally.expired),
+            (&self.changes, tally.changes),
         ] {
             if amount > 0 {
                 counter.add(amount);
@@ -228,6 +234,11 @@ impl Stats {
     /// Keys removed because they had expired.
     pub fn expired_keys(&self) -> u64 {
         self.sum(|worker| worker.expired.get())
+    }
+
+    /// Changes made to keys since the process began.
+    pub fn changes(&self) -> u64 {
+        self.sum(|worker| worker.changes.get())
     }
 
     /// Commands executed.

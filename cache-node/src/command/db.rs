@@ -505,6 +505,7 @@ impl<'g> Db<'g> {
         key: &[u8],
         command: impl ExactSizeIterator<Item = &'b [u8]> + Clone,
     ) {
+        self.tally.changes += 1;
         if self.recording {
             let slot = self.held.slot_id(key);
             encode_request(self.effects_of(Some(slot)), command);
@@ -515,6 +516,7 @@ impl<'g> Db<'g> {
 
     /// Tells the log the whole entry of `key`, which replaces what was there.
     pub fn effect_entry(&mut self, key: &[u8]) {
+        self.tally.changes += 1;
         let mut bytes = Vec::new();
         encode_request(&mut bytes, [b"DEL".as_slice(), key].into_iter());
         let hash = self.hash(key);
@@ -530,6 +532,7 @@ impl<'g> Db<'g> {
     }
 
     fn effect_on_all(&mut self, command: &[&[u8]]) {
+        self.tally.changes += 1;
         if self.recording {
             encode_request(self.effects_of(None), command.iter().copied());
         } else {

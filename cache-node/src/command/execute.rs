@@ -14,7 +14,7 @@ use crate::store::SlotGuard;
 use super::context::Context;
 use super::db::Db;
 use super::error::{
-    CROSS_SLOT, Failure, LOADING, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
+    CROSS_SLOT, Failure, LOADING, MISCONF, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
 };
 use super::held::{Hashed, Locks};
 use super::prepare::Prepared;
@@ -46,6 +46,8 @@ pub enum Wait {
     Slot(SlotId),
     /// The end of `CLIENT PAUSE`.
     Pause,
+    /// Room to keep what a walk over the data set has not reached.
+    Walk,
 }
 
 /// Executes the command in `args` and appends its reply to `out`. Never waits.
@@ -133,6 +135,13 @@ fn admit_and_run(
     }
     if node.is_paused(command.flags) {
         return Ok(Some(Outcome::Wait(Wait::Pause)));
+    }
+    let writes = command.flags.has(Flags::WRITE);
+    if writes && node.store.is_walk_full() {
+        return Ok(Some(Outcome::Wait(Wait::Walk)));
+    }
+    if writes && node.persistence.refuses_writes(node) {
+        return Err(MISCONF);
     }
     match command.handler {
         Handler::Sync(handler) => {

@@ -125,9 +125,6 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
 ];
 
-/// Most bytes of a packed collection, which lies in its key's entry.
-pub(super) const PACKED_BYTES: usize = 4096;
-
 /// The hash at `key` for a command that changes it.
 fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<HashRef<'c>>> {
     match context.db.existing(key).map(Entry::value) {
@@ -138,12 +135,7 @@ fn existing<'c>(context: &'c mut Context<'_, '_>, key: &[u8]) -> Result<Option<H
 }
 
 fn limits(context: &Context<'_, '_>) -> PackLimits {
-    let settings = context.node.config.get();
-    PackLimits {
-        entries: settings.hash_max_listpack_entries,
-        value: settings.hash_max_listpack_value,
-        bytes: PACKED_BYTES,
-    }
+    context.node.config.get().all_limits().hash
 }
 
 /// Changes the hash at `key`, which is made if it is not there.

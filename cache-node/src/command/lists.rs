@@ -5,7 +5,6 @@ use crate::store::{End, Item, List, ListRef, PackLimits, Value, discard_part};
 use super::context::Context;
 use super::db::Edit;
 use super::error::{NO_KEY, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
-use super::hashes::PACKED_BYTES;
 use super::long_reply::{Extent, Shape, is_long};
 use super::several::positive;
 use super::spec::{Command, Keys};
@@ -100,13 +99,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// What a packed list may have.
 pub(super) fn limits(context: &Context<'_, '_>) -> PackLimits {
-    let size = context.node.config.get().list_max_listpack_size;
-    PackLimits {
-        // Negative sizes are of 4 KiB and more, which is beyond what a packed value may have anyway.
-        entries: usize::try_from(size).unwrap_or(usize::MAX),
-        value: PACKED_BYTES,
-        bytes: PACKED_BYTES,
-    }
+    context.node.config.get().all_limits().list
 }
 
 /// Changes the list in `value`.

@@ -139,6 +139,7 @@ impl Replayer {
                 Failure::Busy(_) => no_effect(),
             })?;
             effects = &effects[length..];
+            self.node.persistence.count_replayed(1);
         }
         Ok(())
     }

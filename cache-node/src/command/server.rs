@@ -1,4 +1,4 @@
-//! Commands about the process: `TIME`, `LASTSAVE`, `SHUTDOWN`, `SLOWLOG`, `LATENCY`, `DEBUG`.
+//! Commands about the process: `TIME`, `SHUTDOWN`, `SLOWLOG`, `LATENCY`, `DEBUG`.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -18,13 +18,6 @@ const fn server(command: Command) -> Command {
 
 pub(super) static COMMANDS: &[Command] = &[
     server(Command::new("time", 1, time, "Returns the server's time.")).fast(),
-    server(Command::new(
-        "lastsave",
-        1,
-        lastsave,
-        "Returns when the data set was last saved; without persistence, the start.",
-    ))
-    .fast(),
     server(Command::new(
         "shutdown",
         -1,
@@ -140,27 +133,21 @@ fn time(context: &mut Context<'_, '_>) -> Result {
     Ok(())
 }
 
-fn lastsave(context: &mut Context<'_, '_>) -> Result {
-    context
-        .reply
-        .integer((context.node.started_at / 1000) as i64);
-    Ok(())
-}
-
 fn shutdown(context: &mut Context<'_, '_>) -> Result {
+    let mut saving = None;
     for option in context.args.from(1).iter() {
-        let known = [b"nosave".as_slice(), b"now", b"force"];
         if option.eq_ignore_ascii_case(b"abort") {
             return Err(error("ERR No shutdown in progress."));
-        }
-        if option.eq_ignore_ascii_case(b"save") {
-            return Err(error(
-                "ERR there is no persistence yet, so SHUTDOWN cannot SAVE",
-            ));
-        }
-        if !known.iter().any(|name| option.eq_ignore_ascii_case(name)) {
+        } else if option.eq_ignore_ascii_case(b"save") {
+            saving = Some(true);
+        } else if option.eq_ignore_ascii_case(b"nosave") {
+            saving = Some(false);
+        } else if !option.eq_ignore_ascii_case(b"now") && !option.eq_ignore_ascii_case(b"force") {
             return Err(SYNTAX);
         }
+    }
+    if let Some(saving) = saving {
+        context.node.persistence.save_at_end_is(saving);
     }
     // There is no reply: the connection closes, as with Redis.
     context.node.shutdown.request();

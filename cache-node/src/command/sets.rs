@@ -5,7 +5,6 @@ use crate::store::{PackLimits, Set, SetRef, Value};
 use super::context::Context;
 use super::db::Edit;
 use super::error::{Result, WRONG_TYPE};
-use super::hashes::PACKED_BYTES;
 use super::long_reply::{Extent, Shape, is_long};
 use super::several::remove_named;
 use super::spec::{Command, Keys};
@@ -58,12 +57,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// What a packed set may have.
 pub(super) fn limits(context: &Context<'_, '_>) -> PackLimits {
-    let settings = context.node.config.get();
-    PackLimits {
-        entries: settings.set_max_listpack_entries,
-        value: settings.set_max_listpack_value,
-        bytes: PACKED_BYTES,
-    }
+    context.node.config.get().all_limits().set
 }
 
 /// Adds members to the set at `key`, which is made if it is not there; answers how many are new.

@@ -9,7 +9,6 @@ use crate::store::{PackLimits, SortedSet, SortedSetRef, Value};
 use super::context::Context;
 use super::db::Edit;
 use super::error::{NOT_FLOAT, Result, SYNTAX, WRONG_TYPE, error, wrong_arity};
-use super::hashes::PACKED_BYTES;
 use super::several::remove_named;
 use super::spec::{Command, Keys};
 
@@ -84,12 +83,7 @@ pub(super) static COMMANDS: &[Command] = &[
 
 /// What a packed sorted set may have.
 pub(super) fn limits(context: &Context<'_, '_>) -> PackLimits {
-    let settings = context.node.config.get();
-    PackLimits {
-        entries: settings.zset_max_listpack_entries,
-        value: settings.zset_max_listpack_value,
-        bytes: PACKED_BYTES,
-    }
+    context.node.config.get().all_limits().sorted_set
 }
 
 /// Changes the sorted set in `value`.

@@ -166,11 +166,16 @@ pub(super) fn exec(
             )
         })?;
     }
+    let writes = queue
+        .iter()
+        .any(|(known, _)| known.command.flags.has(Flags::WRITE));
     let paused = queue
         .iter()
         .any(|(known, _)| node.is_paused(known.command.flags));
     let result = if paused {
         Ok(Some(Outcome::Wait(Wait::Pause)))
+    } else if writes && node.store.is_walk_full() {
+        Ok(Some(Outcome::Wait(Wait::Walk)))
     } else {
         run_all(node, session, &queue, watching.as_ref(), out)
     };

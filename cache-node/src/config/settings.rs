@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use cache_eviction::{Policy, SizeWeight};
 
+use crate::store::{AllLimits, PackLimits};
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
@@ -48,6 +50,18 @@ pub struct OutputLimits {
     /// See [`OutputLimits::soft`].
     pub seconds: u64,
 }
+
+/// When the data set is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavePoint {
+    /// After so many seconds,
+    pub seconds: u64,
+    /// if there were at least so many changes.
+    pub changes: u64,
+}
+
+/// Most bytes of a packed collection, which lies in its key's entry.
+const PACKED_BYTES: usize = 4096;
 
 /// Most memory of all connections together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +127,11 @@ pub struct Settings {
     pub set_max_listpack_value: usize,
     pub zset_max_listpack_entries: usize,
     pub zset_max_listpack_value: usize,
+    pub save: Vec<SavePoint>,
+    pub dbfilename: String,
+    pub rdbcompression: bool,
+    pub rdbchecksum: bool,
+    pub stop_writes_on_bgsave_error: bool,
     pub repl_backlog_size: usize,
     pub repl_timeout: u64,
     pub slowlog_log_slower_than: i64,
@@ -167,6 +186,11 @@ impl Default for Settings {
             set_max_listpack_value: 64,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+            save: Vec::new(),
+            dbfilename: "dump.rdb".to_owned(),
+            rdbcompression: true,
+            rdbchecksum: true,
+            stop_writes_on_bgsave_error: true,
             repl_backlog_size: 64 << 20,
             repl_timeout: 60,
             slowlog_log_slower_than: 10_000,
@@ -181,6 +205,23 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Until when collections stay packed.
+    pub fn all_limits(&self) -> AllLimits {
+        let limits = |entries, value| PackLimits {
+            entries,
+            value,
+            bytes: PACKED_BYTES,
+        };
+        // Negative sizes of lists are of 4 KiB and more, which is beyond what a packed value may have anyway.
+        let list_entries = usize::try_from(self.list_max_listpack_size).unwrap_or(usize::MAX);
+        AllLimits {
+            hash: limits(self.hash_max_listpack_entries, self.hash_max_listpack_value),
+            list: limits(list_entries, PACKED_BYTES),
+            set: limits(self.set_max_listpack_entries, self.set_max_listpack_value),
+            sorted_set: limits(self.zset_max_listpack_entries, self.zset_max_listpack_value),
+        }
+    }
+
     /// The port of the cluster bus.
     pub fn bus_port(&self) -> u16 {
         if self.cluster_port == 0 {

@@ -5,8 +5,8 @@ use cache_eviction::Policy;
 
 use super::settings::{LogLevel, Settings};
 use super::value::{
-    addresses, clients_memory, number, output_limits, show_addresses, show_clients_memory,
-    show_output_limits, show_yes_no, size, yes_no,
+    addresses, clients_memory, file_name, number, output_limits, save_points, show_addresses,
+    show_clients_memory, show_output_limits, show_save_points, show_yes_no, size, yes_no,
 };
 
 /// An option: how it is shown and read, and what the help says.
@@ -95,6 +95,23 @@ macro_rules! size {
                     return Err(format!("must be a size from {least} to {most}"));
                 }
                 settings.$field = bytes;
+                Ok(())
+            },
+        )
+    };
+}
+
+/// Yes or no, held in a field.
+macro_rules! switch {
+    ($group:literal, $name:literal, $field:ident, $help:literal) => {
+        option(
+            $group,
+            $name,
+            "yes|no",
+            $help,
+            |settings| show_yes_no(settings.$field),
+            |settings, value| {
+                settings.$field = yes_no(value)?;
                 Ok(())
             },
         )
@@ -513,11 +530,45 @@ pub static OPTIONS: &[Setting] = &[
         "0",
         "latency events are not sampled, see /metrics and SLOWLOG"
     ),
-    constant!(
+    option(
         "Persistence",
         "save",
-        "",
-        "there is no persistence yet, so no save points"
+        "SECONDS CHANGES...",
+        "A snapshot is saved after SECONDS if there were so many CHANGES; pairs may follow each other. Empty: never by itself.",
+        |settings| show_save_points(&settings.save),
+        |settings, value| {
+            settings.save = save_points(value)?;
+            Ok(())
+        },
+    ),
+    option(
+        "Persistence",
+        "dbfilename",
+        "NAME",
+        "The snapshot's file in 'dir'. It is loaded at the start.",
+        |settings| settings.dbfilename.clone(),
+        |settings, value| {
+            settings.dbfilename = file_name(value)?;
+            Ok(())
+        },
+    ),
+    switch!(
+        "Persistence",
+        "rdbcompression",
+        rdbcompression,
+        "Whether strings of more than 20 bytes are compressed in snapshots."
+    ),
+    switch!(
+        "Persistence",
+        "rdbchecksum",
+        rdbchecksum,
+        "Whether snapshots end with a checksum."
+    ),
+    switch!(
+        "Persistence",
+        "stop-writes-on-bgsave-error",
+        stop_writes_on_bgsave_error,
+        "Whether writes are refused while there are save points and the last save failed."
     ),
     constant!(
         "Persistence",

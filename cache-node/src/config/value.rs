@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::settings::{ClientsMemory, OutputLimits};
+use super::settings::{ClientsMemory, OutputLimits, SavePoint};
 
 /// What is allowed instead.
 pub(super) type Refusal = String;
@@ -57,6 +57,50 @@ pub(super) fn size(text: &str) -> Result<usize, Refusal> {
         .and_then(|number| number.checked_mul(unit))
         .filter(|_| unit > 0)
         .ok_or_else(|| "must be a size in bytes, such as 1048576, 100mb or 1gb".to_owned())
+}
+
+/// Pairs of seconds and changes, separated by blanks.
+pub(super) fn save_points(text: &str) -> Result<Vec<SavePoint>, Refusal> {
+    let wrong =
+        || "must be pairs of seconds and changes, such as '3600 1 300 100', or empty".to_owned();
+    let numbers: Vec<u64> = text
+        .split_ascii_whitespace()
+        .map(|word| {
+            word.parse()
+                .ok()
+                .filter(|number| *number > 0)
+                .ok_or_else(wrong)
+        })
+        .collect::<Result<_, _>>()?;
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(wrong());
+    }
+    let points = pairs.iter();
+    Ok(points
+        .map(|[seconds, changes]| SavePoint {
+            seconds: *seconds,
+            changes: *changes,
+        })
+        .collect())
+}
+
+pub(super) fn show_save_points(points: &[SavePoint]) -> String {
+    points
+        .iter()
+        .map(|point| format!("{} {}", point.seconds, point.changes))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The name of a file without a folder.
+pub(super) fn file_name(text: &str) -> Result<String, Refusal> {
+    let path = std::path::Path::new(text);
+    if path.file_name().is_some_and(|name| name == text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be the name of a file, without a folder".to_owned())
+    }
 }
 
 /// Addresses, separated by blanks. A leading `-` (redis-server: optional address) is dropped; `*` is every IPv4 address.

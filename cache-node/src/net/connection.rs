@@ -470,6 +470,7 @@ impl Connection {
             match wait {
                 Wait::Slot(slot) => self.node.store.available(slot).await,
                 Wait::Pause => self.node.pause.over().await,
+                Wait::Walk => self.node.store.walk_has_room().await,
             }
         };
         client.blocked.store(true, Relaxed);

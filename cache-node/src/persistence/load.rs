@@ -1,0 +1,275 @@
+//! Loading a snapshot: one thread reads, others put the entries into their slots.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache_rdb::{Event, Header};
+use tracing::{info, warn};
+
+use crate::clock::{self, Millis};
+use crate::node::Node;
+use crate::slot::SlotId;
+use crate::store::{AllLimits, Builder, Deadline, KeyHash, Value};
+
+use super::Progress;
+use super::file::remove_leftovers;
+
+/// Entries that are handed over at once, and how often that may wait to be put in.
+const BATCH: usize = 256;
+const WAITING: usize = 16;
+
+/// Most threads that put entries in.
+const MOST_THREADS: usize = 4;
+
+/// Why a snapshot was not loaded. Some of it may be in the data set.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be opened.
+    #[error("{path}: {error}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What is in it cannot be loaded.
+    #[error("{path}: {error}")]
+    Content {
+        /// The file.
+        path: String,
+        /// Where, and why not.
+        error: cache_rdb::Error,
+    },
+}
+
+const TWICE: &str = "a key is there twice";
+
+/// An entry that was read.
+struct Loaded {
+    key: Box<[u8]>,
+    value: Value,
+    deadline: Option<Millis>,
+}
+
+/// Loads the snapshot that `dir` and `dbfilename` name, if there is one, into a data set that is empty.
+///
+/// # Errors
+///
+/// The file is damaged, or holds what cannot be held here. The data set is not whole then, and must not be served.
+pub fn load_snapshot(node: &Node) -> Result<(), LoadError> {
+    let settings = node.config.snapshot();
+    let path = settings.dir.join(&settings.dbfilename);
+    match remove_leftovers(&path) {
+        Ok(0) => {}
+        Ok(files) => info!(files, "removed what was left of saves that did not end"),
+        Err(error) => warn!(%error, "cannot look for what is left of saves that did not end"),
+    }
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let path = path.display().to_string();
+            return Err(LoadError::Open { path, error });
+        }
+    };
+    load_file(node, &path, file)
+}
+
+fn load_file(node: &Node, path: &Path, file: File) -> Result<(), LoadError> {
+    let began = std::time::Instant::now();
+    let progress = node.persistence.loading.lock().clone().unwrap_or_default();
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    progress.bytes_total.store(length, Relaxed);
+    info!(path = %path.display(), bytes = length, "loading a snapshot");
+    let limits = node.config.get().all_limits();
+    let input = Counted {
+        file,
+        progress: &progress,
+    };
+    let result = load(node, input, limits, &progress);
+    let expired = result.map_err(|error| LoadError::Content {
+        path: path.display().to_string(),
+        error,
+    })?;
+    let keys = progress.keys.load(Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    info!(keys, expired, bytes = length, seconds, "snapshot loaded");
+    Ok(())
+}
+
+/// Counts what is read.
+struct Counted<'p> {
+    file: File,
+    progress: &'p Progress,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.progress.bytes.fetch_add(count as u64, Relaxed);
+        Ok(count)
+    }
+}
+
+/// Answers how many entries had expired and were left out.
+fn load(
+    node: &Node,
+    input: impl Read,
+    limits: AllLimits,
+    progress: &Progress,
+) -> Result<u64, cache_rdb::Error> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (sender, receiver) = sync_channel::<Vec<Loaded>>(WAITING);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let twice = AtomicBool::new(false);
+    let expired = std::thread::scope(|scope| {
+        for _ in 0..threads.min(MOST_THREADS) {
+            let receiver = Arc::clone(&receiver);
+            let twice = &twice;
+            scope.spawn(move || put_all(node, &receiver, twice, progress));
+        }
+        drop(receiver);
+        let mut loader = Loader {
+            limits,
+            now: clock::now(),
+            building: None,
+            batch: Vec::new(),
+            expired: 0,
+            sender,
+        };
+        cache_rdb::read(input, &mut |event| {
+            if twice.load(Relaxed) {
+                return Err(TWICE.to_owned());
+            }
+            loader.take(event)
+        })?;
+        loader.pass_on();
+        Ok(loader.expired)
+    })?;
+    if twice.load(Relaxed) {
+        return Err(cache_rdb::Error {
+            offset: progress.bytes.load(Relaxed),
+            reason: cache_rdb::Reason::Damaged(TWICE),
+        });
+    }
+    Ok(expired)
+}
+
+/// Puts entries into their slots as long as some come.
+fn put_all(
+    node: &Node,
+    receiver: &Mutex<Receiver<Vec<Loaded>>>,
+    twice: &AtomicBool,
+    progress: &Progress,
+) {
+    let usage = node.eviction.usage(clock::now());
+    loop {
+        let next = {
+            let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+            receiver.recv()
+        };
+        let Ok(batch) = next else {
+            return;
+        };
+        progress.keys.fetch_add(batch.len() as u64, Relaxed);
+        for entry in batch {
+            let hash = KeyHash::of(&entry.key);
+            let mut slot = node.store.lock_blocking(SlotId::of(&entry.key));
+            if slot.find(&entry.key, hash).is_some() {
+                twice.store(true, Relaxed);
+                continue;
+            }
+            let meta = node.eviction.fresh(node.store.memory(), hash, &usage);
+            let deadline = entry.deadline.map_or(Deadline::Never, Deadline::At);
+            slot.insert(&entry.key, hash, entry.value, deadline, meta);
+        }
+        node.store.memory().publish();
+    }
+}
+
+/// Makes entries from events.
+struct Loader {
+    limits: AllLimits,
+    now: Millis,
+    building: Option<Building>,
+    batch: Vec<Loaded>,
+    expired: u64,
+    sender: SyncSender<Vec<Loaded>>,
+}
+
+struct Building {
+    key: Box<[u8]>,
+    deadline: Option<Millis>,
+    value: Builder,
+}
+
+impl Loader {
+    fn take(&mut self, event: Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Aux(..) | Event::Sizes { .. } | Event::Database(0) => Ok(()),
+            Event::Database(number) => Err(format!(
+                "database {number}: there is only database 0, as in a cluster"
+            )),
+            Event::Function(_) => Err("libraries of functions cannot be loaded yet".to_owned()),
+            Event::ModuleAux(name) => {
+                let module = String::from_utf8_lossy(&name).into_owned();
+                warn!(module, "left out what a module wrote beside the keys");
+                Ok(())
+            }
+            Event::Begin(header) => {
+                self.begin(header);
+                Ok(())
+            }
+            Event::End => {
+                self.end();
+                Ok(())
+            }
+            part => match &mut self.building {
+                Some(building) => building.value.add(part).map_err(|why| {
+                    format!("key '{}': {why}", String::from_utf8_lossy(&building.key))
+                }),
+                None => Err("a value without a key".to_owned()),
+            },
+        }
+    }
+
+    fn begin(&mut self, header: Header<'_>) {
+        self.building = Some(Building {
+            key: header.key.into(),
+            deadline: header.deadline,
+            value: Builder::new(header.kind, self.limits),
+        });
+    }
+
+    fn end(&mut self) {
+        let Some(building) = self.building.take() else {
+            return;
+        };
+        if building
+            .deadline
+            .is_some_and(|deadline| deadline <= self.now)
+        {
+            self.expired += 1;
+            return;
+        }
+        if let Some(value) = building.value.finish() {
+            self.batch.push(Loaded {
+                key: building.key,
+                value,
+                deadline: building.deadline,
+            });
+        }
+        if self.batch.len() == BATCH {
+            self.pass_on();
+        }
+    }
+
+    fn pass_on(&mut self) {
+        // Threads that put entries in end only when this is gone.
+        let _ = self.sender.send(std::mem::take(&mut self.batch));
+    }
+}

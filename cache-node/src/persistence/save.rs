@@ -1,0 +1,117 @@
+//! Writing a snapshot.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+
+use cache_rdb::{Checksum, Writer};
+
+use crate::clock;
+use crate::command::REDIS_VERSION;
+use crate::node::Node;
+
+use super::Progress;
+use super::file::NewFile;
+
+/// Bytes that are written at once.
+const BLOCK: usize = 256 * 1024;
+
+/// Why there is no new snapshot. The one before is still there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SaveError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("given up")]
+    Cancelled,
+    #[error("another walk over the data set is under way")]
+    Walking,
+}
+
+/// What was saved.
+pub(super) struct Saved {
+    /// Keys, about.
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
+    /// Changes since the process began that are in it.
+    pub(super) changes: u64,
+}
+
+/// A snapshot on its way to the disk.
+struct Output<'p> {
+    file: NewFile,
+    writer: Writer,
+    checksum: Checksum,
+    bytes: u64,
+    progress: &'p Progress,
+}
+
+impl Output<'_> {
+    /// Hands over what was gathered, if it is much or `all` is wanted.
+    fn pass_on(&mut self, all: bool) -> Result<(), SaveError> {
+        if self.progress.cancelled.load(Relaxed) {
+            return Err(SaveError::Cancelled);
+        }
+        if self.writer.out.len() < BLOCK && !all {
+            return Ok(());
+        }
+        let block = std::mem::take(&mut self.writer.out);
+        self.checksum.update(&block);
+        self.file.write(&block)?;
+        self.bytes += block.len() as u64;
+        self.progress.bytes.store(self.bytes, Relaxed);
+        // The buffer is used again, unless one big value has made it big.
+        if block.capacity() <= 4 * BLOCK {
+            self.writer.out = block;
+            self.writer.out.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Writes a snapshot of the data set as it is when this is called, or a little later.
+pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError> {
+    let settings = node.config.snapshot();
+    let mut output = Output {
+        file: NewFile::create(&settings.dir.join(&settings.dbfilename))?,
+        writer: Writer::new(settings.rdbcompression),
+        checksum: Checksum::default(),
+        bytes: 0,
+        progress,
+    };
+    let keys = node.store.count_keys(|_| true) as u64;
+    let volatile = node.store.count_volatile(|_| true) as u64;
+    let cut = || (node.persistence.changes(node), node.log.end());
+    let (mut walk, (changes, offset)) = node.store.begin_walk(cut).ok_or(SaveError::Walking)?;
+    write_facts(&mut output.writer, node, offset);
+    output.writer.database(0, keys, volatile);
+    while walk.step(&mut output.writer) {
+        progress.slots.store(walk.slots_done(), Relaxed);
+        output.pass_on(false)?;
+    }
+    drop(walk);
+    output.writer.end();
+    output.pass_on(true)?;
+    let checksum = if settings.rdbchecksum {
+        output.checksum.value()
+    } else {
+        0
+    };
+    output.file.write(&checksum.to_le_bytes())?;
+    output.file.place()?;
+    Ok(Saved {
+        keys,
+        bytes: output.bytes + 8,
+        changes,
+    })
+}
+
+fn write_facts(writer: &mut Writer, node: &Node, offset: u64) {
+    let number = |number: u64| number.to_string();
+    writer.magic();
+    writer.aux("redis-ver", REDIS_VERSION);
+    writer.aux("redis-bits", &number(u64::from(usize::BITS)));
+    writer.aux("ctime", &number(clock::now() / 1000));
+    writer.aux("used-mem", &number(node.store.memory().used() as u64));
+    writer.aux("aof-base", "0");
+    writer.aux("evenkeel-version", env!("CARGO_PKG_VERSION"));
+    writer.aux("evenkeel-offset", &number(offset));
+}
