@@ -9,6 +9,8 @@ mod process;
 mod clients;
 #[path = "server/collections.rs"]
 mod collections;
+#[path = "server/content.rs"]
+mod content;
 #[path = "server/data.rs"]
 mod data;
 #[path = "server/eviction.rs"]
@@ -21,8 +23,12 @@ mod limits;
 mod long_replies;
 #[path = "server/memory.rs"]
 mod memory;
+#[path = "server/persistence.rs"]
+mod persistence;
 #[path = "server/protocol.rs"]
 mod protocol;
+#[path = "server/redis_server.rs"]
+mod redis_server;
 #[path = "server/sorted_sets.rs"]
 mod sorted_sets;
 #[path = "server/transactions.rs"]

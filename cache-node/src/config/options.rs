@@ -125,12 +125,26 @@ mod tests {
     }
 
     #[test]
-    fn persistence_is_refused_by_name() {
-        assert_eq!(apply("save", ""), Ok(()));
-        assert_eq!(apply("appendonly", "no"), Ok(()));
+    fn save_points_are_pairs() {
+        for (given, shown) in [("", ""), ("3600 1", "3600 1"), (" 60 5  1 2", "60 5 1 2")] {
+            let mut settings = Settings::default();
+            let option = find("save").unwrap();
+            option.apply(&mut settings, given).unwrap();
+            assert_eq!((option.show)(&settings), shown);
+        }
+        for wrong in ["3600", "0 1", "1 0", "a b", "-1 1"] {
+            assert!(
+                apply("save", wrong)
+                    .unwrap_err()
+                    .contains("pairs of seconds and changes")
+            );
+        }
+        assert!(
+            apply("dbfilename", "a/b")
+                .unwrap_err()
+                .contains("without a folder")
+        );
         let refused = apply("appendonly", "yes").unwrap_err();
-        assert!(refused.contains("there is no persistence yet"));
-        let refused = apply("save", "3600 1").unwrap_err();
-        assert!(refused.contains("'3600 1' for 'save'"));
+        assert!(refused.contains("there is no append-only file yet"));
     }
 }

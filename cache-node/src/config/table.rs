@@ -574,7 +574,7 @@ pub static OPTIONS: &[Setting] = &[
         "Persistence",
         "appendonly",
         "no",
-        "there is no persistence yet"
+        "there is no append-only file yet"
     ),
     constant!(
         "Compatibility",

@@ -47,7 +47,7 @@ fn mistakes_on_the_command_line_are_named() {
     );
     let (code, text) = cache_node(&["--appendonly", "yes"]);
     assert_eq!(code, Some(2));
-    assert!(text.contains("there is no persistence yet"), "{text}");
+    assert!(text.contains("there is no append-only file yet"), "{text}");
     let (code, text) = cache_node(&["--help"]);
     assert_eq!(code, Some(0));
     assert!(text.contains("--maxmemory-policy POLICY"));

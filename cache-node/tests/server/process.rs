@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 pub(crate) fn free_port() -> u16 {
@@ -37,21 +38,67 @@ impl Server {
     pub(crate) fn start(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let child = Command::new(env!("CARGO_BIN_EXE_cache-node"))
+        let child = Self::command(dir.path(), port, args).spawn().unwrap();
+        let server = Self { child, port, dir };
+        server.await_start();
+        server
+    }
+
+    fn command(dir: &Path, port: u16, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-node"));
+        command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--threads", "2", "--dir"])
-            .arg(dir.path())
+            .arg(dir)
             .args(args)
-            .stdout(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// It answers, and has loaded what there was to load.
+    fn await_start(&self) {
+        eventually("the start", || {
+            let mut connection = self.client("").get_connection().ok()?;
+            match try_ask::<redis::InfoDict>(&mut connection, "INFO persistence") {
+                Ok(info) => (info.get::<u8>("loading") == Some(0)).then_some(()),
+                Err(why) => (why.code() == Some("NOAUTH")).then_some(()),
+            }
+        });
+    }
+
+    /// Starts it again, on another port and in the same folder.
+    pub(crate) fn restart(&mut self, args: &[&str]) {
+        self.kill();
+        self.port = free_port();
+        self.child = Self::command(self.dir.path(), self.port, args)
             .spawn()
             .unwrap();
-        let server = Self {
-            child,
-            port,
-            _dir: dir,
-        };
-        eventually("the start", || TcpStream::connect(("127.0.0.1", port)).ok());
-        server
+        self.await_start();
+    }
+
+    /// Starts it again, which fails: with which code, and what it says.
+    pub(crate) fn fails(&mut self, args: &[&str]) -> (Option<i32>, String) {
+        self.kill();
+        let mut child = Self::command(self.dir.path(), free_port(), args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = eventually("the end", || child.try_wait().unwrap());
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Ends it without warning.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -63,10 +110,13 @@ impl Server {
     }
 
     fn connect_with(&self, options: &str) -> Connection {
-        Client::open(format!("redis://127.0.0.1:{}/{options}", self.port))
-            .unwrap()
+        self.client(options)
             .get_connection_with_timeout(PATIENCE)
             .unwrap()
+    }
+
+    fn client(&self, options: &str) -> Client {
+        Client::open(format!("redis://127.0.0.1:{}/{options}", self.port)).unwrap()
     }
 
     /// A bare connection.
@@ -99,8 +149,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -47,8 +47,10 @@ fn write(store: &Store, turn: u64, done: &AtomicU64) {
                 Default::default(),
             );
         }
-        (Some(place), 1) if turn % 2 == 0 => slot.delete(place, &key),
-        (Some(place), 2) if turn % 3 == 0 => slot.set_deadline(place, &key, Some(turn + 1)),
+        (Some(place), 1) if turn.is_multiple_of(2) => slot.delete(place, &key),
+        (Some(place), 2) if turn.is_multiple_of(3) => {
+            slot.set_deadline(place, &key, Some(turn + 1));
+        }
         (Some(place), _) => slot.set_string(place, &key, &value, Deadline::Keep),
         (None, _) => slot.insert_string(&key, hash, &value, Deadline::Never, Default::default()),
     }

@@ -37,13 +37,13 @@ fn prepare(table: &mut Table, key: &[u8], passed: &mut Content) {
     }
 }
 
-fn take(table: &mut Table, step: Step, passed: &mut Content) {
-    let key = match &step {
+fn take(table: &mut Table, step: &Step, passed: &mut Content) {
+    let key = match step {
         Step::Put(key, ..) | Step::Remove(key) | Step::Expire(key, _) => name(*key),
     };
     prepare(table, &key, passed);
     match step {
-        Step::Put(_, length, due) => put(table, &key, &vec![length as u8; length], timed(due)),
+        Step::Put(_, length, due) => put(table, &key, &vec![*length as u8; *length], timed(*due)),
         Step::Remove(_) => {
             if let Some(place) = find(table, &key) {
                 table.remove(place);
@@ -51,7 +51,7 @@ fn take(table: &mut Table, step: Step, passed: &mut Content) {
         }
         Step::Expire(_, due) => {
             if let Some(place) = find(table, &key) {
-                table.set_deadline(place, timed(due));
+                table.set_deadline(place, timed(*due));
             }
         }
     }
@@ -68,14 +68,14 @@ proptest! {
     ) {
         let mut table = Table::default();
         let mut nothing = Content::new();
-        before.into_iter().for_each(|step| take(&mut table, step, &mut nothing));
+        before.into_iter().for_each(|step| take(&mut table, &step, &mut nothing));
         for (steps, count) in walks {
             let expected = content(&table);
             let mut passed = Content::new();
             let mut next = Some(KeyHash(0));
             table.begin_walk();
             for (step, walked) in steps {
-                take(&mut table, step, &mut passed);
+                take(&mut table, &step, &mut passed);
                 for _ in 0..walked {
                     next = next.and_then(|from| table.walk(from, count, |entry| keep(&mut passed, entry)));
                 }
@@ -96,9 +96,9 @@ proptest! {
     ) {
         let mut table = Table::default();
         let mut ignored = Content::new();
-        before.into_iter().for_each(|step| take(&mut table, step, &mut ignored));
+        before.into_iter().for_each(|step| take(&mut table, &step, &mut ignored));
         table.begin_walk();
-        steps.into_iter().for_each(|step| take(&mut table, step, &mut ignored));
+        steps.into_iter().for_each(|step| take(&mut table, &step, &mut ignored));
         table.end_walk();
         let expected = content(&table);
         let mut passed = Content::new();
