@@ -6,13 +6,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+
 use crate::process;
 
 /// The resident size may be so much above the accounted size before it counts, as a part of the limit: 1/8.
 const TOLERATED: usize = 8;
 
 /// But it may always be so many bytes above: a process has stacks and buffers that do not depend on its data.
-const ALWAYS_TOLERATED: usize = 16 << 20;
+const ALWAYS_TOLERATED: usize = 32 << 20;
 
 /// Above this the container's own limit counts, in hundredths of it.
 const CONTAINER_PERCENT: usize = 95;
@@ -24,7 +26,13 @@ pub(crate) struct Pressure {
     overhead: AtomicUsize,
     /// Bytes that the process takes beyond what is accounted for and tolerated.
     excess: AtomicUsize,
+    /// What the last measurements found beyond what is tolerated.
+    recent: Mutex<[usize; LASTING]>,
 }
+
+/// What the process takes too much counts when so many measurements, a second apart, have found it: freed memory goes back to the system
+/// within about a second, and making the data set smaller would free even more.
+const LASTING: usize = 3;
 
 /// Sizes to judge by, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,16 +46,21 @@ pub(super) struct Sizes {
     pub(super) container: Option<(usize, usize)>,
 }
 
-/// Bytes to take off the limit beside the overhead.
-pub(super) fn excess(sizes: Sizes) -> usize {
+/// Bytes of the process beyond what is accounted for and tolerated.
+pub(super) fn beyond(sizes: Sizes) -> usize {
     let accounted = sizes.data + sizes.overhead;
     let tolerated = accounted + (sizes.limit / TOLERATED).max(ALWAYS_TOLERATED);
-    let beyond = sizes.resident.saturating_sub(tolerated);
+    sizes.resident.saturating_sub(tolerated)
+}
+
+/// Bytes to take off the limit beside the overhead, if the process takes at least `lasting` bytes too many.
+pub(super) fn excess(sizes: Sizes, lasting: usize) -> usize {
+    // A container's limit is no matter of averages.
     let container = sizes.container.map_or(0, |(used, limit)| {
         used.saturating_sub(limit / 100 * CONTAINER_PERCENT)
     });
     // Never more than half of the limit: what is freed comes back to the system with a delay.
-    beyond.max(container).min(sizes.limit / 2)
+    lasting.max(container).min(sizes.limit / 2)
 }
 
 impl Pressure {
@@ -66,7 +79,17 @@ impl Pressure {
             resident: process::resident_bytes().saturating_sub(baseline),
             container: process::container_memory(),
         };
-        let excess = if limit == 0 { 0 } else { excess(sizes) };
+        let lasting = {
+            let mut recent = self.recent.lock();
+            recent.rotate_right(1);
+            recent[0] = beyond(sizes);
+            recent.iter().copied().min().unwrap_or(0)
+        };
+        let excess = if limit == 0 {
+            0
+        } else {
+            excess(sizes, lasting)
+        };
         self.excess.store(excess, Relaxed);
     }
 }
@@ -87,12 +110,17 @@ mod tests {
         }
     }
 
+    /// What is taken off if it lasts.
+    fn now(sizes: Sizes) -> usize {
+        excess(sizes, beyond(sizes))
+    }
+
     #[test]
     fn a_process_about_as_big_as_accounted_has_its_whole_limit() {
-        assert_eq!(excess(sizes()), 0);
+        assert_eq!(now(sizes()), 0);
         let container = Some((900 * MIB, 1024 * MIB));
         assert_eq!(
-            excess(Sizes {
+            now(Sizes {
                 container,
                 ..sizes()
             }),
@@ -105,7 +133,7 @@ mod tests {
         let resident = 960 * MIB;
         let expected = 960 * MIB - 680 * MIB - 800 * MIB / 8;
         assert_eq!(
-            excess(Sizes {
+            now(Sizes {
                 resident,
                 ..sizes()
             }),
@@ -113,7 +141,7 @@ mod tests {
         );
         let resident = 8000 * MIB;
         assert_eq!(
-            excess(Sizes {
+            now(Sizes {
                 resident,
                 ..sizes()
             }),
@@ -127,10 +155,10 @@ mod tests {
             limit: 4 * MIB,
             data: 3 * MIB,
             overhead: 0,
-            resident: 15 * MIB,
+            resident: 31 * MIB,
             container: None,
         };
-        assert_eq!(excess(small), 0);
+        assert_eq!(now(small), 0);
     }
 
     #[test]
@@ -138,7 +166,7 @@ mod tests {
         let container = Some((1024 * MIB, 1024 * MIB));
         let expected = 1024 * MIB - 1024 * MIB / 100 * 95;
         assert_eq!(
-            excess(Sizes {
+            now(Sizes {
                 container,
                 ..sizes()
             }),
