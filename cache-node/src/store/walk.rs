@@ -5,7 +5,10 @@
 //! [`Keeper`] first, as it was. So the walk needs memory only for what was kept and not yet passed on, and that is bounded: commands that
 //! write wait when it is too much.
 
+use std::time::Instant;
+
 use cache_rdb::Writer;
+use tracing::debug;
 
 use crate::slot::{SLOT_COUNT, SlotId};
 
@@ -34,6 +37,7 @@ impl Store {
     ///
     /// The thread may be blocked for as long as commands take. All commands wait for about as long as it takes to lock all slots.
     pub fn begin_walk<R>(&self, cut: impl FnOnce() -> R) -> Option<(Walk<'_>, R)> {
+        let began = Instant::now();
         let mut walking = self.walking.lock();
         if *walking {
             return None;
@@ -47,6 +51,7 @@ impl Store {
         }
         let result = cut();
         drop(guards);
+        debug!(micros = began.elapsed().as_micros(), "a walk begins");
         let walk = Walk {
             store: self,
             slot: 0,
