@@ -274,3 +274,35 @@ fn what_does_not_take_an_entry_ends_the_reading() {
     .expect_err("refused");
     assert!(error.to_string().ends_with("no key here"), "{error}");
 }
+
+/// Files of real servers; see `cache-node/tests/data`.
+fn samples() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let paths = std::fs::read_dir(folder).expect("the folder is there");
+    paths
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rdb"))
+        .map(|path| std::fs::read(path).expect("it can be read"))
+        .collect()
+}
+
+#[test]
+fn damaged_files_of_real_servers_are_refused() {
+    let mut cases = 0;
+    for (number, sample) in samples().iter().enumerate() {
+        read(sample.as_slice(), &mut |_| Ok(())).expect("it is whole");
+        for case in 0..1250 {
+            let at = (case * 7919 + number * 31) % sample.len();
+            let mut flipped = sample.clone();
+            flipped[at] ^= 1 << (case % 8);
+            assert!(
+                read(flipped.as_slice(), &mut |_| Ok(())).is_err(),
+                "byte {at}"
+            );
+            let error = read(&sample[..at], &mut |_| Ok(())).expect_err("it is cut off");
+            assert_eq!(error.offset, at as u64);
+            cases += 2;
+        }
+    }
+    assert_eq!(cases, 10_000);
+}

@@ -337,3 +337,93 @@ fn restore_refuses_what_is_wrong() {
     assert_eq!(ask::<i64>(connection, "EXISTS m"), 0);
     assert!(ask::<i64>(connection, "PTTL k") > 50_000);
 }
+
+/// Counts up in one key and asks for saves; answers what was saved for sure: the highest count before a save that was seen to succeed.
+fn count_and_save(port: u16, counted: &std::sync::atomic::AtomicU64) -> u64 {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let Ok(mut connection) = client.get_connection() else {
+        return 0;
+    };
+    let (mut saved, mut count): (u64, u64) = (
+        0,
+        connection
+            .get::<_, Option<u64>>("count")
+            .ok()
+            .flatten()
+            .unwrap_or(0),
+    );
+    let log: u64 = connection.llen("log").unwrap_or(0);
+    if log < count {
+        // The snapshot came between the two.
+        let _: redis::RedisResult<()> = connection.rpush("log", count);
+    }
+    loop {
+        let began = count;
+        for _ in 0..20 {
+            let set: redis::RedisResult<()> = redis::pipe()
+                .set("count", count + 1)
+                .rpush("log", count + 1)
+                .ignore()
+                .query(&mut connection);
+            if set.is_err() {
+                return saved;
+            }
+            count += 1;
+        }
+        counted.store(count, SeqCst);
+        match try_ask::<String>(&mut connection, "SAVE") {
+            Ok(_) => saved = began + 20,
+            Err(_) => return saved,
+        }
+    }
+}
+
+/// However often it is killed, in the middle of saves too, it starts again with what was saved last or something newer.
+fn crash(rounds: u64) {
+    let mut server = Server::start(&[]);
+    let connection = &mut server.connect();
+    for number in 0..2000 {
+        let () = connection
+            .set(format!("filler:{number}"), vec![b'x'; 500])
+            .unwrap();
+    }
+    ask::<()>(connection, "SAVE");
+    let mut least = 0;
+    for round in 0..rounds {
+        let (port, counted) = (server.port, std::sync::atomic::AtomicU64::new(0));
+        let saved = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| count_and_save(port, &counted));
+            eventually("some writes", || (counted.load(SeqCst) > 0).then_some(()));
+            std::thread::sleep(std::time::Duration::from_micros(round * 7919 % 40_000));
+            server.kill();
+            writer.join().unwrap()
+        });
+        least = least.max(saved);
+        server.restart(&[]);
+        let connection = &mut server.connect();
+        let count: u64 = connection
+            .get::<_, Option<u64>>("count")
+            .unwrap()
+            .unwrap_or(0);
+        let log: Vec<u64> = connection.lrange("log", 0, -1).unwrap();
+        assert!(count >= least, "round {round}: {count} of {least}");
+        // Nothing in between is missing; the list may be one ahead of or level with the counter.
+        assert!(
+            log.iter().copied().eq(1..=log.len() as u64),
+            "round {round}"
+        );
+        assert!(log.len() as u64 == count || log.len() as u64 + 1 == count);
+        assert_eq!(ask::<i64>(connection, "EXISTS filler:1999"), 1);
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_whole_snapshot() {
+    crash(15);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test -p cache-node --test server crash_500 -- --ignored"]
+fn crash_500() {
+    crash(500);
+}
