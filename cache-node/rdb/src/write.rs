@@ -68,8 +68,8 @@ impl Writer {
         self.bytes(key);
     }
 
-    /// The kind of a value. A string follows as one [`Writer::item`], or as [`Writer::long_string`]; anything else as a
-    /// [`Writer::length`] and so many items, pairs of them in a hash, items with a [`Writer::score`] in a sorted set.
+    /// The kind of a value. A string follows as one [`Writer::item`], or as a [`Writer::length`] and so many bytes in
+    /// [`Writer::piece`]s; anything else as a [`Writer::length`] and so many items, pairs of them in a hash, items with a [`Writer::score`] in a sorted set.
     pub fn kind(&mut self, kind: Kind) {
         self.out.push(match kind {
             Kind::String => kind::STRING,
@@ -111,12 +111,9 @@ impl Writer {
         self.out.extend_from_slice(&score.to_le_bytes());
     }
 
-    /// A string of which there are `length` bytes in `pieces`. It is not compressed.
-    pub fn long_string<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>) {
-        self.length(length as u64);
-        for piece in pieces {
-            self.out.extend_from_slice(piece);
-        }
+    /// The next bytes of a string, whose [`Writer::length`] was written before.
+    pub fn piece(&mut self, piece: &[u8]) {
+        self.out.extend_from_slice(piece);
     }
 
     fn integer(&mut self, integer: i64) {

@@ -38,7 +38,6 @@ pub(super) struct Saved {
 /// A snapshot on its way to the disk.
 struct Output<'p> {
     file: NewFile,
-    writer: Writer,
     checksum: Checksum,
     bytes: u64,
     progress: &'p Progress,
@@ -46,23 +45,18 @@ struct Output<'p> {
 
 impl Output<'_> {
     /// Hands over what was gathered, if it is much or `all` is wanted.
-    fn pass_on(&mut self, all: bool) -> Result<(), SaveError> {
+    fn pass_on(&mut self, writer: &mut Writer, all: bool) -> Result<(), SaveError> {
         if self.progress.cancelled.load(Relaxed) {
             return Err(SaveError::Cancelled);
         }
-        if self.writer.out.len() < BLOCK && !all {
+        if writer.out.len() < BLOCK && !all {
             return Ok(());
         }
-        let block = std::mem::take(&mut self.writer.out);
-        self.checksum.update(&block);
-        self.file.write(&block)?;
-        self.bytes += block.len() as u64;
+        self.checksum.update(&writer.out);
+        self.file.write(&writer.out)?;
+        self.bytes += writer.out.len() as u64;
         self.progress.bytes.store(self.bytes, Relaxed);
-        // The buffer is used again, unless one big value has made it big.
-        if block.capacity() <= 4 * BLOCK {
-            self.writer.out = block;
-            self.writer.out.clear();
-        }
+        writer.out.clear();
         Ok(())
     }
 }
@@ -72,24 +66,24 @@ pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError>
     let settings = node.config.snapshot();
     let mut output = Output {
         file: NewFile::create(&settings.dir.join(&settings.dbfilename))?,
-        writer: Writer::new(settings.rdbcompression),
         checksum: Checksum::default(),
         bytes: 0,
         progress,
     };
+    let mut writer = Writer::new(settings.rdbcompression);
     let keys = node.store.count_keys(|_| true) as u64;
     let volatile = node.store.count_volatile(|_| true) as u64;
     let cut = || (node.persistence.changes(node), node.log.end());
     let (mut walk, (changes, offset)) = node.store.begin_walk(cut).ok_or(SaveError::Walking)?;
-    write_facts(&mut output.writer, node, offset);
-    output.writer.database(0, keys, volatile);
-    while walk.step(&mut output.writer) {
+    write_facts(&mut writer, node, offset);
+    writer.database(0, keys, volatile);
+    while walk.step(&mut writer, &mut |writer| output.pass_on(writer, false))? {
         progress.slots.store(walk.slots_done(), Relaxed);
-        output.pass_on(false)?;
+        output.pass_on(&mut writer, false)?;
     }
     drop(walk);
-    output.writer.end();
-    output.pass_on(true)?;
+    writer.end();
+    output.pass_on(&mut writer, true)?;
     let checksum = if settings.rdbchecksum {
         output.checksum.value()
     } else {

@@ -10,10 +10,16 @@ use tokio::sync::Notify;
 use crate::clock::Millis;
 
 use super::rdb::{is_big, write_entry};
-use super::{Entry, Value};
+use super::{Entry, KeyHash, Value};
 
 /// Commands that write wait while more bytes than this are kept, until the walk has passed them on.
 const MOST_BYTES: usize = 16 << 20;
+
+/// Bytes of a block.
+const BLOCK: usize = 128 * 1024;
+
+/// What a small entry takes at most, about.
+const LARGEST: usize = 8 * 1024;
 
 /// What a big value is counted as: its chunks are shared with the entry until that changes.
 const BIG: usize = 256;
@@ -35,14 +41,33 @@ impl Big {
     }
 }
 
+/// The table of a slot that was emptied.
+pub(super) struct Emptied {
+    pub(super) table: Table,
+    /// How far it was gone over since.
+    pub(super) from: KeyHash,
+}
+
 /// Entries as they were when the walk began.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// Small ones, as they stand in an RDB file.
-    pub(super) encoded: Writer,
+    /// Small ones, as they stand in an RDB file, in blocks of about [`BLOCK`] bytes.
+    pub(super) blocks: Vec<Vec<u8>>,
+    /// The last block, which grows.
+    pub(super) last: Writer,
     pub(super) big: Vec<Big>,
     /// Tables of slots that were emptied; the walk has passed some of their entries.
-    pub(super) tables: Vec<Table>,
+    pub(super) tables: Vec<Emptied>,
+}
+
+impl Kept {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+            && self.last.out.is_empty()
+            && self.big.is_empty()
+            && self.tables.is_empty()
+    }
 }
 
 /// Takes entries that a walk has not reached from those who are about to change them.
@@ -62,20 +87,27 @@ impl Keeper {
             self.bytes.fetch_add(BIG, Relaxed);
             return;
         }
-        let before = kept.encoded.out.len();
-        write_entry(
-            &mut kept.encoded,
-            entry.key(),
-            entry.deadline(),
-            entry.value(),
-        );
-        let bytes = kept.encoded.out.len() - before;
+        let last = &mut kept.last;
+        if last.out.capacity() == 0 {
+            // Never grown while others wait for the lock.
+            last.out.reserve_exact(BLOCK + LARGEST);
+        }
+        let before = last.out.len();
+        write_entry(last, entry.key(), entry.deadline(), entry.value());
+        let bytes = last.out.len() - before;
+        if last.out.len() >= BLOCK {
+            let block = std::mem::take(&mut last.out);
+            kept.blocks.push(block);
+        }
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
     /// Keeps the table of a slot that was emptied.
     pub(super) fn keep_table(&self, table: Table) {
-        self.kept.lock().tables.push(table);
+        self.kept.lock().tables.push(Emptied {
+            table,
+            from: KeyHash(0),
+        });
     }
 
     /// Takes over what was kept.

@@ -1,5 +1,7 @@
 //! Entries in the RDB format: into files and streams, and out of what `RESTORE` is given.
 
+use std::convert::Infallible;
+
 use cache_engine::collections::PackLimits;
 use cache_engine::list::End;
 use cache_rdb::{Event, Item as RdbItem, Kind, Writer};
@@ -28,14 +30,30 @@ pub(super) fn is_big(value: ValueRef<'_>) -> bool {
 
 /// Appends an entry.
 pub fn write_entry(writer: &mut Writer, key: &[u8], deadline: Option<Millis>, value: ValueRef<'_>) {
+    let Ok(()) = write_entry_in_parts(writer, key, deadline, value, &mut nothing_between);
+}
+
+/// The same for a value that may be long: `between` is called after each of its items, and may take what was written.
+pub(super) fn write_entry_in_parts<E>(
+    writer: &mut Writer,
+    key: &[u8],
+    deadline: Option<Millis>,
+    value: ValueRef<'_>,
+    between: &mut impl FnMut(&mut Writer) -> Result<(), E>,
+) -> Result<(), E> {
     writer.entry(kind_of(value), key, deadline);
-    write_content(writer, value);
+    write_content(writer, value, between)
 }
 
 /// Appends a value with its kind, as `DUMP` answers it but for the end.
 pub fn write_value(writer: &mut Writer, value: ValueRef<'_>) {
     writer.kind(kind_of(value));
-    write_content(writer, value);
+    let Ok(()) = write_content(writer, value, &mut nothing_between);
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "others may fail")]
+fn nothing_between(_: &mut Writer) -> Result<(), Infallible> {
+    Ok(())
 }
 
 fn kind_of(value: ValueRef<'_>) -> Kind {
@@ -55,38 +73,56 @@ fn item(item: Item<'_>) -> RdbItem<'_> {
     }
 }
 
-fn write_content(writer: &mut Writer, value: ValueRef<'_>) {
+fn write_content<E>(
+    writer: &mut Writer,
+    value: ValueRef<'_>,
+    between: &mut impl FnMut(&mut Writer) -> Result<(), E>,
+) -> Result<(), E> {
     match value {
         ValueRef::Integer(integer) => writer.item(RdbItem::Integer(integer)),
         ValueRef::String(bytes, _) => writer.item(RdbItem::Bytes(bytes)),
         ValueRef::Text(text) if writer.compresses && text.len() <= MOST_COMPRESSED => {
             writer.item(RdbItem::Bytes(&text.get_range(0..text.len())));
         }
-        ValueRef::Text(text) => writer.long_string(text.len(), text.slices(0..text.len())),
+        ValueRef::Text(text) => {
+            writer.length(text.len() as u64);
+            for piece in text.slices(0..text.len()) {
+                writer.piece(piece);
+                between(writer)?;
+            }
+        }
         ValueRef::Hash(hash) => {
             writer.length(hash.len() as u64);
             for (field, value) in hash.iter() {
                 writer.item(item(field));
                 writer.item(item(value));
+                between(writer)?;
             }
         }
         ValueRef::List(list) => {
             writer.length(list.len() as u64);
-            list.run(0, list.len(), false)
-                .for_each(|element| writer.item(item(element)));
+            for element in list.run(0, list.len(), false) {
+                writer.item(item(element));
+                between(writer)?;
+            }
         }
         ValueRef::Set(set) => {
             writer.length(set.len() as u64);
-            set.iter().for_each(|member| writer.item(item(member)));
+            for member in set.iter() {
+                writer.item(item(member));
+                between(writer)?;
+            }
         }
         ValueRef::SortedSet(set) => {
             writer.length(set.len() as u64);
             for (member, score) in set.range(0, set.len(), false) {
                 writer.item(item(member));
                 writer.score(score);
+                between(writer)?;
             }
         }
     }
+    Ok(())
 }
 
 /// Until when collections stay packed, by kind.

@@ -12,10 +12,10 @@ use tracing::debug;
 
 use crate::slot::{SLOT_COUNT, SlotId};
 
-use super::keeper::{Big, Kept};
-use super::rdb::write_entry;
+use super::keeper::{Big, Emptied, Kept};
+use super::rdb::{is_big, write_entry, write_entry_in_parts};
 use super::reaper::discard_table;
-use super::{KeyHash, SlotGuard, Store};
+use super::{Entry, KeyHash, SlotGuard, Store};
 
 /// Entries of a slot that are looked at in one go, and while its lock is held.
 const ENTRIES: usize = 256;
@@ -30,6 +30,8 @@ pub struct Walk<'s> {
     slot: usize,
     /// Where in the slot.
     from: KeyHash,
+    /// What was kept, or is big, and is passed on before the walk goes further.
+    waiting: Kept,
 }
 
 impl Store {
@@ -56,6 +58,7 @@ impl Store {
             store: self,
             slot: 0,
             from: KeyHash(0),
+            waiting: Kept::default(),
         };
         Some((walk, result))
     }
@@ -73,21 +76,28 @@ impl Store {
 }
 
 impl Walk<'_> {
-    /// Appends some more entries, in the RDB format and in no order; false when there are no more.
-    pub fn step(&mut self, writer: &mut Writer) -> bool {
-        if write_kept(writer, self.store.keeper.take()) {
-            return true;
+    /// Appends some more entries, in the RDB format and in no order; false when there are no more. `between` is called often in the
+    /// middle of long values, and may take what was written; its error ends the step, and the walk is of no more use.
+    pub fn step<E>(
+        &mut self,
+        writer: &mut Writer,
+        between: &mut impl FnMut(&mut Writer) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        if self.waiting.is_empty() {
+            self.waiting = self.store.keeper.take();
+        }
+        if !self.waiting.is_empty() {
+            write_some(&mut self.waiting, writer, between)?;
+            return Ok(true);
         }
         while let Some(slot) = SlotId::new(self.slot as u16).filter(|_| self.slot < SLOT_COUNT) {
-            let mut big = Vec::new();
-            let passed = self.pass(slot, writer, &mut big);
-            write_big(writer, &big);
-            if passed {
-                return true;
+            if self.pass(slot, writer) {
+                return Ok(true);
             }
         }
         // Nothing is behind any more, so nothing more is kept.
-        write_kept(writer, self.store.keeper.take())
+        self.waiting = self.store.keeper.take();
+        Ok(!self.waiting.is_empty())
     }
 
     /// Slots that are done with, of [`SLOT_COUNT`].
@@ -96,7 +106,7 @@ impl Walk<'_> {
     }
 
     /// Goes on in a slot; false when there was nothing.
-    fn pass(&mut self, slot: SlotId, writer: &mut Writer, big: &mut Vec<Big>) -> bool {
+    fn pass(&mut self, slot: SlotId, writer: &mut Writer) -> bool {
         let entries = if writer.compresses {
             ENTRIES_COMPRESSED
         } else {
@@ -104,13 +114,10 @@ impl Walk<'_> {
         };
         let mut guard = self.store.lock_blocking(slot);
         let before = writer.out.len();
+        let big = &mut self.waiting.big;
         let next = if guard.is_walking() {
             guard.walk(self.from, entries, |entry| {
-                if super::rdb::is_big(entry.value()) {
-                    big.push(Big::of(entry));
-                } else {
-                    write_entry(writer, entry.key(), entry.deadline(), entry.value());
-                }
+                write_or_put_off(entry, writer, big);
             })
         } else {
             None
@@ -130,30 +137,53 @@ impl Drop for Walk<'_> {
     fn drop(&mut self) {
         let rest = (self.slot..SLOT_COUNT).filter_map(|slot| SlotId::new(slot as u16));
         rest.for_each(|slot| self.store.lock_blocking(slot).end_walk());
-        for table in self.store.keeper.take().tables {
-            discard_table(table);
-        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let kept = self.store.keeper.take();
+        waiting
+            .tables
+            .into_iter()
+            .chain(kept.tables)
+            .for_each(discard);
         *self.store.walking.lock() = false;
     }
 }
 
-/// False when nothing was kept.
-fn write_kept(writer: &mut Writer, mut kept: Kept) -> bool {
-    let before = writer.out.len();
-    writer.out.append(&mut kept.encoded.out);
-    write_big(writer, &kept.big);
-    for mut table in kept.tables {
-        table.walk(KeyHash(0), usize::MAX, |entry| {
-            write_entry(writer, entry.key(), entry.deadline(), entry.value());
+/// Writes one of the parts that wait.
+fn write_some<E>(
+    waiting: &mut Kept,
+    writer: &mut Writer,
+    between: &mut impl FnMut(&mut Writer) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Some(block) = waiting.blocks.pop() {
+        writer.out.extend_from_slice(&block);
+    } else if !waiting.last.out.is_empty() {
+        writer.out.append(&mut waiting.last.out);
+    } else if let Some(big) = waiting.big.pop() {
+        let value = big.value.as_ref();
+        write_entry_in_parts(writer, &big.key, big.deadline, value, between)?;
+    } else if let Some(emptied) = waiting.tables.last_mut() {
+        let big = &mut waiting.big;
+        let next = emptied.table.walk(emptied.from, ENTRIES, |entry| {
+            write_or_put_off(entry, writer, big);
         });
-        discard_table(table);
+        match next {
+            Some(from) => emptied.from = from,
+            None => waiting.tables.pop().into_iter().for_each(discard),
+        }
     }
-    writer.out.len() > before
+    Ok(())
 }
 
-fn write_big(writer: &mut Writer, big: &[Big]) {
-    for big in big {
-        write_entry(writer, &big.key, big.deadline, big.value.as_ref());
+fn discard(emptied: Emptied) {
+    discard_table(emptied.table);
+}
+
+/// Writes an entry, or puts it off if it is big.
+fn write_or_put_off(entry: Entry<'_>, writer: &mut Writer, big: &mut Vec<Big>) {
+    if is_big(entry.value()) {
+        big.push(Big::of(entry));
+    } else {
+        write_entry(writer, entry.key(), entry.deadline(), entry.value());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use redis::{Commands, Connection};
 
@@ -394,7 +395,8 @@ fn crash(rounds: u64) {
         let saved = std::thread::scope(|scope| {
             let writer = scope.spawn(|| count_and_save(port, &counted));
             eventually("some writes", || (counted.load(SeqCst) > 0).then_some(()));
-            std::thread::sleep(std::time::Duration::from_micros(round * 7919 % 40_000));
+            let (began, moment) = (Instant::now(), Duration::from_micros(round * 7919 % 40_000));
+            eventually("the moment", || (began.elapsed() >= moment).then_some(()));
             server.kill();
             writer.join().unwrap()
         });

@@ -89,12 +89,17 @@ fn content(rdb: &[u8]) -> Content {
     content
 }
 
+fn step(walk: &mut Walk<'_>, writer: &mut Writer) -> bool {
+    walk.step(writer, &mut |_| Ok::<(), std::convert::Infallible>(()))
+        .unwrap()
+}
+
 fn walk(store: &Store, compresses: bool, cut: impl FnOnce() -> u64) -> (Content, u64) {
     let mut writer = Writer::new(compresses);
     writer.magic();
     let (mut walk, cut) = store.begin_walk(cut).expect("no other walk");
     assert!(store.begin_walk(|| ()).is_none());
-    while walk.step(&mut writer) {}
+    while step(&mut walk, &mut writer) {}
     drop(walk);
     writer.end();
     writer.out.extend_from_slice(&[0; 8]);
@@ -144,13 +149,13 @@ fn what_is_emptied_during_a_walk_is_still_passed() {
     writer.magic();
     let (mut walk, ()) = store.begin_walk(|| ()).expect("no other walk");
     for _ in 0..100 {
-        walk.step(&mut writer);
+        step(&mut walk, &mut writer);
     }
     for slot in SlotId::all() {
         store.lock_blocking(slot).clear();
     }
     (1..=KEYS / 2).for_each(|turn| write(&store, turn, &done));
-    while walk.step(&mut writer) {}
+    while step(&mut walk, &mut writer) {}
     writer.end();
     writer.out.extend_from_slice(&[0; 8]);
     assert_eq!(content(&writer.out), expected);
@@ -162,7 +167,7 @@ fn a_walk_that_is_dropped_leaves_nothing_behind() {
     let done = AtomicU64::new(0);
     (1..=KEYS).for_each(|turn| write(&store, turn, &done));
     let (mut given_up, ()) = store.begin_walk(|| ()).expect("no other walk");
-    given_up.step(&mut Writer::default());
+    step(&mut given_up, &mut Writer::default());
     (1..=KEYS).for_each(|turn| write(&store, turn, &done));
     drop(given_up);
     assert!(!store.is_walk_full());
@@ -196,8 +201,30 @@ async fn writers_wait_while_too_much_is_kept() {
     tokio::pin!(room);
     assert!(futures::poll!(&mut room).is_pending());
     let mut writer = Writer::default();
-    assert!(walk.step(&mut writer));
+    assert!(step(&mut walk, &mut writer));
     room.await;
     assert!(!store.is_walk_full());
+    while step(&mut walk, &mut writer) {}
     assert!(writer.out.len() > 16 << 20);
+}
+
+#[test]
+fn a_big_slot_that_is_emptied_during_a_walk_is_still_passed() {
+    let store = Store::new();
+    let slot = SlotId::of(b"{a}");
+    for number in 0..3000 {
+        let key = format!("{{a}}{number}").into_bytes();
+        let hash = KeyHash::of(&key);
+        let mut slot = store.lock_blocking(slot);
+        slot.insert_string(&key, hash, b"value", Deadline::Never, Default::default());
+    }
+    let mut writer = Writer::default();
+    writer.magic();
+    let (mut walk, ()) = store.begin_walk(|| ()).expect("no other walk");
+    assert!(step(&mut walk, &mut writer));
+    store.lock_blocking(slot).clear();
+    while step(&mut walk, &mut writer) {}
+    writer.end();
+    writer.out.extend_from_slice(&[0; 8]);
+    assert_eq!(content(&writer.out).len(), 3000);
 }
