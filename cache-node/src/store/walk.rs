@@ -20,6 +20,9 @@ use super::{Entry, KeyHash, SlotGuard, Store};
 /// Entries of a slot that are looked at in one go, and while its lock is held.
 const ENTRIES: usize = 256;
 
+/// Slots between one that is locked and one that is brought near.
+const AHEAD: u16 = 16;
+
 /// The same while entries are compressed, which takes longer.
 const ENTRIES_COMPRESSED: usize = 32;
 
@@ -47,7 +50,12 @@ impl Store {
         *walking = true;
         let mut guards: Vec<SlotGuard<'_>> = Vec::with_capacity(SLOT_COUNT);
         // In ascending order, like everybody who waits for one slot while it holds another.
-        guards.extend(SlotId::all().map(|slot| self.lock_blocking(slot)));
+        guards.extend(SlotId::all().map(|slot| {
+            if let Some(ahead) = SlotId::new(slot.number() + AHEAD) {
+                self.prefetch_slot(ahead);
+            }
+            self.lock_blocking(slot)
+        }));
         for guard in &mut guards {
             guard.begin_walk(&self.keeper);
         }
