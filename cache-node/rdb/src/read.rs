@@ -2,6 +2,7 @@
 
 mod entries;
 mod intset;
+mod items;
 mod listpack;
 mod source;
 mod value;

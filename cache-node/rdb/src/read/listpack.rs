@@ -6,13 +6,11 @@
 use crate::format::Item;
 
 use super::Reason;
+use super::items::{self, Split};
 
-const DAMAGED: Reason = Reason::Damaged("a listpack");
+const WHAT: &str = "a listpack";
 
-const HEADER: usize = 6;
-
-/// So many items or more are not counted in the header.
-const UNCOUNTED: u16 = u16::MAX;
+const DAMAGED: Reason = Reason::Damaged(WHAT);
 
 /// Tells the items to `take`.
 pub(super) fn read<'a>(
@@ -20,27 +18,15 @@ pub(super) fn read<'a>(
     take: &mut dyn FnMut(Item<'a>) -> Result<(), Reason>,
 ) -> Result<(), Reason> {
     let (total, rest) = bytes.split_first_chunk::<4>().ok_or(DAMAGED)?;
-    let (counted, mut rest) = rest.split_first_chunk::<2>().ok_or(DAMAGED)?;
+    let (counted, rest) = rest.split_first_chunk::<2>().ok_or(DAMAGED)?;
     if u32::from_le_bytes(*total) as usize != bytes.len() {
         return Err(DAMAGED);
     }
-    debug_assert_eq!(bytes.len() - rest.len(), HEADER);
-    let mut count = 0u64;
-    while *rest.first().ok_or(DAMAGED)? != 0xff {
-        let (item, behind) = item(rest)?;
-        take(item)?;
-        rest = behind;
-        count += 1;
-    }
-    let counted = u16::from_le_bytes(*counted);
-    if rest.len() != 1 || counted != UNCOUNTED && u64::from(counted) != count {
-        return Err(DAMAGED);
-    }
-    Ok(())
+    items::read(rest, u16::from_le_bytes(*counted), WHAT, item, take)
 }
 
 /// The first item, and what is behind it.
-fn item(bytes: &[u8]) -> Result<(Item<'_>, &[u8]), Reason> {
+fn item(bytes: &[u8]) -> Split<'_> {
     let first = bytes[0];
     let second = || bytes.get(1).copied().ok_or(DAMAGED);
     let (item, size) = match first {
