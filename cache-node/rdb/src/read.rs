@@ -140,7 +140,8 @@ const VALKEY_9: u32 = 80;
 /// The first version with a checksum at the end.
 const CHECKSUMS: u32 = 5;
 
-/// Reads a whole file; answers its length in bytes. What comes behind it is left alone, though some of it may have been read.
+/// Reads a whole file; answers its length in bytes. What comes behind it is left alone, though some of it may have been read; where there
+/// should be nothing, that is another sign of damage.
 ///
 /// # Errors
 ///

@@ -206,7 +206,9 @@ proptest! {
         let mut bytes = file(&entries, true);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
-        prop_assert!(read_all(bytes.as_slice()).is_err());
+        // Version 9 can become version 1, which has no checksum: then that is left over.
+        let result = read_all(bytes.as_slice());
+        prop_assert!(result.is_err() || result.is_ok_and(|(_, length)| length < bytes.len() as u64));
     }
 
     #[test]

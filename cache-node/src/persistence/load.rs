@@ -126,7 +126,7 @@ fn load(
     let (sender, receiver) = sync_channel::<Vec<Loaded>>(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
     let twice = AtomicBool::new(false);
-    let expired = std::thread::scope(|scope| {
+    let (expired, length) = std::thread::scope(|scope| {
         for _ in 0..threads.min(MOST_THREADS) {
             let receiver = Arc::clone(&receiver);
             let twice = &twice;
@@ -141,22 +141,28 @@ fn load(
             expired: 0,
             sender,
         };
-        cache_rdb::read(input, &mut |event| {
+        let length = cache_rdb::read(input, &mut |event| {
             if twice.load(Relaxed) {
                 return Err(TWICE.to_owned());
             }
             loader.take(event)
         })?;
         loader.pass_on();
-        Ok(loader.expired)
+        Ok((loader.expired, length))
     })?;
+    let damaged = |what| {
+        Err(cache_rdb::Error {
+            offset: length,
+            reason: cache_rdb::Reason::Damaged(what),
+        })
+    };
     if twice.load(Relaxed) {
-        return Err(cache_rdb::Error {
-            offset: progress.bytes.load(Relaxed),
-            reason: cache_rdb::Reason::Damaged(TWICE),
-        });
+        damaged(TWICE)
+    } else if length < progress.bytes_total.load(Relaxed) {
+        damaged("there is something behind the end")
+    } else {
+        Ok(expired)
     }
-    Ok(expired)
 }
 
 /// Puts entries into their slots as long as some come.

@@ -195,6 +195,17 @@ fn a_damaged_snapshot_is_refused_with_its_offset() {
     let (code, text) = server.fails(&[]);
     assert_eq!(code, Some(1));
     assert!(text.contains("dump.rdb: byte "), "{text}");
+    // An older version, without a checksum: the checksum is left over.
+    let mut older = whole.clone();
+    older[8] = b'1';
+    std::fs::write(snapshot(&server), older).unwrap();
+    let (code, text) = server.fails(&[]);
+    assert_eq!(code, Some(1));
+    let place = format!(
+        "byte {}: damaged: there is something behind the end",
+        whole.len() - 8
+    );
+    assert!(text.contains(&place), "{text}");
     // Whatever is refused stays as it is.
     assert_eq!(
         std::fs::metadata(snapshot(&server)).unwrap().len(),
