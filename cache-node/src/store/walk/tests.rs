@@ -77,7 +77,13 @@ fn content(rdb: &[u8]) -> Content {
                 return Ok(());
             }
             Event::Integer(integer) => vec![text(Item::Integer(integer))],
-            Event::Piece(piece) => vec![piece.to_vec()],
+            Event::Piece(piece) => {
+                // A string comes in as many pieces as the reader pleases.
+                let parts = &mut content.get_mut(&last).expect("begun").1;
+                parts.resize(1, Vec::new());
+                parts[0].extend_from_slice(piece);
+                return Ok(());
+            }
             Event::Field(field, value, _) => vec![text(field), text(value)],
             _ => return Ok(()),
         };
