@@ -79,13 +79,18 @@ impl Pressure {
             resident: process::resident_bytes().saturating_sub(baseline),
             container: process::container_memory(),
         };
+        self.judge(sizes);
+    }
+
+    /// Takes a measurement into account.
+    fn judge(&self, sizes: Sizes) {
         let lasting = {
             let mut recent = self.recent.lock();
             recent.rotate_right(1);
             recent[0] = beyond(sizes);
             recent.iter().copied().min().unwrap_or(0)
         };
-        let excess = if limit == 0 {
+        let excess = if sizes.limit == 0 {
             0
         } else {
             excess(sizes, lasting)
@@ -147,6 +152,29 @@ mod tests {
             }),
             400 * MIB
         );
+    }
+
+    #[test]
+    fn a_peak_that_does_not_last_takes_nothing_off() {
+        let pressure = Pressure::default();
+        let peak = Sizes {
+            resident: 960 * MIB,
+            ..sizes()
+        };
+        for sizes in [sizes(), peak, peak, sizes(), peak, peak] {
+            pressure.judge(sizes);
+            assert_eq!(pressure.reserved(), 0);
+        }
+        pressure.judge(peak);
+        assert_eq!(pressure.reserved(), beyond(peak));
+        pressure.judge(sizes());
+        assert_eq!(pressure.reserved(), 0);
+        // But a container that is nearly full does not wait.
+        pressure.judge(Sizes {
+            container: Some((1024 * MIB, 1024 * MIB)),
+            ..sizes()
+        });
+        assert!(pressure.reserved() > 50 * MIB);
     }
 
     #[test]
