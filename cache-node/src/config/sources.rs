@@ -51,14 +51,16 @@ pub fn read(
     if let Some(path) = &file {
         read_file(path, &mut settings)?;
     }
+    let mut source = Source::new(&mut settings);
     for (variable, value) in environment {
         if let Some(name) = variable.strip_prefix(PREFIX) {
             let name = name.to_ascii_lowercase().replace('_', "-");
-            set(&mut settings, &name, &value)?;
+            source.set(&name, &value)?;
         }
     }
+    let mut source = Source::new(&mut settings);
     for (name, value) in flag_pairs(flags)? {
-        set(&mut settings, &name, &value)?;
+        source.set(&name, &value)?;
     }
     Ok(Invocation::Run(Box::new(settings), file))
 }
@@ -68,20 +70,48 @@ fn read_file(path: &Path, settings: &mut Settings) -> Result<(), ConfigError> {
         path: path.display().to_string(),
         reason: error.to_string(),
     })?;
+    let mut source = Source::new(settings);
     for (index, line) in text.lines().enumerate() {
         let fail = |reason: String| ConfigError::File {
             path: path.display().to_string(),
             reason: format!("line {}: {reason}", index + 1),
         };
         if let Some((name, value)) = directive(line).map_err(|what| fail(what.to_owned()))? {
-            set(settings, &name, &value).map_err(|error| fail(error.to_string()))?;
+            source
+                .set(&name, &value)
+                .map_err(|error| fail(error.to_string()))?;
         }
     }
     Ok(())
 }
 
-fn set(settings: &mut Settings, name: &str, value: &str) -> Result<(), ConfigError> {
-    find(name)?.apply(settings, value)
+/// One place that settings come from.
+struct Source<'s> {
+    settings: &'s mut Settings,
+    /// Names that it has set.
+    seen: Vec<&'static str>,
+}
+
+impl<'s> Source<'s> {
+    fn new(settings: &'s mut Settings) -> Self {
+        Self {
+            settings,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Sets an option. A second `save` adds its points to the first one's, as in redis-server; an empty one takes them away.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let option = find(name)?;
+        let adds = option.name == "save" && self.seen.contains(&"save") && !value.trim().is_empty();
+        self.seen.push(option.name);
+        if adds {
+            let both = format!("{} {value}", option.show(self.settings));
+            option.apply(self.settings, both.trim())
+        } else {
+            option.apply(self.settings, value)
+        }
+    }
 }
 
 /// `--name value...` pairs; the values up to the next flag belong together. `--name=value` works too.
@@ -189,6 +219,23 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         file
+    }
+
+    #[test]
+    fn save_points_of_one_source_add_up() {
+        let file = file("save 900 1\nsave 300 10 60 10000\n");
+        let path = file.path().to_str().unwrap();
+        let points = |args: &[&str]| {
+            let settings = run(args, &[]).unwrap();
+            find("save").unwrap().show(&settings)
+        };
+        assert_eq!(points(&[path]), "900 1 300 10 60 10000");
+        assert_eq!(points(&[path, "--save", "5", "6"]), "5 6");
+        assert_eq!(
+            points(&[path, "--save", "5 6", "--save", "7", "8"]),
+            "5 6 7 8"
+        );
+        assert_eq!(points(&[path, "--save", "5 6", "--save", ""]), "");
     }
 
     #[test]
