@@ -24,6 +24,7 @@ pub mod workers;
 pub mod workload;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +47,18 @@ const QUICK: [&str; 3] = [
     "memory/1000000/64",
 ];
 
+/// Prints names, as many as somebody reads.
+fn list(names: &[String]) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    for name in names {
+        match writeln!(output, "{name}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -55,10 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return roofline::serve(port);
     }
     if arguments.list {
-        for name in names(arguments) {
-            println!("{name}");
-        }
-        return Ok(());
+        return list(&names(arguments));
     }
     let directory = tempfile::Builder::new()
         .prefix("peer-bench-")
