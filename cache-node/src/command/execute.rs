@@ -128,6 +128,10 @@ fn admit_and_run(
     if !session.authenticated && !command.flags.has(Flags::NO_AUTH) {
         return Err(NO_AUTH);
     }
+    let writes = command.flags.has(Flags::WRITE);
+    if writes && node.persistence.refuses_writes(node) {
+        return Err(MISCONF);
+    }
     if session.transaction.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
         transaction::queue(node, session, known, args)?;
         out.extend_from_slice(b"+QUEUED\r\n");
@@ -136,12 +140,8 @@ fn admit_and_run(
     if node.is_paused(command.flags) {
         return Ok(Some(Outcome::Wait(Wait::Pause)));
     }
-    let writes = command.flags.has(Flags::WRITE);
     if writes && node.store.is_walk_full() {
         return Ok(Some(Outcome::Wait(Wait::Walk)));
-    }
-    if writes && node.persistence.refuses_writes(node) {
-        return Err(MISCONF);
     }
     match command.handler {
         Handler::Sync(handler) => {

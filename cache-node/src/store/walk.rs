@@ -20,11 +20,11 @@ use super::{Entry, KeyHash, SlotGuard, Store};
 /// Entries of a slot that are looked at in one go, and while its lock is held.
 const ENTRIES: usize = 256;
 
-/// Slots between one that is locked and one that is brought near.
-const AHEAD: u16 = 16;
-
 /// The same while entries are compressed, which takes longer.
 const ENTRIES_COMPRESSED: usize = 32;
+
+/// Slots between one that is locked and one that is brought near.
+const AHEAD: u16 = 16;
 
 /// A walk that goes on; when it is dropped it is over, wherever it stood.
 pub struct Walk<'s> {

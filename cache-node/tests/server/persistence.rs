@@ -163,6 +163,9 @@ fn a_save_that_fails_stops_writes_until_one_succeeds() {
     assert_eq!(info.get::<String>("rdb_last_bgsave_status").unwrap(), "err");
     assert_eq!(info.get::<u64>("rdb_failed_saves"), Some(1));
     assert!(error(connection, "SET k 2").starts_with("MISCONF"));
+    ask::<()>(connection, "MULTI");
+    assert!(error(connection, "SET k 2").starts_with("MISCONF"));
+    assert!(error(connection, "EXEC").starts_with("EXECABORT"));
     assert_eq!(ask::<i64>(connection, "GET k"), 1);
     assert!(!std::fs::read_dir(server.dir()).unwrap().any(|entry| {
         let name = entry.unwrap().file_name();
