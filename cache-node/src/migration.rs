@@ -30,7 +30,7 @@ pub struct Migrations {
     /// Counters for `/metrics`.
     pub metrics: Metrics,
     /// Migrations that this node has announced or is about to; one that the topology lists without being here is nobody's.
-    announced: Mutex<BTreeMap<MigrationId, Arc<Tracker>>>,
+    announced: Mutex<BTreeMap<MigrationId, Announced>>,
     exports: Mutex<BTreeMap<MigrationId, Running>>,
     staging: Mutex<BTreeMap<MigrationId, SlotSet>>,
     /// Wakes the driver when there may be stray data.
@@ -41,8 +41,13 @@ impl Migrations {
     /// A migration is about to be proposed by this node. It is listed from now on.
     pub fn announce(&self, subject: Subject) {
         let id = subject.id;
-        let tracker = self.trackers.begin(subject, "connecting");
-        self.announced.lock().insert(id, tracker);
+        let (cancel, cancelled) = watch::channel(false);
+        let announced = Announced {
+            tracker: self.trackers.begin(subject, "connecting"),
+            cancel,
+            cancelled,
+        };
+        self.announced.lock().insert(id, announced);
     }
 
     /// The migration will not begin.
@@ -52,13 +57,16 @@ impl Migrations {
         }
     }
 
-    /// Asks every export of this node to stop; answers how many there were.
+    /// Asks every export of this node to stop, also those that are about to begin; answers how many there were.
     pub fn cancel_all(&self) -> usize {
+        let announced = self.announced.lock();
         let exports = self.exports.lock();
-        exports.values().for_each(|running| {
-            running.cancel.send_replace(true);
+        let beginning = announced.values().map(|announced| &announced.cancel);
+        let running = exports.values().map(|running| &running.cancel);
+        beginning.chain(running).for_each(|cancel| {
+            cancel.send_replace(true);
         });
-        exports.len()
+        announced.len() + exports.len()
     }
 
     /// Whether `slot` is being received, so that its keys are not to be seen, expired or evicted here.
@@ -78,16 +86,21 @@ impl Migrations {
         }
     }
 
-    fn begin_export(self: &Arc<Self>, id: MigrationId, tracker: Arc<Tracker>) -> Exporting {
-        let (cancel, cancelled) = watch::channel(false);
-        let slots = tracker.subject.slots.clone();
-        self.exports.lock().insert(id, Running { cancel, slots });
-        Exporting {
+    /// Begins an export that was announced; it ends when the answer is dropped.
+    fn begin_export(self: &Arc<Self>, id: MigrationId) -> Option<Exporting> {
+        let mut all_announced = self.announced.lock();
+        let announced = all_announced.remove(&id)?;
+        let running = Running {
+            cancel: announced.cancel,
+            slots: announced.tracker.subject.slots.clone(),
+        };
+        self.exports.lock().insert(id, running);
+        Some(Exporting {
             migrations: self.clone(),
             id,
-            cancelled,
-            tracker,
-        }
+            cancelled: announced.cancelled,
+            tracker: announced.tracker,
+        })
     }
 
     /// Whether an export of `slot` runs. Until it has ended, the target may follow what is done to the slot here.
@@ -101,6 +114,13 @@ impl Migrations {
     fn is_exporting(&self, id: MigrationId) -> bool {
         self.exports.lock().contains_key(&id)
     }
+}
+
+/// An export that begins when the topology lists it.
+struct Announced {
+    tracker: Arc<Tracker>,
+    cancel: watch::Sender<bool>,
+    cancelled: watch::Receiver<bool>,
 }
 
 /// An export that runs, as others see it.
@@ -134,5 +154,31 @@ impl Drop for Exporting {
     fn drop(&mut self) {
         self.migrations.exports.lock().remove(&self.id);
         self.migrations.sweep.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::NodeId;
+    use tracker::Operation;
+
+    #[test]
+    fn a_migration_that_is_about_to_begin_can_be_cancelled() {
+        let migrations = Arc::new(Migrations::default());
+        let id = MigrationId::random();
+        migrations.announce(Subject {
+            id,
+            operation: Operation::Export,
+            slots: SlotSet::full(),
+            source: NodeId::new([1; 20]),
+            target: NodeId::new([2; 20]),
+        });
+        assert_eq!(migrations.cancel_all(), 1);
+        let exporting = migrations.begin_export(id).expect("announced");
+        assert!(exporting.cancelled.has_changed().expect("not gone"));
+        assert_eq!(migrations.cancel_all(), 1);
+        drop(exporting);
+        assert_eq!(migrations.cancel_all(), 0);
     }
 }

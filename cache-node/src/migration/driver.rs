@@ -54,9 +54,7 @@ fn look_after(node: &Arc<Node>, id: MigrationId, migration: Migration, orphans: 
     if migrations.is_exporting(id) || orphans.contains_key(&id) {
         return;
     }
-    let announced = migrations.announced.lock().remove(&id);
-    if let Some(tracker) = announced {
-        let exporting = migrations.begin_export(id, tracker);
+    if let Some(exporting) = migrations.begin_export(id) {
         tokio::spawn(export::run(node.clone(), id, migration, exporting));
         return;
     }
