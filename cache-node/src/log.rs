@@ -1,20 +1,35 @@
 //! The log: a shared ring of effects with byte offsets.
 //!
-//! A write appends its effect while it holds its slot's lock, so records of a slot are in order. Replication and migration read with
-//! cursors; none of them has a queue of its own. Nothing is recorded while nobody reads (the offset still moves by the effect's bytes).
+//! A write appends its effect while it holds its slot's lock, so records of a slot are in order. Replication, the append-only file and
+//! migration read with cursors; none of them has a queue of its own. What a slow reader has not read when it leaves the ring goes to
+//! segments on disk, so that it costs no memory. Nothing is recorded while nobody reads.
+//!
+//! While it is recorded, the offset moves by the bytes of records and by nothing else: the bytes from one offset to another are the same
+//! wherever the log is kept, so that a replica, whose log continues its primary's, can be asked for them.
 //!
 //! A reader that creates its cursor first and then walks the slots misses nothing: whoever appended before the cursor's birth held the
 //! slot's lock before the walk did.
 
-use std::collections::VecDeque;
+mod cursor;
+mod ring;
+mod segments;
+mod spill;
+
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::slot::SlotId;
+
+pub use cursor::{Cursor, ReaderLag};
+
+use cursor::Place;
+use ring::Ring;
+use segments::Segments;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +40,8 @@ pub enum Scope {
     Emptied(SlotId),
     /// All slots (`FLUSHALL`).
     All,
+    /// No slot: what only keeps a connection going (`PING`).
+    Other,
 }
 
 /// The ring of effects.
@@ -35,28 +52,10 @@ pub struct Log {
     readers: AtomicUsize,
     ring: Mutex<Ring>,
     appended: Notify,
-}
-
-#[derive(Debug)]
-struct Ring {
-    capacity: usize,
-    bytes: VecDeque<u8>,
-    records: VecDeque<Stored>,
-    /// End offset of the last record thrown out, or where recording began.
-    start: u64,
-    /// Records thrown out since ever: the position of `records[0]`.
-    first: u64,
-    /// Bytes thrown out since ever: the position of `bytes[0]`.
-    base: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Stored {
-    scope: Scope,
-    end: u64,
-    /// Position of the first byte.
-    at: u64,
-    len: u32,
+    /// What slow readers have not read and the ring no longer holds.
+    segments: Mutex<Segments>,
+    /// A reader has fallen behind: what the ring holds is to be written to segments.
+    spill_wanted: Condvar,
 }
 
 /// One record of a [`Batch`].
@@ -79,28 +78,38 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
-/// The cursor fell behind by more than the log holds; its reader must start over.
+/// The cursor fell behind by more than the log holds, or the log began anew; its reader must start over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log was overrun: the reader fell behind by more than repl-backlog-size")]
+#[error("the log no longer holds what the reader wants next")]
 pub struct Overrun;
 
 impl Log {
-    /// An empty log that holds up to `capacity` bytes of effects.
+    /// An empty log that holds up to `capacity` bytes of effects in memory.
     pub fn new(capacity: usize) -> Self {
         Self {
             end: AtomicU64::new(0),
             recording: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
-            ring: Mutex::new(Ring {
-                capacity,
-                bytes: VecDeque::new(),
-                records: VecDeque::new(),
-                start: 0,
-                first: 0,
-                base: 0,
-            }),
+            ring: Mutex::new(Ring::new(capacity)),
             appended: Notify::new(),
+            segments: Mutex::default(),
+            spill_wanted: Condvar::new(),
         }
+    }
+
+    /// From now on, what slow readers have not read goes to files in `folder`, of up to `limit` bytes in all, when the ring is full. The
+    /// files have no names: nothing is left of them when the process ends.
+    ///
+    /// # Errors
+    ///
+    /// The system grants no thread.
+    pub fn spill_into(self: &Arc<Self>, folder: &Path, limit: u64) -> std::io::Result<()> {
+        let first = self.segments.lock().configure(folder, limit);
+        self.ring.lock().spills = limit > 0;
+        if first {
+            spill::start(self)?;
+        }
+        Ok(())
     }
 
     /// The offset behind the last record.
@@ -108,35 +117,56 @@ impl Log {
         self.end.load(Ordering::SeqCst)
     }
 
-    /// Sets the offset and forgets all records: a replica takes over its primary's offset after a full sync.
+    /// Sets the offset, forgets all records, and records from now on: a replica takes over its primary's offset after a full sync. All
+    /// cursors there are have to start over.
     pub fn restart_at(&self, offset: u64) {
         let mut ring = self.ring.lock();
-        ring.forget_all();
-        ring.start = offset;
+        ring.begin_anew(offset);
         self.end.store(offset, Ordering::SeqCst);
+        self.recording.store(true, Ordering::SeqCst);
+        self.segments.lock().clear();
+        drop(ring);
+        self.appended.notify_waiters();
     }
 
     /// Whether appended effects are kept. To be asked under the slot's lock.
+    #[inline]
     pub fn is_recording(&self) -> bool {
         self.recording.load(Ordering::SeqCst)
     }
 
-    /// Moves the offset by an effect of so many bytes that is not recorded.
-    pub fn skip(&self, bytes: usize) -> u64 {
-        self.end.fetch_add(bytes as u64, Ordering::SeqCst) + bytes as u64
+    /// Moves the offset by effects of so many bytes that nobody reads.
+    pub fn skip(&self, bytes: usize) {
+        let _ring = self.ring.lock();
+        // Somebody may read by now, and an offset that was handed out must not become another place.
+        if !self.is_recording() {
+            self.end.fetch_add(bytes as u64, Ordering::SeqCst);
+        }
     }
 
     /// Appends effects as one record; answers the offset behind it. The caller holds the lock of the slot.
     pub fn append(&self, scope: Scope, effects: &[u8]) -> u64 {
-        if !self.is_recording() {
-            return self.skip(effects.len());
-        }
-        let end = {
+        self.append_all([(scope, effects)].into_iter())
+    }
+
+    /// Appends records, between which no other will stand. The caller holds the locks of their slots.
+    pub fn append_all<'a>(&self, records: impl Iterator<Item = (Scope, &'a [u8])>) -> u64 {
+        let (end, spill) = {
             let mut ring = self.ring.lock();
-            let end = self.skip(effects.len());
-            ring.push(scope, effects, end);
-            end
+            let mut end = self.end();
+            let recording = self.is_recording();
+            for (scope, effects) in records {
+                end += effects.len() as u64;
+                if recording {
+                    ring.push(scope, effects, end);
+                }
+            }
+            self.end.store(end, Ordering::SeqCst);
+            (end, recording && ring.wants_spilling())
         };
+        if spill {
+            self.spill_wanted.notify_one();
+        }
         self.appended.notify_waiters();
         end
     }
@@ -145,37 +175,32 @@ impl Log {
     pub fn cursor(self: &Arc<Self>) -> Cursor {
         let mut ring = self.ring.lock();
         if !self.recording.swap(true, Ordering::SeqCst) {
-            ring.forget_all();
-            ring.start = self.end();
+            // Whoever was here before knows an offset behind which something was not recorded: it is no offset any more.
+            let end = self.end.fetch_add(1, Ordering::SeqCst) + 1;
+            ring.begin_anew(end);
         }
-        self.readers.fetch_add(1, Ordering::SeqCst);
-        Cursor {
-            next: ring.first + ring.records.len() as u64,
-            offset: ring.records.back().map_or(ring.start, |record| record.end),
-            log: Arc::clone(self),
-        }
+        let (next, offset) = ring.newest();
+        self.register(&mut ring, next, offset)
     }
 
     /// A cursor that goes on behind `offset`; `None` when the log does not hold everything from there.
     pub fn cursor_at(self: &Arc<Self>, offset: u64) -> Option<Cursor> {
-        let ring = self.ring.lock();
-        if !self.is_recording() || offset < ring.start {
+        let mut ring = self.ring.lock();
+        if !self.is_recording() {
             return None;
         }
-        let skipped = ring.records.partition_point(|record| record.end <= offset);
-        let previous = match skipped.checked_sub(1) {
-            Some(index) => ring.records[index].end,
-            None => ring.start,
+        let next = match ring.position_behind(offset) {
+            Some(next) => next,
+            None => self.segments.lock().position_behind(offset)?,
         };
-        if previous != offset {
-            return None;
-        }
+        Some(self.register(&mut ring, next, offset))
+    }
+
+    fn register(self: &Arc<Self>, ring: &mut Ring, next: u64, offset: u64) -> Cursor {
         self.readers.fetch_add(1, Ordering::SeqCst);
-        Some(Cursor {
-            next: ring.first + skipped as u64,
-            offset,
-            log: Arc::clone(self),
-        })
+        let place = Arc::new(Place::new(next, offset));
+        ring.places.push(Arc::clone(&place));
+        Cursor::new(Arc::clone(self), place, ring.era)
     }
 
     /// Number of cursors.
@@ -183,162 +208,41 @@ impl Log {
         self.readers.load(Ordering::SeqCst)
     }
 
+    /// How far each reader is behind.
+    pub fn lags(&self) -> Vec<ReaderLag> {
+        let ring = self.ring.lock();
+        let end = self.end();
+        ring.places.iter().map(|place| place.lag(end)).collect()
+    }
+
     /// Stops recording and frees the ring if nobody reads.
     pub fn release(&self) {
         let mut ring = self.ring.lock();
         if self.readers() == 0 {
             self.recording.store(false, Ordering::SeqCst);
-            ring.forget_all();
+            ring.begin_anew(self.end());
         }
     }
 
     /// Changes how many bytes of effects are held.
     pub fn set_capacity(&self, capacity: usize) {
-        let mut ring = self.ring.lock();
-        ring.capacity = capacity;
-        ring.trim();
+        self.ring.lock().set_capacity(capacity);
     }
 
-    /// How many bytes of effects are held at most.
+    /// How many bytes of effects are held in memory at most.
     pub fn capacity(&self) -> usize {
         self.ring.lock().capacity
     }
 
-    /// Bytes of effects held, and the offset before the first of them.
+    /// Bytes of effects held in memory, and the offset before the first of them.
     pub fn held(&self) -> (usize, u64) {
         let ring = self.ring.lock();
-        (ring.bytes.len(), ring.start)
-    }
-}
-
-impl Ring {
-    fn push(&mut self, scope: Scope, effects: &[u8], end: u64) {
-        let at = self.base + self.bytes.len() as u64;
-        self.bytes.extend(effects);
-        self.records.push_back(Stored {
-            scope,
-            end,
-            at,
-            len: effects.len() as u32,
-        });
-        self.trim();
+        (ring.bytes(), ring.start)
     }
 
-    /// Throws the oldest records out until the rest fits. The newest stays even if it does not.
-    fn trim(&mut self) {
-        while self.bytes.len() > self.capacity && self.records.len() > 1 {
-            if let Some(record) = self.records.pop_front() {
-                self.bytes.drain(..record.len as usize);
-                self.base += u64::from(record.len);
-                self.start = record.end;
-                self.first += 1;
-            }
-        }
-    }
-
-    fn forget_all(&mut self) {
-        self.first += self.records.len() as u64;
-        self.base += self.bytes.len() as u64;
-        if let Some(record) = self.records.back() {
-            self.start = record.end;
-        }
-        self.records = VecDeque::new();
-        self.bytes = VecDeque::new();
-    }
-
-    /// Whether there is a record at position `next`, or was one.
-    fn has(&self, next: u64) -> bool {
-        next < self.first + self.records.len() as u64
-    }
-
-    /// Copies records from position `next` on: one at least, more while they fit into `limit` bytes.
-    fn read(&self, next: u64, limit: usize) -> Result<Batch, Overrun> {
-        let skipped = next.checked_sub(self.first).ok_or(Overrun)? as usize;
-        let mut batch = Batch::default();
-        let pending = self.records.range(skipped.min(self.records.len())..);
-        let Some(first) = pending.clone().next() else {
-            return Ok(batch);
-        };
-        let start = (first.at - self.base) as usize;
-        let mut len = 0;
-        for record in pending {
-            let size = record.len as usize;
-            if !batch.records.is_empty() && len + size > limit {
-                break;
-            }
-            batch.records.push(Record {
-                scope: record.scope,
-                end: record.end,
-                range: len..len + size,
-            });
-            len += size;
-        }
-        let (head, tail) = self.bytes.as_slices();
-        batch.bytes.reserve_exact(len);
-        let from_head = head.get(start..).unwrap_or(&[]);
-        let from_head = &from_head[..from_head.len().min(len)];
-        batch.bytes.extend_from_slice(from_head);
-        let rest = len - from_head.len();
-        let tail_start = start.saturating_sub(head.len());
-        batch
-            .bytes
-            .extend_from_slice(&tail[tail_start..tail_start + rest]);
-        Ok(batch)
-    }
-}
-
-/// A reader's place in the log.
-#[derive(Debug)]
-pub struct Cursor {
-    log: Arc<Log>,
-    next: u64,
-    offset: u64,
-}
-
-impl Cursor {
-    /// The offset behind the last record read.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// The next records, about `limit` bytes of them and one at least; an empty batch when there is none yet.
-    pub fn try_next(&mut self, limit: usize) -> Result<Batch, Overrun> {
-        let batch = self.log.ring.lock().read(self.next, limit)?;
-        self.next += batch.records.len() as u64;
-        if let Some(record) = batch.records.last() {
-            self.offset = record.end;
-        }
-        Ok(batch)
-    }
-
-    /// Resolves when there is a record to read.
-    pub async fn ready(&self) {
-        loop {
-            let appended = self.log.appended.notified();
-            if self.log.ring.lock().has(self.next) {
-                return;
-            }
-            appended.await;
-        }
-    }
-
-    /// The next records, about `limit` bytes of them and one at least; waits until there is one.
-    pub async fn next(&mut self, limit: usize) -> Result<Batch, Overrun> {
-        let log = Arc::clone(&self.log);
-        loop {
-            let appended = log.appended.notified();
-            let batch = self.try_next(limit)?;
-            if !batch.records.is_empty() {
-                return Ok(batch);
-            }
-            appended.await;
-        }
-    }
-}
-
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        self.log.readers.fetch_sub(1, Ordering::SeqCst);
+    /// Bytes of segments on disk.
+    pub fn held_on_disk(&self) -> u64 {
+        self.segments.lock().bytes()
     }
 }
 

@@ -320,6 +320,18 @@ fn log_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
         node.log.held().0 as u64,
     )?;
     to.gauge(
+        "evenkeel_log_disk_bytes",
+        "Bytes of the log held on disk for slow readers.",
+        node.log.held_on_disk(),
+    )?;
+    let lags = node.log.lags().into_iter();
+    to.gauges(
+        "evenkeel_log_reader_lag_bytes",
+        "Bytes of the log that a reader has not read.",
+        "reader",
+        lags.map(|lag| (lag.name, lag.bytes)),
+    )?;
+    to.gauge(
         "evenkeel_log_readers",
         "Replicas and migrations that read the log.",
         node.log.readers() as u64,

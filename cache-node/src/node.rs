@@ -111,8 +111,18 @@ impl Node {
         self.eviction
             .adopt(eviction_choice(&settings), settings.maxmemory > 0);
         self.log.set_capacity(settings.repl_backlog_size);
+        self.spill_log();
         self.clients.adopt(&settings);
         crate::telemetry::set_level(settings.loglevel);
+    }
+
+    /// Has the log keep on disk what slow readers have not read, as far as the settings allow.
+    pub fn spill_log(&self) {
+        let settings = self.config.get();
+        let limit = settings.repl_backlog_disk_size as u64;
+        if let Err(error) = self.log.spill_into(&settings.dir, limit) {
+            tracing::warn!(%error, "no thread for the log's segments: slow readers will have to start over");
+        }
     }
 
     /// Whether another node is the primary of this one's data.

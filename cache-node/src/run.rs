@@ -65,6 +65,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
     let http = metrics_listeners(&settings)?;
     let (cluster, bus) = cluster::open(&settings).map_err(std::io::Error::other)?;
     let node = Arc::new(Node::new(config, cluster));
+    node.spill_log();
     node.persistence.set_loading(true);
     let (workers, threads) = Workers::start(&node, settings.threads)?;
     let workers = Arc::new(workers);

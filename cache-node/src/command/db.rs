@@ -11,7 +11,7 @@ use cache_eviction::{Access, Meta};
 use smallvec::SmallVec;
 
 use crate::clock::Millis;
-use crate::log::Scope;
+use crate::log::{Log, Scope};
 use crate::node::Node;
 use crate::resp::{Reply, encode_request, parse_integer, request_len};
 use crate::slot::SlotId;
@@ -65,6 +65,8 @@ pub struct Db<'g> {
     /// Whether accesses count for eviction (`CLIENT NO-TOUCH`).
     touches: bool,
     recording: bool,
+    /// Commands among the effects.
+    commands: usize,
     effects: SmallVec<[(Option<SlotId>, Vec<u8>); 1]>,
 }
 
@@ -80,6 +82,7 @@ impl<'g> Db<'g> {
             touches: true,
             // Asked under the locks, as the log wants it.
             recording: node.log.is_recording(),
+            commands: 0,
             effects: SmallVec::new(),
             node,
         }
@@ -507,6 +510,7 @@ impl<'g> Db<'g> {
     ) {
         self.tally.changes += 1;
         if self.recording {
+            self.commands += 1;
             let slot = self.held.slot_id(key);
             encode_request(self.effects_of(Some(slot)), command);
         } else {
@@ -524,6 +528,7 @@ impl<'g> Db<'g> {
             encode_entry(entry, &mut bytes);
         }
         if self.recording {
+            self.commands += 2;
             let slot = self.held.slot_id(key);
             self.effects_of(Some(slot)).extend_from_slice(&bytes);
         } else {
@@ -534,6 +539,7 @@ impl<'g> Db<'g> {
     fn effect_on_all(&mut self, command: &[&[u8]]) {
         self.tally.changes += 1;
         if self.recording {
+            self.commands += 1;
             encode_request(self.effects_of(None), command.iter().copied());
         } else {
             self.tally.unread += request_len(command.iter().copied());
@@ -549,21 +555,43 @@ impl<'g> Db<'g> {
         &mut self.effects[last].1
     }
 
-    /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks.
+    /// Hands the effects over to the log, one record for each run of effects on a slot, and releases the locks. Several commands take
+    /// effect together: they stand between `MULTI` and `EXEC`.
     #[inline]
     pub(super) fn commit(self) -> Tally {
-        for (slot, effects) in &self.effects {
-            let scope = slot.map_or(Scope::All, Scope::Slot);
-            self.node.log.append(scope, effects);
+        if !self.effects.is_empty() {
+            let records = self.effects.iter().map(|(slot, effects)| {
+                let scope = slot.map_or(Scope::All, Scope::Slot);
+                (scope, effects.as_slice())
+            });
+            append_together(&self.node.log, records, self.commands);
         }
         self.tally
     }
 
     /// Tells the log the effects that were replayed, as they came, and releases the locks.
-    pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8]) {
-        self.node.log.append(scope, effects);
+    pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8], commands: usize) {
+        append_together(&self.node.log, [(scope, effects)].into_iter(), commands);
     }
 }
+
+/// Appends records of so many commands.
+fn append_together<'a>(
+    log: &Log,
+    records: impl Iterator<Item = (Scope, &'a [u8])>,
+    commands: usize,
+) {
+    if commands > 1 {
+        let begin = [(Scope::Other, MULTI)].into_iter();
+        log.append_all(begin.chain(records).chain([(Scope::Other, EXEC)]));
+    } else {
+        log.append_all(records);
+    }
+}
+
+/// What stands before effects that belong together, and behind them.
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// A string: bytes of the entry, the text of a number, or the chunks of a long one.
 pub enum StringBytes<'e, 'n> {

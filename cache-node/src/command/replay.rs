@@ -77,8 +77,8 @@ impl Replayer {
         }
         self.session.usage = node.eviction.usage(clock::now());
         let mut db = Db::new(&node, locks, clock::now(), self.session.usage).replaying();
-        let result = self.execute(slot, effects, &mut db);
-        db.commit_replayed(Scope::Slot(slot), effects);
+        let (commands, result) = self.execute(slot, effects, &mut db);
+        db.commit_replayed(Scope::Slot(slot), effects, commands);
         node.store.memory().publish();
         result.map(|()| true)
     }
@@ -94,18 +94,32 @@ impl Replayer {
         db.clear(|_| true);
         let mut effect = Vec::new();
         encode_request(&mut effect, [b"FLUSHALL".as_slice()].into_iter());
-        db.commit_replayed(Scope::All, &effect);
+        db.commit_replayed(Scope::All, &effect, 1);
         node.store.memory().publish();
     }
 
+    /// Answers also how many commands there were.
     fn execute(
+        &mut self,
+        slot: SlotId,
+        effects: &[u8],
+        db: &mut Db<'_>,
+    ) -> (usize, Result<(), ReplayError>) {
+        let mut commands = 0;
+        let result = self.try_execute(slot, effects, db, &mut commands);
+        (commands, result)
+    }
+
+    fn try_execute(
         &mut self,
         slot: SlotId,
         mut effects: &[u8],
         db: &mut Db<'_>,
+        executed: &mut usize,
     ) -> Result<(), ReplayError> {
         let limits = Limits::default();
         while !effects.is_empty() {
+            *executed += 1;
             let length = match self.parser.parse(effects, &limits) {
                 Ok(Parsed::Command { length }) => length,
                 _ => {

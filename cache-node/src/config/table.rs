@@ -503,6 +503,29 @@ pub static OPTIONS: &[Setting] = &[
         repl_backlog_size,
         "Bytes of the log that are held for replicas and migrations."
     ),
+    size!(
+        "Replication",
+        "repl-backlog-disk-size",
+        (0..=1 << 50),
+        repl_backlog_disk_size,
+        "Bytes of the log that are held on disk, in dir, while a reader is slow; 0: none."
+    ),
+    number!(
+        "Replication",
+        "min-replicas-to-write",
+        0..=1_000_000,
+        min_replicas_to_write,
+        "Writes are refused with fewer connected replicas than this."
+    )
+    .alias("min-slaves-to-write"),
+    number!(
+        "Replication",
+        "min-replicas-max-lag",
+        0..=86_400,
+        min_replicas_max_lag,
+        "Seconds after which a replica that says nothing does not count for min-replicas-to-write; 0: it always counts."
+    )
+    .alias("min-slaves-max-lag"),
     number!(
         "Replication",
         "repl-timeout",

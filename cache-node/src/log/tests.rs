@@ -21,13 +21,131 @@ fn the_offset_moves_whether_or_not_somebody_reads() {
     let log = Arc::new(Log::new(100));
     assert_eq!(log.append(slot(1), b"abc"), 3);
     assert_eq!(log.held().0, 0);
+    log.skip(2);
+    // What was not recorded lies between the offsets of before and those of now.
     let mut cursor = log.cursor();
-    assert_eq!(log.append(slot(1), b"de"), 5);
-    assert_eq!(log.append(Scope::All, b"f"), 6);
+    assert_eq!((cursor.offset(), log.end()), (6, 6));
+    assert!(log.cursor_at(5).is_none());
+    // Nor does an offset move by what was counted before somebody read.
+    log.skip(100);
+    assert_eq!(log.append(slot(1), b"de"), 8);
+    assert_eq!(log.append(Scope::All, b"f"), 9);
     let batch = cursor.try_next(1000).unwrap();
     assert_eq!(texts(&batch), ["de", "f"]);
-    assert_eq!(batch.records[0].end, 5);
-    assert_eq!((cursor.offset(), log.end()), (6, 6));
+    assert_eq!(batch.records[0].end, 8);
+    assert_eq!((cursor.offset(), log.end()), (9, 9));
+}
+
+#[test]
+fn a_log_that_begins_anew_sends_its_readers_away() {
+    let log = Arc::new(Log::new(100));
+    let mut cursor = log.cursor();
+    log.append(slot(1), b"abc");
+    assert_eq!(texts(&cursor.try_next(99).unwrap()), ["abc"]);
+    log.restart_at(50);
+    assert_eq!(cursor.try_next(99), Err(Overrun));
+    assert_eq!(log.append(slot(1), b"de"), 52);
+    assert_eq!(cursor.try_next(99), Err(Overrun));
+    let mut other = log.cursor_at(50).unwrap();
+    assert_eq!(texts(&other.try_next(99).unwrap()), ["de"]);
+}
+
+#[test]
+fn records_that_belong_together_stay_together() {
+    let log = Arc::new(Log::new(1 << 20));
+    let mut cursor = log.cursor();
+    std::thread::scope(|scope| {
+        for writer in [b'a', b'b'] {
+            let log = &log;
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    let text = [writer];
+                    let records = [
+                        (Scope::Other, &text[..]),
+                        (slot(1), &text),
+                        (slot(2), &text),
+                    ];
+                    log.append_all(records.into_iter());
+                }
+            });
+        }
+    });
+    let batch = cursor.try_next(1 << 20).unwrap();
+    assert_eq!(batch.bytes.len(), 3000);
+    assert!(
+        batch
+            .bytes
+            .chunks(3)
+            .all(|three| three[0] == three[1] && three[1] == three[2])
+    );
+}
+
+/// Waits, since another thread does it.
+fn eventually(what: &str, done: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_slow_reader_reads_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(Log::new(64 << 10));
+    log.spill_into(folder.path(), 1 << 30).unwrap();
+    let (mut slow, mut fast) = (log.cursor().named("slow"), log.cursor());
+    let mut appended: Vec<u8> = Vec::new();
+    let mut middle = 0;
+    for round in 0_u32..4000 {
+        let text = round.to_be_bytes().repeat(1 + (round % 100) as usize);
+        appended.extend(&text);
+        let end = log.append(slot((round % 7) as u16), &text);
+        if round == 1000 {
+            middle = end;
+        }
+        // Never faster than the disk: that is another test.
+        eventually("it is written", || {
+            log.lags()[0].bytes < 48 << 10 || log.segments.lock().end() + (48 << 10) > log.end()
+        });
+        fast.try_next(1 << 20).unwrap();
+    }
+    assert!(log.held().0 <= 64 << 10);
+    assert!(log.held_on_disk() > 500 << 10);
+    assert_eq!(log.lags()[0].name, "slow");
+    // Somebody else can go on from there, too.
+    let mut resumed = log.cursor_at(middle).unwrap();
+    let first = resumed.try_next(1).unwrap();
+    assert_eq!(first.bytes[..4], 1001_u32.to_be_bytes());
+    drop(resumed);
+    let mut read = Vec::new();
+    while read.len() < appended.len() {
+        let batch = slow.try_next(10_000).unwrap();
+        assert!(!batch.records.is_empty());
+        read.extend(batch.bytes);
+    }
+    assert_eq!(read, appended);
+    assert_eq!(slow.offset(), log.end());
+    eventually("the disk is free again", || log.held_on_disk() == 0);
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn what_is_on_disk_is_limited() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(Log::new(64 << 10));
+    log.spill_into(folder.path(), 20 << 20).unwrap();
+    let mut slow = log.cursor();
+    let text = [b'x'; 4096];
+    for _ in 0..10_000 {
+        log.append(slot(1), &text);
+        eventually("it is written", || {
+            let ring = log.ring.lock();
+            !ring.spilling || log.segments.lock().end() + (32 << 10) > log.end()
+        });
+    }
+    assert!(log.held_on_disk() <= 20 << 20);
+    assert_eq!(slow.try_next(100), Err(Overrun));
 }
 
 #[test]
@@ -59,7 +177,7 @@ fn a_reader_that_falls_behind_is_told() {
 fn reading_goes_on_at_an_offset_that_is_still_held() {
     let log = Arc::new(Log::new(10));
     assert!(log.cursor_at(0).is_none());
-    drop(log.cursor());
+    log.restart_at(0);
     for text in ["aaaa", "bbbb", "cc"] {
         log.append(slot(1), text.as_bytes());
     }

@@ -229,7 +229,7 @@ impl Walk {
                     }
                     frame::encode_clear(out, &emptied, record.end);
                 }
-                Scope::Slot(_) | Scope::Emptied(_) => return,
+                Scope::Slot(_) | Scope::Emptied(_) | Scope::Other => return,
             }
             *announced = record.end;
         })

@@ -1,0 +1,99 @@
+//! The thread that writes to segments what slow readers have not read, before it leaves the memory.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Batch, Log, Overrun};
+
+/// Bytes that are copied at once, while nobody can append.
+const PIECE: usize = 128 << 10;
+
+/// How long it waits for something to be appended before it looks after its readers.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Starts the thread. It waits, without work, until a reader is slow.
+pub(super) fn start(log: &Arc<Log>) -> io::Result<()> {
+    let log = Arc::downgrade(log);
+    let thread = std::thread::Builder::new().name("log-segments".to_owned());
+    thread.spawn(move || {
+        while let Some(log) = log.upgrade() {
+            if wait(&log) {
+                spill(&log);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Waits for a slow reader; false when there was none for a while.
+fn wait(log: &Log) -> bool {
+    let mut ring = log.ring.lock();
+    let behind = ring.capacity / 4;
+    if !ring.lags_by(behind) {
+        log.spill_wanted.wait_for(&mut ring, LOOK * 10);
+    }
+    ring.spills && ring.lags_by(behind)
+}
+
+/// Writes segments until no reader needs them any more.
+fn spill(log: &Log) {
+    let (mut next, mut start, era) = {
+        let mut ring = log.ring.lock();
+        let Some(next) = ring.slowest().map(|next| next.max(ring.first)) else {
+            return;
+        };
+        let start = ring
+            .read(next, 1)
+            .ok()
+            .and_then(|batch| Some(batch.records.first()?.end - batch.bytes.len() as u64));
+        let Some(start) = start else {
+            return;
+        };
+        ring.spilling = true;
+        (next, start, ring.era)
+    };
+    tracing::info!("a reader of the log is slow: what it has not read goes to disk");
+    let result = loop {
+        match take(log, next, era) {
+            Ok(Some(batch)) => {
+                if let Err(error) = log.segments.lock().append(next, start, &batch) {
+                    break Err(error.to_string());
+                }
+                next += batch.records.len() as u64;
+                start = batch.records.last().map_or(start, |record| record.end);
+            }
+            Ok(None) => break Ok(()),
+            Err(Overrun) => break Err("the disk is slower than the writes".to_owned()),
+        }
+    };
+    match result {
+        Ok(()) => tracing::info!("no reader of the log needs the disk any more"),
+        Err(error) => {
+            tracing::error!(%error, "slow readers of the log have to start over");
+        }
+    }
+    let mut ring = log.ring.lock();
+    log.segments.lock().clear();
+    ring.spilling = false;
+}
+
+/// What is to be written next, waiting for it if need be; `None` when that is no longer needed.
+fn take(log: &Log, next: u64, era: u64) -> Result<Option<Batch>, Overrun> {
+    loop {
+        let mut ring = log.ring.lock();
+        if ring.era != era {
+            return Ok(None);
+        }
+        let slowest = ring.slowest().unwrap_or(u64::MAX);
+        if slowest >= ring.first && !ring.lags_by(ring.capacity / 8) {
+            return Ok(None);
+        }
+        log.segments.lock().free_before(slowest);
+        let batch = ring.read(next, PIECE)?;
+        if !batch.records.is_empty() {
+            return Ok(Some(batch));
+        }
+        log.spill_wanted.wait_for(&mut ring, LOOK);
+    }
+}
