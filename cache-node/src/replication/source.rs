@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use super::walk::{Overrun, Record, Source};
-use crate::log::Cursor;
+use super::walk::{Overrun, Piece, Source};
+use crate::log::{Batch, Cursor};
 use crate::node::Node;
+use crate::resp::{Limits, Parsed, Parser};
 use crate::slot::SlotId;
-use crate::store::encode_entry;
+use crate::store::{KeyHash, Shared, encode_entry};
+
+/// Entries that are sent while a slot is locked, about.
+const ENTRIES: usize = 256;
 
 /// A cursor on a node's log, with the node's data.
 pub(crate) struct StoreSource {
@@ -47,37 +51,59 @@ impl Source for StoreSource {
         self.position
     }
 
-    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)> {
-        let guard = self.node.store.try_lock_internal(slot)?;
+    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
         let mut effects = Vec::new();
-        for stored in guard.iter() {
+        let mut big = Vec::new();
+        let mut keys = 0;
+        let guard = self.node.store.try_lock_internal(slot)?;
+        let next = guard.scan(from, ENTRIES, |stored| {
+            // A table that has become smaller may show some again.
+            if KeyHash::of(stored.key()) < from {
+                return;
+            }
+            keys += 1;
+            match Shared::of(stored) {
+                Some(shared) => big.push(shared),
+                None => {
+                    effects.clear();
+                    encode_entry(stored, &mut effects);
+                    entry(&effects);
+                }
+            }
+        });
+        let cut = self.node.log.end();
+        drop(guard);
+        for shared in big {
             effects.clear();
-            encode_entry(stored, &mut effects);
+            shared.encode(&mut effects);
             entry(&effects);
         }
-        Some((self.node.log.end(), guard.len() as u64))
+        Some(Piece { cut, keys, next })
     }
 
-    fn read(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), Overrun> {
+    fn commands(&self, mut effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8])) {
+        let limits = Limits::default();
+        let mut parser = Parser::default();
+        while let Ok(Parsed::Command { length }) = parser.parse(effects, &limits) {
+            let (command, rest) = effects.split_at(length);
+            if let Some(key) = parser.args(effects).get(1) {
+                visit(KeyHash::of(key), command);
+            }
+            effects = rest;
+        }
+    }
+
+    fn read(&mut self, limit: usize) -> Result<Batch, Overrun> {
         // Taken before the read: what is below it and not in the batch was never recorded, and its slot is walked later.
         let end = self.node.log.end();
         let batch = self.cursor.try_next(limit).map_err(|_| Overrun {
             behind: self.node.log.end().saturating_sub(self.position),
         })?;
-        for record in &batch.records {
-            let payload = &batch.bytes[record.range.clone()];
-            visit(Record {
-                scope: record.scope,
-                start: record.end - payload.len() as u64,
-                end: record.end,
-                payload,
-            });
-        }
         self.position = if batch.records.is_empty() {
             end.max(self.position)
         } else {
             self.cursor.offset()
         };
-        Ok(())
+        Ok(batch)
     }
 }

@@ -1,38 +1,28 @@
 //! Walk and stream: sends a set of slots exactly, while they change.
 //!
-//! The walk owns a cursor on the log and, for each slot, the log offset at which its content was taken (its *cut*). It alternates:
-//! serialise some slots, each under its lock, noting the log's end as its cut; then pass on the records behind the cursor, each only
-//! if its slot has been sent and the record is newer than the slot's cut. So every slot is exact at the receiver at any log offset
-//! from its cut on, no copy of the data is needed, and the log never has to hold a whole walk.
+//! The walk owns a cursor on the log and, for each piece of a slot, the log offset at which its content was taken (its *cut*). It
+//! alternates: serialise some pieces, each under the slot's lock and of few entries, noting the log's end as its cut; then pass on the
+//! records behind the cursor, each only if its key lies in a piece that has been sent and the record is newer than the piece's cut. So
+//! every piece is exact at the receiver at any log offset from its cut on, no copy of the data is needed, writers are never held up, any
+//! number of walks may go over the same slots, and the log never has to hold a whole walk. Keys have the order of their hashes.
 //!
 //! The walk is pure: data and log come through [`Source`], frames leave in a buffer. It must never do I/O or wait.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 
 use super::frame::{self, Kind};
-use crate::log::Scope;
+use crate::log::{Batch, Scope};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
+use crate::store::KeyHash;
 
 /// A slot with this cut has not been sent.
 const NOT_SENT: u64 = u64::MAX;
 
 /// Entries of one slot are split into frames of about this many bytes.
 const ENTRIES_PER_FRAME: usize = 64 * 1024;
-
-/// One record of the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// What it concerns.
-    pub scope: Scope,
-    /// Offset of its first byte.
-    pub start: u64,
-    /// Offset behind its last byte.
-    pub end: u64,
-    /// The effect.
-    pub payload: &'a [u8],
-}
 
 /// The log no longer holds what the cursor wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,20 +40,34 @@ pub trait Source {
     /// Everything before this log offset has been read.
     fn cursor(&self) -> u64;
 
-    /// Under the slot's lock: hands every entry of `slot`, as effects, to `entry`; answers the log's end and the number of keys.
-    /// `None`, and nothing handed over, when the slot is busy.
-    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)>;
+    /// Under the slot's lock: hands some entries of `slot` whose keys' hashes are `from` or higher, as effects, to `entry`, those with
+    /// the lowest hashes. `None`, and nothing handed over, when the slot is busy.
+    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece>;
 
-    /// Hands the next records to `visit`, in log order, about `limit` bytes of them; the cursor moves behind them.
-    fn read(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), Overrun>;
+    /// Hands each command of effects on one slot to `visit`, with the hash of its key.
+    fn commands(&self, effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8]));
+
+    /// The next records, in log order, about `limit` bytes of them; the cursor moves behind them.
+    fn read(&mut self, limit: usize) -> Result<Batch, Overrun>;
+}
+
+/// A piece of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The log's end when it was taken.
+    pub cut: u64,
+    /// Number of entries.
+    pub keys: u64,
+    /// The lowest hash behind it; `None` when it was the slot's last one.
+    pub next: Option<KeyHash>,
 }
 
 /// How much one [`Walk::step`] does.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Stop sending slots after this many bytes of entries; at least one slot is sent.
+    /// Stop sending pieces after this many bytes of entries; at least one piece is sent.
     pub walk_bytes: usize,
-    /// Stop sending slots after this many slots.
+    /// Stop sending pieces after this many.
     pub walk_slots: usize,
     /// Bytes of log to read.
     pub log_bytes: usize,
@@ -92,12 +96,47 @@ pub struct Progress {
     pub bytes: u64,
 }
 
+/// A slot of which pieces were taken at several offsets.
+#[derive(Debug, Default)]
+struct Pieces {
+    /// For each piece the lowest hash behind it (`None`: there is none) and its cut.
+    taken: Vec<(Option<KeyHash>, u64)>,
+}
+
+impl Pieces {
+    /// Where the slot goes on; `None` when it is complete.
+    fn next(&self) -> Option<KeyHash> {
+        self.taken
+            .last()
+            .map_or(Some(KeyHash(0)), |(next, _)| *next)
+    }
+
+    fn oldest_cut(&self) -> u64 {
+        self.taken.first().map_or(NOT_SENT, |(_, cut)| *cut)
+    }
+
+    fn newest_cut(&self) -> u64 {
+        self.taken.last().map_or(0, |(_, cut)| *cut)
+    }
+
+    /// The cut of the piece in which a key lies; [`NOT_SENT`] when it comes later.
+    fn cut(&self, hash: KeyHash) -> u64 {
+        let index = self
+            .taken
+            .partition_point(|(next, _)| next.is_some_and(|next| next <= hash));
+        self.taken.get(index).map_or(NOT_SENT, |(_, cut)| *cut)
+    }
+}
+
 /// A walk with the stream that follows it.
 #[derive(Debug)]
 pub struct Walk {
     slots: SlotSet,
     unsent: VecDeque<SlotId>,
+    /// Cuts of slots that are sent.
     cuts: Box<[u64]>,
+    /// Slots of which only a part is sent, and those whose records the cursor has not read up to the last cut.
+    pieces: BTreeMap<SlotId, Pieces>,
     newest_cut: u64,
     announced: u64,
     synced: bool,
@@ -115,6 +154,7 @@ impl Walk {
             unsent: slots.iter().collect(),
             slots,
             cuts: vec![NOT_SENT; SLOT_COUNT].into_boxed_slice(),
+            pieces: BTreeMap::new(),
             newest_cut: 0,
             announced: 0,
             synced: false,
@@ -136,28 +176,34 @@ impl Walk {
         !self.synced || source.cursor() < source.end()
     }
 
-    /// Appends the next frames to `out`. Answers whether there were any slots or records to look at.
+    /// Appends the next frames to `out`. Answers whether there were any pieces or records to look at.
     pub fn step(
         &mut self,
         source: &mut impl Source,
         budget: Budget,
         out: &mut BytesMut,
     ) -> Result<bool, Overrun> {
-        let before = (self.progress.slots_sent, source.cursor(), self.synced);
-        self.send_slots(source, budget, out);
+        let before = (self.progress.keys, self.unsent.len(), source.cursor());
+        let was_synced = self.synced;
+        self.send_pieces(source, budget, out);
         self.drain(source, budget.log_bytes, out)?;
+        self.settle(source.cursor());
         self.announce(source.cursor(), out);
-        Ok(before != (self.progress.slots_sent, source.cursor(), self.synced))
+        let after = (self.progress.keys, self.unsent.len(), source.cursor());
+        Ok(before != after || was_synced != self.synced)
     }
 
-    fn send_slots(&mut self, source: &impl Source, budget: Budget, out: &mut BytesMut) {
+    fn send_pieces(&mut self, source: &impl Source, budget: Budget, out: &mut BytesMut) {
         let before = out.len();
-        for _ in 0..budget.walk_slots.min(self.unsent.len()) {
+        for _ in 0..budget.walk_slots {
             let Some(slot) = self.unsent.pop_front() else {
                 return;
             };
-            if !self.send_slot(source, slot, out) {
-                self.unsent.push_back(slot);
+            match self.send_piece(source, slot, out) {
+                // It goes on before another slot begins, so that few slots are in pieces.
+                Some(Some(_)) => self.unsent.push_front(slot),
+                Some(None) => self.progress.slots_sent += 1,
+                None => self.unsent.push_back(slot),
             }
             if out.len() - before >= budget.walk_bytes {
                 return;
@@ -165,12 +211,24 @@ impl Walk {
         }
     }
 
-    fn send_slot(&mut self, source: &impl Source, slot: SlotId, out: &mut BytesMut) -> bool {
+    /// Answers where the slot goes on; `None` when it is busy.
+    fn send_piece(
+        &mut self,
+        source: &impl Source,
+        slot: SlotId,
+        out: &mut BytesMut,
+    ) -> Option<Option<KeyHash>> {
+        let from = match self.pieces.get(&slot) {
+            Some(pieces) => pieces.next()?,
+            None => KeyHash(0),
+        };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let before = out.len();
-        frame::encode(out, Kind::Slot, slot, source.cursor(), &[]);
-        let dumped = source.dump(slot, &mut |entry| {
+        if !self.pieces.contains_key(&slot) {
+            frame::encode(out, Kind::Slot, slot, source.cursor(), &[]);
+        }
+        let dumped = source.dump(slot, from, &mut |entry| {
             if !entries.is_empty() && entries.len() + entry.len() > ENTRIES_PER_FRAME {
                 frame::encode(out, Kind::Entries, slot, 0, &entries);
                 entries.clear();
@@ -178,19 +236,32 @@ impl Walk {
             bytes += entry.len() as u64;
             entries.extend_from_slice(entry);
         });
-        let Some((cut, keys)) = dumped else {
+        let Some(piece) = dumped else {
             out.truncate(before);
-            return false;
+            return None;
         };
         if !entries.is_empty() {
             frame::encode(out, Kind::Entries, slot, 0, &entries);
         }
-        self.cuts[slot.index()] = cut;
-        self.newest_cut = self.newest_cut.max(cut);
-        self.progress.slots_sent += 1;
-        self.progress.keys += keys;
+        let pieces = self.pieces.entry(slot).or_default();
+        pieces.taken.push((piece.next, piece.cut));
+        self.newest_cut = self.newest_cut.max(piece.cut);
+        self.progress.keys += piece.keys;
         self.progress.bytes += bytes;
-        true
+        Some(piece.next)
+    }
+
+    /// Slots that are complete, and whose records were read up to the last cut, have one cut like any other.
+    fn settle(&mut self, cursor: u64) {
+        let cuts = &mut self.cuts;
+        self.pieces.retain(|slot, pieces| {
+            let newest = pieces.newest_cut();
+            let settled = pieces.next().is_none() && newest <= cursor;
+            if settled {
+                cuts[slot.index()] = newest;
+            }
+            !settled
+        });
     }
 
     fn drain(
@@ -199,40 +270,94 @@ impl Walk {
         limit: usize,
         out: &mut BytesMut,
     ) -> Result<(), Overrun> {
-        let Self {
-            slots,
-            cuts,
-            announced,
-            progress,
-            ..
-        } = self;
-        let wanted = |slot: SlotId, start: u64| {
-            let cut = cuts[slot.index()];
-            cut != NOT_SENT && start >= cut
-        };
-        source.read(limit, &mut |record| {
-            match record.scope {
-                Scope::Slot(slot) if wanted(slot, record.start) => {
-                    frame::encode(out, Kind::Record, slot, record.end, record.payload);
-                    progress.bytes += record.payload.len() as u64;
-                }
-                Scope::Emptied(slot) if wanted(slot, record.start) => {
-                    frame::encode_clear(out, &SlotSet::from_iter([slot]), record.end);
-                }
-                Scope::All => {
-                    let emptied: SlotSet = slots
-                        .iter()
-                        .filter(|slot| wanted(*slot, record.start))
-                        .collect();
-                    if emptied.is_empty() {
-                        return;
-                    }
-                    frame::encode_clear(out, &emptied, record.end);
-                }
-                Scope::Slot(_) | Scope::Emptied(_) | Scope::Other => return,
+        let batch = source.read(limit)?;
+        for record in &batch.records {
+            let effects = &batch.bytes[record.range.clone()];
+            let start = record.end - effects.len() as u64;
+            self.pass_on(source, record.scope, start, record.end, effects, out);
+        }
+        Ok(())
+    }
+
+    fn pass_on(
+        &mut self,
+        source: &impl Source,
+        scope: Scope,
+        start: u64,
+        end: u64,
+        effects: &[u8],
+        out: &mut BytesMut,
+    ) {
+        match scope {
+            Scope::Slot(slot) => {
+                let Some(wanted) = self.wanted(source, slot, start, effects) else {
+                    return;
+                };
+                frame::encode(out, Kind::Record, slot, end, &wanted);
+                self.progress.bytes += wanted.len() as u64;
             }
-            *announced = record.end;
-        })
+            Scope::Emptied(slot) => {
+                if !self.is_emptied(slot, start) {
+                    return;
+                }
+                frame::encode_clear(out, &SlotSet::from_iter([slot]), end);
+            }
+            Scope::All => {
+                let slots: Vec<SlotId> = self.slots.iter().collect();
+                let emptied: SlotSet = slots
+                    .into_iter()
+                    .filter(|slot| self.is_emptied(*slot, start))
+                    .collect();
+                if emptied.is_empty() {
+                    return;
+                }
+                frame::encode_clear(out, &emptied, end);
+            }
+            Scope::Other => return,
+        }
+        self.announced = end;
+    }
+
+    /// What of a record is newer than what was sent, and not to be sent later; `None` when that is nothing.
+    fn wanted<'a>(
+        &self,
+        source: &impl Source,
+        slot: SlotId,
+        start: u64,
+        effects: &'a [u8],
+    ) -> Option<Cow<'a, [u8]>> {
+        let Some(pieces) = self.pieces.get(&slot) else {
+            let cut = self.cuts[slot.index()];
+            return (cut != NOT_SENT && start >= cut).then_some(Cow::Borrowed(effects));
+        };
+        let mut wanted = Vec::new();
+        source.commands(effects, &mut |hash, command| {
+            let cut = pieces.cut(hash);
+            if cut != NOT_SENT && start >= cut {
+                wanted.extend_from_slice(command);
+            }
+        });
+        (!wanted.is_empty()).then_some(Cow::Owned(wanted))
+    }
+
+    /// Whether the receiver is to empty a slot that was emptied. One of which some pieces are older and some newer is sent again.
+    fn is_emptied(&mut self, slot: SlotId, start: u64) -> bool {
+        let Some(pieces) = self.pieces.get(&slot) else {
+            let cut = self.cuts[slot.index()];
+            return cut != NOT_SENT && start >= cut;
+        };
+        let (oldest, newest) = (pieces.oldest_cut(), pieces.newest_cut());
+        if start >= oldest && start < newest {
+            if pieces.next().is_none() {
+                self.progress.slots_sent -= 1;
+            } else {
+                self.unsent.retain(|other| *other != slot);
+            }
+            self.pieces.remove(&slot);
+            self.unsent.push_back(slot);
+            return false;
+        }
+        oldest != NOT_SENT && start >= newest
     }
 
     /// Tells the receiver where the stream stands when the last frame does not say so, and that the walk is over when it is.

@@ -1,5 +1,6 @@
 //! Writing a slot's entries as effects, for full sync and migration.
 
+use crate::clock::Millis;
 use crate::resp::encode_request;
 
 use cache_engine::sorted_set::write_score;
@@ -21,9 +22,19 @@ impl SlotData {
 
 /// Appends the effects that make `entry` where there is no such key.
 pub fn encode_entry(entry: Entry<'_>, out: &mut Vec<u8>) {
+    encode_value(entry.key(), entry.deadline(), entry.value(), out);
+}
+
+/// The same for the parts of an entry.
+pub(super) fn encode_value(
+    key: &[u8],
+    deadline: Option<Millis>,
+    value: ValueRef<'_>,
+    out: &mut Vec<u8>,
+) {
     let mut number = itoa::Buffer::new();
-    let key = entry.key();
-    match entry.value() {
+    let entry = Named { key, deadline };
+    match value {
         ValueRef::Integer(value) => encode_string(entry, number.format(value).as_bytes(), out),
         ValueRef::String(value, _) => encode_string(entry, value, out),
         ValueRef::Text(text) => {
@@ -59,6 +70,13 @@ pub fn encode_entry(entry: Entry<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// What an entry has beside its value.
+#[derive(Clone, Copy)]
+struct Named<'k> {
+    key: &'k [u8],
+    deadline: Option<Millis>,
+}
+
 /// Arguments of an effect, gathered in one buffer.
 #[derive(Default)]
 struct Pieces {
@@ -87,7 +105,7 @@ impl Pieces {
 /// Appends one effect for every [`PIECE`] items, and the deadline.
 fn encode_items<'a>(
     command: &[u8],
-    entry: Entry<'_>,
+    entry: Named<'_>,
     items: impl Iterator<Item = Item<'a>>,
     out: &mut Vec<u8>,
 ) {
@@ -97,28 +115,28 @@ fn encode_items<'a>(
         for item in items.by_ref().take(PIECE) {
             pieces.push(|text| item.write(text));
         }
-        pieces.encode(command, entry.key(), out);
+        pieces.encode(command, entry.key, out);
     }
     encode_deadline(entry, out);
 }
 
-fn encode_deadline(entry: Entry<'_>, out: &mut Vec<u8>) {
-    if let Some(deadline) = entry.deadline() {
+fn encode_deadline(entry: Named<'_>, out: &mut Vec<u8>) {
+    if let Some(deadline) = entry.deadline {
         let mut number = itoa::Buffer::new();
         let deadline = number.format(deadline).as_bytes();
-        encode_request(out, [b"PEXPIREAT", entry.key(), deadline].into_iter());
+        encode_request(out, [b"PEXPIREAT", entry.key, deadline].into_iter());
     }
 }
 
-fn encode_string(entry: Entry<'_>, value: &[u8], out: &mut Vec<u8>) {
-    match entry.deadline() {
-        None => encode_request(out, [b"SET", entry.key(), value].into_iter()),
+fn encode_string(entry: Named<'_>, value: &[u8], out: &mut Vec<u8>) {
+    match entry.deadline {
+        None => encode_request(out, [b"SET", entry.key, value].into_iter()),
         Some(deadline) => {
             let mut number = itoa::Buffer::new();
             let deadline = number.format(deadline).as_bytes();
             encode_request(
                 out,
-                [b"SET", entry.key(), value, b"PXAT", deadline].into_iter(),
+                [b"SET", entry.key, value, b"PXAT", deadline].into_iter(),
             );
         }
     }

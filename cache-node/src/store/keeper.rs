@@ -7,10 +7,8 @@ use cache_rdb::Writer;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::clock::Millis;
-
-use super::rdb::{is_big, write_entry};
-use super::{Entry, KeyHash, Value};
+use super::rdb::write_entry;
+use super::{Entry, KeyHash, Shared};
 
 /// Commands that write wait while more bytes than this are kept, until the walk has passed them on.
 const MOST_BYTES: usize = 16 << 20;
@@ -23,23 +21,6 @@ const LARGEST: usize = 8 * 1024;
 
 /// What a big value is counted as: its chunks are shared with the entry until that changes.
 const BIG: usize = 256;
-
-/// A key with a big value, whose chunks are shared.
-pub(super) struct Big {
-    pub(super) key: Box<[u8]>,
-    pub(super) deadline: Option<Millis>,
-    pub(super) value: Value,
-}
-
-impl Big {
-    pub(super) fn of(entry: Entry<'_>) -> Self {
-        Self {
-            key: entry.key().into(),
-            deadline: entry.deadline(),
-            value: entry.value().to_value(),
-        }
-    }
-}
 
 /// The table of a slot that was emptied.
 pub(super) struct Emptied {
@@ -55,7 +36,7 @@ pub(super) struct Kept {
     pub(super) blocks: Vec<Vec<u8>>,
     /// The last block, which grows.
     pub(super) last: Writer,
-    pub(super) big: Vec<Big>,
+    pub(super) big: Vec<Shared>,
     /// Tables of slots that were emptied; the walk has passed some of their entries.
     pub(super) tables: Vec<Emptied>,
 }
@@ -82,8 +63,8 @@ impl Keeper {
     /// Keeps an entry that is about to change.
     pub(super) fn keep(&self, entry: Entry<'_>) {
         let mut kept = self.kept.lock();
-        if is_big(entry.value()) {
-            kept.big.push(Big::of(entry));
+        if let Some(shared) = Shared::of(entry) {
+            kept.big.push(shared);
             self.bytes.fetch_add(BIG, Relaxed);
             return;
         }

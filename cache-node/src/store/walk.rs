@@ -12,10 +12,10 @@ use tracing::debug;
 
 use crate::slot::{SLOT_COUNT, SlotId};
 
-use super::keeper::{Big, Emptied, Kept};
-use super::rdb::{is_big, write_entry, write_entry_in_parts};
+use super::keeper::{Emptied, Kept};
+use super::rdb::{write_entry, write_entry_in_parts};
 use super::reaper::discard_table;
-use super::{Entry, KeyHash, SlotGuard, Store};
+use super::{Entry, KeyHash, Shared, SlotGuard, Store};
 
 /// Entries of a slot that are looked at in one go, and while its lock is held.
 const ENTRIES: usize = 256;
@@ -187,11 +187,10 @@ fn discard(emptied: Emptied) {
 }
 
 /// Writes an entry, or puts it off if it is big.
-fn write_or_put_off(entry: Entry<'_>, writer: &mut Writer, big: &mut Vec<Big>) {
-    if is_big(entry.value()) {
-        big.push(Big::of(entry));
-    } else {
-        write_entry(writer, entry.key(), entry.deadline(), entry.value());
+fn write_or_put_off(entry: Entry<'_>, writer: &mut Writer, big: &mut Vec<Shared>) {
+    match Shared::of(entry) {
+        Some(shared) => big.push(shared),
+        None => write_entry(writer, entry.key(), entry.deadline(), entry.value()),
     }
 }
 

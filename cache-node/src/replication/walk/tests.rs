@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use super::{Budget, Overrun, Record, Source, Walk};
-use crate::log::Scope;
+use super::{Budget, Overrun, Piece, Source, Walk};
+use crate::log::{Batch, Record, Scope};
 use crate::replication::frame::decode;
 use crate::replication::receive::{ReceiveError, Receiver, Todo};
 use crate::slot::{SlotId, SlotSet};
+use crate::store::KeyHash;
 
 /// Slots of the model; key `k` lives in slot `k mod SLOTS`.
 const SLOTS: u16 = 6;
@@ -29,7 +30,11 @@ struct Model {
     dropped: usize,
 }
 
+/// A record is as long as this, filled up with zeros.
 const RECORD_LEN: u64 = 10;
+
+/// Keys of a piece.
+const PIECE: usize = 2;
 
 /// Effects of the model: `[0, key, bytes...]` sets, `[1, key, byte]` appends (so that a record applied twice shows), `[2, key]` deletes.
 fn execute(data: &mut Data, effect: &[u8]) {
@@ -88,23 +93,40 @@ impl Source for ModelSource {
         self.cursor
     }
 
-    fn dump(&self, slot: SlotId, entry: &mut dyn FnMut(&[u8])) -> Option<(u64, u64)> {
+    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
         if self.busy == Some(slot) {
             return None;
         }
-        let mut keys = 0;
-        for (key, value) in &self.model.borrow().data {
-            if slot_of(*key) == slot {
-                let mut effect = vec![0, *key];
-                effect.extend_from_slice(value);
-                entry(&framed(&effect));
-                keys += 1;
-            }
+        let model = self.model.borrow();
+        let mut keys = model
+            .data
+            .iter()
+            .filter(|(key, _)| slot_of(**key) == slot && hash_of(**key) >= from);
+        let mut sent = 0;
+        for (key, value) in keys.by_ref().take(PIECE) {
+            let mut effect = vec![0, *key];
+            effect.extend_from_slice(value);
+            entry(&framed(&effect));
+            sent += 1;
         }
-        Some((self.end(), keys))
+        Some(Piece {
+            cut: self.end(),
+            keys: sent,
+            next: keys.next().map(|(key, _)| hash_of(*key)),
+        })
     }
 
-    fn read(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), Overrun> {
+    fn commands(&self, mut effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8])) {
+        while let [length, _, key, ..] = effects
+            && *length > 0
+        {
+            let (command, rest) = effects.split_at(1 + usize::from(*length));
+            visit(hash_of(*key), command);
+            effects = rest;
+        }
+    }
+
+    fn read(&mut self, limit: usize) -> Result<Batch, Overrun> {
         let model = self.model.borrow();
         let first = (self.cursor / RECORD_LEN) as usize;
         if first < model.dropped {
@@ -112,18 +134,25 @@ impl Source for ModelSource {
             return Err(Overrun { behind });
         }
         let last = (first + limit / RECORD_LEN as usize).min(model.log.len());
+        let mut batch = Batch::default();
         for (index, (scope, effect)) in model.log.iter().enumerate().take(last).skip(first) {
-            let payload = framed(effect);
-            visit(Record {
+            let before = batch.bytes.len();
+            batch.bytes.extend(framed(effect));
+            batch.bytes.resize(before + RECORD_LEN as usize, 0);
+            batch.records.push(Record {
                 scope: *scope,
-                start: index as u64 * RECORD_LEN,
                 end: (index as u64 + 1) * RECORD_LEN,
-                payload: &payload,
+                range: before..batch.bytes.len(),
             });
         }
         self.cursor = last as u64 * RECORD_LEN;
-        Ok(())
+        Ok(batch)
     }
+}
+
+/// Keys of the model have the order of their hashes.
+fn hash_of(key: u8) -> KeyHash {
+    KeyHash(u64::from(key) << 56)
 }
 
 /// Effects are self-delimiting, as RESP commands are.
@@ -137,7 +166,9 @@ struct ModelSink(Data);
 
 impl ModelSink {
     fn execute(&mut self, slot: SlotId, mut effects: &[u8]) {
-        while let Some((length, rest)) = effects.split_first() {
+        while let Some((length, rest)) = effects.split_first()
+            && *length > 0
+        {
             let (effect, rest) = rest.split_at(usize::from(*length));
             assert_eq!(slot_of(effect[1]), slot);
             execute(&mut self.0, effect);
@@ -158,7 +189,7 @@ enum Operation {
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
-    let key = 0u8..24;
+    let key = 0u8..48;
     prop_oneof![
         4 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Operation::Set(key, value)),
         6 => (key.clone(), any::<u8>()).prop_map(|(key, byte)| Operation::Append(key, byte)),
@@ -166,7 +197,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         1 => key.prop_map(Operation::FlushSlot),
         1 => Just(Operation::FlushAll),
         6 => Just(Operation::Step),
-        1 => proptest::option::of(0u8..24).prop_map(Operation::Busy),
+        1 => proptest::option::of(0u8..48).prop_map(Operation::Busy),
     ]
 }
 
@@ -198,7 +229,7 @@ proptest! {
         moving in proptest::collection::btree_set(0..SLOTS, 0..=SLOTS as usize),
         before in proptest::collection::vec(any_operation(), 0..30),
         during in proptest::collection::vec(any_operation(), 0..150),
-        stale in proptest::collection::btree_map(0u8..24, proptest::collection::vec(any::<u8>(), 0..3), 0..10),
+        stale in proptest::collection::btree_map(0u8..48, proptest::collection::vec(any::<u8>(), 0..3), 0..10),
     ) {
         let slots = slots_of(moving);
         let mut source = ModelSource::default();
