@@ -121,7 +121,7 @@ pub(crate) async fn keep_process(node: Arc<Node>) {
         node.persistence.keep(&node);
         if node.log.readers() > 0 {
             last_read = Instant::now();
-        } else if last_read.elapsed() > LOG_KEPT {
+        } else if last_read.elapsed() > LOG_KEPT && !node.is_replica() {
             node.log.release();
         }
     }

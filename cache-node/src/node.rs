@@ -200,7 +200,7 @@ impl Node {
 
     /// Bytes that are held for clients and for the log.
     pub fn overhead(&self) -> usize {
-        self.clients.bytes() + self.log.held().0
+        self.clients.bytes() + self.log.held().0 + self.replication.bytes_beside()
     }
 
     /// Tells the log that a key has expired or was evicted. The caller holds its slot's lock.

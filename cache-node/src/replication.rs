@@ -6,6 +6,7 @@ mod apply;
 pub mod follow;
 pub mod frame;
 pub mod handover;
+pub mod history;
 mod inflow;
 pub mod link;
 pub mod metrics;
@@ -32,6 +33,7 @@ use crate::clock;
 use crate::command::ReplayError;
 use crate::migration::driver;
 use crate::node::Node;
+use crate::store::Store;
 
 pub(crate) use apply::{Target, empty_if};
 pub(crate) use inflow::{Inflow, Told};
@@ -39,6 +41,7 @@ pub(crate) use outflow::{Heard, Outflow};
 pub(crate) use paused::PausedSlots;
 pub(crate) use source::StoreSource;
 
+use history::History;
 use link::{HandOverRequest, LinkState, Upstream};
 use metrics::Metrics;
 use receive::ReceiveError;
@@ -62,6 +65,17 @@ pub enum FlowError {
     /// What arrived cannot be executed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// This node's log does not continue the sender's.
+    #[error("this node's log is at {here}, the primary's at {there}")]
+    Diverged {
+        /// Where it is here.
+        here: u64,
+        /// Where it should be.
+        there: u64,
+    },
+    /// The primary's data are not to take the place of this node's.
+    #[error("full sync refused: {0}")]
+    Unwanted(String),
     /// One of the two nodes is no longer what it was.
     #[error("{0}")]
     Role(String),
@@ -84,6 +98,14 @@ pub struct Replication {
     /// A full sync has begun and not ended: the data are neither the old nor the new.
     incomplete: AtomicBool,
     handing_over: AtomicBool,
+    /// The history that the data set belongs to.
+    history: watch::Sender<History>,
+    /// A copy of the primary's data that is being put together.
+    beside: Mutex<Option<Arc<Store>>>,
+    /// Whom the data set was copied from, once it was whole.
+    synced_from: Mutex<Option<Upstream>>,
+    /// Why the last full sync was refused; empty when it was not.
+    refused: Mutex<String>,
     runtime: OnceLock<FlowRuntime>,
 }
 
@@ -109,6 +131,10 @@ impl Default for Replication {
             applied: AtomicU64::new(0),
             incomplete: AtomicBool::new(false),
             handing_over: AtomicBool::new(false),
+            history: watch::Sender::new(History::begin()),
+            beside: Mutex::default(),
+            synced_from: Mutex::default(),
+            refused: Mutex::default(),
             runtime: OnceLock::new(),
         }
     }
@@ -175,9 +201,11 @@ impl Replication {
 
     /// `REPLICAOF`, outside cluster mode.
     pub fn configure(&self, upstream: Option<(String, u16)>) {
-        if *self.configured.borrow() == upstream {
+        // Said again, it also allows what was refused.
+        if *self.configured.borrow() == upstream && self.refused().is_empty() {
             return;
         }
+        self.set_refused("");
         self.is_configured
             .store(upstream.is_some(), Ordering::Release);
         self.set_link_state(LinkState::Connect);
@@ -249,15 +277,51 @@ impl Replication {
         self.link.lock().requests = requests;
     }
 
-    fn begin_full_sync(&self) {
-        self.metrics.full_syncs.inc();
-        self.incomplete.store(true, Ordering::Release);
-        self.set_link_state(LinkState::Sync);
+    fn set_incomplete(&self, incomplete: bool) {
+        self.incomplete.store(incomplete, Ordering::Release);
     }
 
-    fn end_full_sync(&self) {
-        self.incomplete.store(false, Ordering::Release);
-        self.set_link_state(LinkState::Connected);
+    fn set_beside(&self, store: Option<Arc<Store>>) {
+        *self.beside.lock() = store;
+    }
+
+    /// Bytes of a copy of the primary's data that is being put together.
+    pub fn bytes_beside(&self) -> usize {
+        let beside = self.beside.lock();
+        beside.as_ref().map_or(0, |store| store.memory().used())
+    }
+
+    /// The history that the data set belongs to.
+    pub fn history(&self) -> History {
+        self.history.borrow().clone()
+    }
+
+    fn adopt(&self, history: History) {
+        self.history.send_replace(history);
+    }
+
+    /// This node's data go their own way from here: it is a primary now.
+    fn branch(&self) {
+        let branched = self.history.borrow().branch(self.applied());
+        self.adopt(branched);
+    }
+
+    /// Whom the data set was copied from, once it was whole.
+    fn synced_from(&self) -> Option<Upstream> {
+        self.synced_from.lock().clone()
+    }
+
+    fn set_synced_from(&self, upstream: &Upstream) {
+        *self.synced_from.lock() = Some(upstream.clone());
+    }
+
+    /// Why the last full sync was refused; empty when it was not.
+    pub fn refused(&self) -> String {
+        self.refused.lock().clone()
+    }
+
+    fn set_refused(&self, why: &str) {
+        why.clone_into(&mut self.refused.lock());
     }
 
     fn set_applied(&self, offset: u64) {

@@ -248,6 +248,22 @@ impl Store {
         keys
     }
 
+    /// Puts the content of another data set, which nobody else knows, in the place of this one's; `cut` is called at that moment, while
+    /// nothing changes. Blocks the thread while commands hold slots.
+    pub fn replace_by(&self, other: &Self, cut: impl FnOnce()) {
+        let mut guards: Vec<SlotGuard<'_>> =
+            SlotId::all().map(|slot| self.lock_blocking(slot)).collect();
+        for guard in &mut guards {
+            let slot = guard.id();
+            guard.replace_by(&mut other.lock_blocking(slot));
+        }
+        // What this thread has counted so far belongs to the other one.
+        other.memory.publish();
+        cut();
+        drop(guards);
+        self.memory.publish();
+    }
+
     /// Brings what is known of a slot without its lock up to date.
     fn publish(&self, id: SlotId, before: Counts, after: Counts) {
         let slot = self.slot(id);

@@ -114,6 +114,13 @@ impl Table {
         table
     }
 
+    /// The same in another place, so that all has changed there.
+    #[must_use]
+    pub fn moved(mut self) -> Self {
+        self.changed = true;
+        self
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.len

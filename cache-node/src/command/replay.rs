@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::clock;
 use crate::log::Scope;
 use crate::node::Node;
-use crate::resp::{Limits, Parsed, Parser, Reply, encode_request};
+use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::slot::SlotId;
 use crate::stats::WorkerStats;
+use crate::store::Store;
 
 use super::context::Context;
 use super::db::Db;
@@ -58,12 +59,12 @@ impl Replayer {
         }
     }
 
-    /// Executes effects on `slot`, as one step, and appends them to this node's log. Blocks the thread while another holds the slot.
-    pub fn replay(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), ReplayError> {
-        self.replay_if(slot, effects, || true).map(|_| ())
-    }
-
-    /// [`Replayer::replay`] if `allowed`, which is asked under the slot's lock. Answers what it said.
+    /// Executes effects on `slot` as one step if `allowed`, which is asked under the slot's lock, and appends them to this node's log.
+    /// Answers what it said. Blocks the thread while another holds the slot.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be executed.
     pub fn replay_if(
         &mut self,
         slot: SlotId,
@@ -71,31 +72,62 @@ impl Replayer {
         allowed: impl FnOnce() -> bool,
     ) -> Result<bool, ReplayError> {
         let node = Arc::clone(&self.node);
-        let locks = Locks::One(node.store.lock_blocking(slot));
+        self.run(&node.store, slot, effects, allowed, |db, commands| {
+            db.commit_replayed(Scope::Slot(slot), effects, commands);
+        })
+    }
+
+    /// The same for effects from a log that this node's log continues: they stand there as they came.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be executed.
+    pub fn mirror_if(
+        &mut self,
+        slot: SlotId,
+        effects: &[u8],
+        allowed: impl FnOnce() -> bool,
+    ) -> Result<bool, ReplayError> {
+        let node = Arc::clone(&self.node);
+        self.run(&node.store, slot, effects, allowed, |db, _| {
+            db.commit_replayed(Scope::Slot(slot), effects, 1);
+        })
+    }
+
+    /// The same in a data set beside the node's, or in a state of the node's that has no place in its log.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be executed.
+    pub fn load_if(
+        &mut self,
+        store: &Store,
+        slot: SlotId,
+        effects: &[u8],
+        allowed: impl FnOnce() -> bool,
+    ) -> Result<bool, ReplayError> {
+        self.run(store, slot, effects, allowed, |db, _| drop(db))
+    }
+
+    fn run(
+        &mut self,
+        store: &Store,
+        slot: SlotId,
+        effects: &[u8],
+        allowed: impl FnOnce() -> bool,
+        commit: impl FnOnce(Db<'_>, usize),
+    ) -> Result<bool, ReplayError> {
+        let node = Arc::clone(&self.node);
+        let locks = Locks::One(store.lock_blocking(slot));
         if !allowed() {
             return Ok(false);
         }
         self.session.usage = node.eviction.usage(clock::now());
         let mut db = Db::new(&node, locks, clock::now(), self.session.usage).replaying();
         let (commands, result) = self.execute(slot, effects, &mut db);
-        db.commit_replayed(Scope::Slot(slot), effects, commands);
-        node.store.memory().publish();
+        commit(db, commands);
+        store.memory().publish();
         result.map(|()| true)
-    }
-
-    /// Empties all slots, as `FLUSHALL` did where the effect comes from. Blocks the thread while others hold slots.
-    pub fn flush_all(&mut self) {
-        let node = Arc::clone(&self.node);
-        let guards = SlotId::all()
-            .map(|slot| node.store.lock_blocking(slot))
-            .collect();
-        let locks = Locks::Many(guards);
-        let mut db = Db::new(&node, locks, clock::now(), self.session.usage).replaying();
-        db.clear(|_| true);
-        let mut effect = Vec::new();
-        encode_request(&mut effect, [b"FLUSHALL".as_slice()].into_iter());
-        db.commit_replayed(Scope::All, &effect, 1);
-        node.store.memory().publish();
     }
 
     /// Answers also how many commands there were.

@@ -65,7 +65,7 @@ pub(super) static COMMANDS: &[Command] = &[
     .anytime(),
     Command::new(
         "evenkeel.sync",
-        6,
+        8,
         sync,
         "Internal: hands the connection over to a full sync and its stream.",
     )
@@ -165,7 +165,7 @@ fn check_version(args: Args<'_>) -> Result {
     Ok(())
 }
 
-/// `EVENKEEL.SYNC version replica port primary incarnation`; `-` and 0 for the primary when cluster mode is off.
+/// `EVENKEEL.SYNC version replica port primary incarnation history offset`; `-` and 0 for the primary when cluster mode is off.
 fn sync(context: &mut Context<'_, '_>) -> Result {
     let args = context.args;
     check_version(args)?;
@@ -177,6 +177,8 @@ fn sync(context: &mut Context<'_, '_>) -> Result {
     let hello = Hello {
         node: internal::<NodeId>(args, 2)?,
         port: internal(args, 3)?,
+        history: internal(args, 6)?,
+        offset: internal(args, 7)?,
         primary,
     };
     let node = context.node;

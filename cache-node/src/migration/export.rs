@@ -97,7 +97,8 @@ async fn connect(
         view.incarnation.to_string(),
     ];
     let address = (target.address.ip.as_str(), target.address.port);
-    Wire::open(address, node.peer_password().as_deref(), &command).await
+    let opened = Wire::open(address, node.peer_password().as_deref(), &command).await;
+    opened.map(|(wire, _)| wire)
 }
 
 impl Export {
@@ -135,7 +136,8 @@ impl Export {
         self.connecting = None;
         match result {
             Ok(wire) if self.job.state() == State::Connecting => {
-                let source = StoreSource::new(self.node.clone());
+                let name = format!("migration {}", self.id);
+                let source = StoreSource::new(self.node.clone()).named(name);
                 let slots = self.migration.slots.clone();
                 self.outflow = Some(Outflow::new(wire, slots, source));
                 self.job.handle(Event::Accepted);

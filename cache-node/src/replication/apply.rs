@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::FlowError;
+use super::history::History;
 use super::link::Upstream;
 use crate::cluster::View;
-use crate::command::Replayer;
+use crate::command::{ReplayError, Replayer};
 use crate::log::Scope;
 use crate::node::Node;
 use crate::resp::encode_request;
 use crate::slot::{SlotId, SlotSet};
+use crate::store::Store;
 use crate::topology::MigrationId;
 
 /// By what right data is applied.
@@ -26,6 +28,15 @@ pub(crate) struct Target {
     replayer: Replayer,
     right: Right,
     proof: Proof,
+    /// The copy that is being received, until it is whole.
+    copy: Option<Copy>,
+}
+
+/// A data set on its way.
+struct Copy {
+    history: History,
+    /// Where it is put together; `None`: in the node's own place, which was emptied for it.
+    beside: Option<Arc<Store>>,
 }
 
 /// For which view, and which word of an administrator, the right was found to hold: while these are the same, so is the right.
@@ -36,7 +47,7 @@ struct Proof {
 }
 
 impl Target {
-    /// The data set of a node that copies `upstream`.
+    /// The data set of a node that copies `upstream`, and goes on from where it is.
     pub(crate) fn replica(node: Arc<Node>, upstream: Upstream) -> Self {
         Self::new(node, Right::Copies(upstream))
     }
@@ -52,26 +63,146 @@ impl Target {
             node,
             right,
             proof: Proof::default(),
+            copy: None,
         }
     }
 
-    /// Executes effects on a slot as one step, and appends them to this node's log.
+    /// A whole copy with this history follows. It is put together beside the old data, which are served meanwhile, unless it is said that
+    /// there is no room.
+    pub(crate) async fn begin_copy(
+        &mut self,
+        history: History,
+        room: bool,
+    ) -> Result<(), FlowError> {
+        let beside = room.then(|| Arc::new(Store::new()));
+        if beside.is_none() {
+            self.node.replication.set_incomplete(true);
+            self.clear_own().await?;
+        }
+        self.node.replication.set_beside(beside.clone());
+        self.copy = Some(Copy { history, beside });
+        Ok(())
+    }
+
+    /// The copy is whole: it takes the place of the old data, and the log goes on with the sender's at `offset`.
+    pub(crate) async fn synced(&mut self, offset: u64) -> Result<(), FlowError> {
+        let Some(copy) = self.copy.take() else {
+            return Ok(());
+        };
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+        if !right.holds(node, proof) {
+            return Err(right.lost());
+        }
+        match &copy.beside {
+            Some(beside) => node
+                .store
+                .replace_by(beside, || node.log.restart_at(offset)),
+            None => node.log.restart_at(offset),
+        }
+        node.replication.set_beside(None);
+        node.replication.adopt(copy.history);
+        node.replication.set_incomplete(false);
+        node.replication.set_applied(offset);
+        Ok(())
+    }
+
+    /// Executes effects on a slot as one step; those of a migration are appended to this node's log.
     pub(crate) fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         // Asked under the slot's lock: a client's write that was routed here by a newer topology is never followed by an old effect.
-        match self
-            .replayer
-            .replay_if(slot, effects, || right.holds(node, proof))
-        {
+        let allowed = || right.holds(node, proof);
+        let done = match &self.copy {
+            None => self.replayer.replay_if(slot, effects, allowed),
+            Some(copy) => {
+                let store = copy.beside.as_deref().unwrap_or(&node.store);
+                self.replayer.load_if(store, slot, effects, allowed)
+            }
+        };
+        self.check(done)
+    }
+
+    /// Executes effects of a log that this node's log continues.
+    pub(crate) fn mirror(
+        &mut self,
+        slot: SlotId,
+        effects: &[u8],
+        end: u64,
+    ) -> Result<(), FlowError> {
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+        let allowed = || right.holds(node, proof);
+        let done = self.replayer.mirror_if(slot, effects, allowed);
+        self.check(done)?;
+        self.mirrored(end)
+    }
+
+    /// A record about no slot, of a log that this node's log continues.
+    pub(crate) fn mirror_other(&mut self, record: &[u8], end: u64) -> Result<(), FlowError> {
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+        if !right.holds(node, proof) {
+            return Err(right.lost());
+        }
+        node.log.append(Scope::Other, record);
+        self.mirrored(end)
+    }
+
+    /// A slot, or all slots, were emptied, as a log says that this node's log continues.
+    pub(crate) async fn mirror_emptied(
+        &mut self,
+        slot: Option<SlotId>,
+        record: &[u8],
+        end: u64,
+    ) -> Result<(), FlowError> {
+        match slot {
+            None => {
+                self.clear_own().await?;
+                self.node.log.append(Scope::All, record);
+            }
+            Some(slot) => {
+                let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+                let mut guard = node.store.lock(slot).await;
+                if !right.holds(node, proof) {
+                    return Err(right.lost());
+                }
+                guard.clear();
+                node.log.append(Scope::Emptied(slot), record);
+            }
+        }
+        self.mirrored(end)
+    }
+
+    /// Empties all slots of the node without leaving an effect.
+    async fn clear_own(&mut self) -> Result<(), FlowError> {
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+        for slot in SlotId::all() {
+            let mut guard = node.store.lock(slot).await;
+            if !right.holds(node, proof) {
+                return Err(right.lost());
+            }
+            guard.clear();
+        }
+        Ok(())
+    }
+
+    fn check(&self, done: Result<bool, ReplayError>) -> Result<(), FlowError> {
+        match done {
             Ok(true) => Ok(()),
-            Ok(false) => Err(right.lost()),
+            Ok(false) => Err(self.right.lost()),
             Err(error) => Err(FlowError::Replay(error)),
         }
     }
 
-    /// Everything up to this offset of the sender's log is applied.
+    fn mirrored(&self, end: u64) -> Result<(), FlowError> {
+        let here = self.node.log.end();
+        if here != end {
+            return Err(FlowError::Diverged { here, there: end });
+        }
+        self.node.replication.set_applied(end);
+        Ok(())
+    }
+
+    /// Something was heard, and nothing up to this offset is missing.
     pub(crate) fn applied(&self, offset: u64) {
-        if let Right::Copies(_) = self.right {
+        if matches!(self.right, Right::Copies(_)) && self.copy.is_none() {
             self.node.replication.set_applied(offset);
         }
     }
@@ -80,11 +211,28 @@ impl Target {
     pub(crate) async fn clear(&mut self, slots: &SlotSet) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         for slot in slots.iter() {
-            if !empty_if(node, slot, || right.holds(node, proof)).await {
+            let mut allowed = || right.holds(node, proof);
+            let done = match &self.copy {
+                None => empty_if(node, slot, allowed).await,
+                Some(copy) => {
+                    let store = copy.beside.as_deref().unwrap_or(&node.store);
+                    store.lock(slot).await.clear();
+                    allowed()
+                }
+            };
+            if !done {
                 return Err(right.lost());
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.copy.is_some() {
+            self.node.replication.set_beside(None);
+        }
     }
 }
 

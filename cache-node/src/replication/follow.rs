@@ -20,8 +20,12 @@ pub async fn follow(node: Arc<Node>) {
             .upstream(&node)
             .filter(|_| !node.shutdown.is_requested());
         if link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
+            let was_linked = link.is_some();
             if let Some((_, task)) = link.take() {
                 stop(&node, task).await;
+            }
+            if was_linked && wanted.is_none() && !node.shutdown.is_requested() {
+                node.replication.branch();
             }
             link = wanted.map(|upstream| start(&node, upstream));
         }
@@ -50,11 +54,6 @@ async fn stop(node: &Arc<Node>, task: JoinHandle<()>) {
     let replication = &node.replication;
     replication.set_requests(None);
     replication.set_link_state(LinkState::Connect);
-    // Offsets never go back: those of the new primary continue those of the old one.
-    let applied = replication.applied();
-    if node.log.end() < applied {
-        node.log.restart_at(applied);
-    }
     if replication.is_incomplete() {
         tracing::warn!("the last full sync did not end; the data are a mixture of old and new");
     }

@@ -17,7 +17,7 @@ pub const MAX_PAYLOAD: usize = 1 << 30;
 const CRC_AT: usize = 15;
 
 /// Version of the frames and of their meaning; both sides must speak the same.
-pub const PROTOCOL_VERSION: u64 = 1;
+pub const PROTOCOL_VERSION: u64 = 2;
 
 /// What a frame says. "Sender" is the side that has the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub enum Kind {
     Owned = 11,
     /// Either side: the connection ends; the payload says why, as text.
     Goodbye = 12,
+    /// Sender, after [`Kind::Synced`]: the slot was emptied; the payload is the record as it stands in the log. `offset` is the log offset after it.
+    Emptied = 13,
+    /// Sender, after [`Kind::Synced`]: all slots were emptied; likewise.
+    All = 14,
+    /// Sender, after [`Kind::Synced`]: a record that changes nothing; likewise.
+    Other = 15,
 }
 
 impl Kind {
@@ -64,6 +70,9 @@ impl Kind {
             10 => Self::Resume,
             11 => Self::Owned,
             12 => Self::Goodbye,
+            13 => Self::Emptied,
+            14 => Self::All,
+            15 => Self::Other,
             _ => return None,
         })
     }
@@ -144,7 +153,7 @@ pub fn encode_clear(out: &mut BytesMut, slots: &SlotSet, offset: u64) {
     encode(out, Kind::Clear, no_slot(), offset, &payload);
 }
 
-fn no_slot() -> SlotId {
+pub(super) fn no_slot() -> SlotId {
     SlotId::new(0).expect("slot 0 exists")
 }
 
@@ -212,7 +221,7 @@ mod tests {
 
     fn any_frame() -> impl Strategy<Value = Frame> {
         (
-            1u8..=12,
+            1u8..=15,
             0u16..SLOT_COUNT as u16,
             any::<u64>(),
             proptest::collection::vec(any::<u8>(), 0..200),

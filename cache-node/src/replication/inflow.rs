@@ -55,12 +55,21 @@ pub(crate) struct Inflow {
 impl Inflow {
     /// Receives `slots` over `wire` into `target`.
     pub(crate) fn new(wire: Wire, target: Target, slots: SlotSet) -> Self {
+        Self::of(wire, target, Receiver::new(slots))
+    }
+
+    /// Receives what a receiver expects.
+    pub(crate) fn of(wire: Wire, target: Target, receiver: Receiver) -> Self {
         let now = Instant::now();
         Self {
             wire,
             target,
-            receiver: Receiver::new(slots),
-            acknowledged: 0,
+            acknowledged: if receiver.is_synced() {
+                receiver.applied()
+            } else {
+                0
+            },
+            receiver,
             next_ack: now + ACK,
             last_ack: now,
         }
@@ -95,8 +104,23 @@ impl Inflow {
             match self.receiver.receive(&frame)? {
                 Todo::Clear(slots) => self.target.clear(&slots).await?,
                 Todo::Execute(slot, effects) => self.target.execute(slot, &effects)?,
+                Todo::Mirror(slot, effects) => {
+                    self.target.mirror(slot, &effects, frame.offset)?;
+                }
+                Todo::MirrorEmptied(slot, record) => {
+                    self.target
+                        .mirror_emptied(Some(slot), &record, frame.offset)
+                        .await?;
+                }
+                Todo::MirrorAll(record) => {
+                    self.target
+                        .mirror_emptied(None, &record, frame.offset)
+                        .await?;
+                }
+                Todo::MirrorOther(record) => self.target.mirror_other(&record, frame.offset)?,
                 Todo::AckNow => self.ack(),
                 Todo::Synced => {
+                    self.target.synced(self.receiver.applied()).await?;
                     self.ack();
                     return Ok(Told::Synced);
                 }

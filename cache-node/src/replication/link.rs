@@ -9,11 +9,12 @@ use tokio::task::JoinHandle;
 use super::FlowError;
 use super::apply::Target;
 use super::frame::{Kind, PROTOCOL_VERSION};
+use super::history::Answer;
 use super::inflow::{Inflow, Told};
+use super::receive::Receiver;
 use super::wire::{Backoff, Wire};
 use crate::cluster::ClusterError;
 use crate::node::Node;
-use crate::slot::SlotSet;
 use crate::topology::{NodeId, TopologyCommand};
 
 /// Whom this node copies.
@@ -147,17 +148,15 @@ impl Link<'_> {
     ) -> Result<String, FlowError> {
         let replication = &self.node.replication;
         replication.set_link_state(LinkState::Connecting);
-        let wire = self.open().await?;
-        replication.begin_full_sync();
-        tracing::info!(primary = %self.upstream.host, port = self.upstream.port, "full sync begins");
-        let target = Target::replica(self.node.clone(), self.upstream.clone());
-        let mut inflow = Inflow::new(wire, target, SlotSet::full());
+        let (wire, answer) = self.open().await?;
+        let mut inflow = self.begin(wire, answer).await?;
         loop {
             let told = inflow.next(local(requests, &mut self.proposal)).await?;
             match told {
                 Told::Applied | Told::Interrupted(Local::Request(None)) => {}
                 Told::Synced => {
-                    replication.end_full_sync();
+                    replication.set_synced_from(self.upstream);
+                    replication.set_link_state(LinkState::Connected);
                     tracing::info!(
                         bytes = inflow.bytes(),
                         offset = inflow.applied(),
@@ -189,11 +188,80 @@ impl Link<'_> {
         }
     }
 
-    async fn open(&self) -> Result<Wire, FlowError> {
+    /// Begins what the primary has answered: a full sync, or the stream from where this node is.
+    async fn begin(&self, wire: Wire, answer: Answer) -> Result<Inflow, FlowError> {
+        let replication = &self.node.replication;
+        let mut target = Target::replica(self.node.clone(), self.upstream.clone());
+        if !answer.full {
+            tracing::info!(primary = %self.upstream.host, port = self.upstream.port, offset = answer.end, "going on where this node is, without a full sync");
+            replication.metrics.partial_syncs.inc();
+            replication.adopt(answer.history);
+            replication.set_applied(answer.end);
+            replication.set_synced_from(self.upstream);
+            replication.set_link_state(LinkState::Connected);
+            let receiver = Receiver::going_on(answer.end);
+            return Ok(Inflow::of(wire, target, receiver));
+        }
+        if let Some(why) = self.objection(&answer) {
+            replication.set_refused(&why);
+            return Err(FlowError::Unwanted(why));
+        }
+        replication.set_refused("");
+        replication.metrics.full_syncs.inc();
+        replication.set_link_state(LinkState::Sync);
+        let room = self.has_room_for(answer.bytes);
+        tracing::info!(primary = %self.upstream.host, port = self.upstream.port, keys = answer.keys, beside = room, "full sync begins");
+        target.begin_copy(answer.history, room).await?;
+        Ok(Inflow::of(wire, target, Receiver::of_all()))
+    }
+
+    /// Why the primary's data should not take the place of this node's, which came from the same primary: it has lost what is here.
+    fn objection(&self, answer: &Answer) -> Option<String> {
+        let replication = &self.node.replication;
+        let here = self.node.count_keys();
+        // What an administrator says now goes before what was copied before.
+        if here == 0 || replication.synced_from() != Some(self.upstream.clone()) {
+            return None;
+        }
+        let mine = replication.history();
+        if answer.keys == 0 && !answer.history.passes(mine.id, replication.applied()) {
+            return Some(format!(
+                "the primary is empty and has another history, while this node has {here} keys of it; REPLICAOF again takes its data all the same"
+            ));
+        }
+        let lost = answer
+            .history
+            .before
+            .filter(|(before, until)| *before == mine.id && *until < replication.applied());
+        // In a cluster, the topology has decided whose data count.
+        lost.filter(|_| self.upstream.primary.is_none())
+            .map(|(_, until)| {
+                format!(
+                    "the primary went back to offset {until} of the history of which this node has {}; REPLICAOF again takes its data all the same",
+                    replication.applied()
+                )
+            })
+    }
+
+    /// Whether a copy of so many bytes has room beside the data that are here.
+    fn has_room_for(&self, bytes: u64) -> bool {
+        let limit = self.node.memory_limit() as u64;
+        let used = self.node.store.memory().used() as u64;
+        limit == 0 || used + bytes <= limit
+    }
+
+    async fn open(&self) -> Result<(Wire, Answer), FlowError> {
         let view = self.node.cluster.view();
         let (primary, incarnation) = match self.upstream.primary {
             Some((primary, incarnation)) => (primary.to_string(), incarnation),
             None => ("-".to_owned(), 0),
+        };
+        let replication = &self.node.replication;
+        let place = if replication.is_incomplete() {
+            // A mixture is no place in any history.
+            (NodeId::new([0; 20]), 0)
+        } else {
+            (replication.history().id, self.node.log.end())
         };
         let command = [
             "EVENKEEL.SYNC".to_owned(),
@@ -202,10 +270,15 @@ impl Link<'_> {
             view.address.port.to_string(),
             primary,
             incarnation.to_string(),
+            place.0.to_string(),
+            place.1.to_string(),
         ];
         let password = self.node.peer_password();
         let address = (self.upstream.host.as_str(), self.upstream.port);
-        Ok(Wire::open(address, password.as_deref(), &command).await?)
+        let (wire, line) = Wire::open(address, password.as_deref(), &command).await?;
+        let answer = Answer::read(&line)
+            .ok_or_else(|| FlowError::Role(format!("the primary answered '{line}'")))?;
+        Ok((wire, answer))
     }
 
     fn request(&mut self, inflow: &mut Inflow, request: HandOverRequest) {

@@ -8,6 +8,8 @@ use prometheus::{IntCounter, Opts, Registry};
 pub struct Metrics {
     /// Full syncs that this node began to receive.
     pub full_syncs: IntCounter,
+    /// Times that this node went on where it was, without a full sync.
+    pub partial_syncs: IntCounter,
     /// Transfers that ended because their reader of the log was too slow.
     pub overruns: IntCounter,
 }
@@ -22,6 +24,10 @@ impl Default for Metrics {
             full_syncs: counter(
                 "evenkeel_replication_full_syncs_total",
                 "Full syncs that this node began to receive.",
+            ),
+            partial_syncs: counter(
+                "evenkeel_replication_partial_syncs_total",
+                "Times that this node went on copying where it was, without a full sync.",
             ),
             overruns: counter(
                 "evenkeel_replication_overruns_total",
@@ -38,7 +44,8 @@ impl Metrics {
     ///
     /// One of them is there already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 2] = [
+        let collectors: [Box<dyn Collector>; 3] = [
+            Box::new(self.partial_syncs.clone()),
             Box::new(self.full_syncs.clone()),
             Box::new(self.overruns.clone()),
         ];

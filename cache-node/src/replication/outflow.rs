@@ -42,9 +42,14 @@ pub(crate) struct Outflow {
 impl Outflow {
     /// Sends `slots` of `source` over `wire`.
     pub(crate) fn new(wire: Wire, slots: SlotSet, source: StoreSource) -> Self {
+        Self::of(wire, Walk::new(slots), source)
+    }
+
+    /// Sends what a walk says.
+    pub(crate) fn of(wire: Wire, walk: Walk, source: StoreSource) -> Self {
         Self {
             wire,
-            walk: Walk::new(slots),
+            walk,
             source,
             told_synced: false,
             final_offset: None,

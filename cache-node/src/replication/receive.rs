@@ -36,6 +36,14 @@ pub enum Todo {
     Clear(SlotSet),
     /// Execute these effects (one or several commands) on the slot.
     Execute(SlotId, Bytes),
+    /// Execute these effects on the slot, and let this node's log go on with them.
+    Mirror(SlotId, Bytes),
+    /// Empty the slot, and let the log go on with this record.
+    MirrorEmptied(SlotId, Bytes),
+    /// Empty all slots, and let the log go on with this record.
+    MirrorAll(Bytes),
+    /// Let the log go on with this record, which changes nothing.
+    MirrorOther(Bytes),
     /// The whole content has arrived.
     Synced,
     /// The sender wants an acknowledgement now.
@@ -60,10 +68,30 @@ pub struct Receiver {
     begun: SlotSet,
     applied: u64,
     synced: bool,
+    /// Whether this node's log continues the sender's.
+    mirrors: bool,
     bytes: u64,
 }
 
 impl Receiver {
+    /// Nothing has arrived yet of a copy of everything, whose log continues the sender's.
+    pub fn of_all() -> Self {
+        Self {
+            mirrors: true,
+            ..Self::new(SlotSet::full())
+        }
+    }
+
+    /// Everything is here up to `offset`, and the stream goes on.
+    pub fn going_on(offset: u64) -> Self {
+        Self {
+            begun: SlotSet::full(),
+            applied: offset,
+            synced: true,
+            ..Self::of_all()
+        }
+    }
+
     /// Nothing has arrived yet of a transfer of `slots`.
     pub fn new(slots: SlotSet) -> Self {
         Self {
@@ -71,6 +99,7 @@ impl Receiver {
             begun: SlotSet::new(),
             applied: 0,
             synced: false,
+            mirrors: false,
             bytes: 0,
         }
     }
@@ -104,7 +133,22 @@ impl Receiver {
             }
             Kind::Record => {
                 self.applied = frame.offset;
-                self.execute(frame)
+                match self.execute(frame)? {
+                    Todo::Execute(slot, effects) if self.mirrors && self.synced => {
+                        Ok(Todo::Mirror(slot, effects))
+                    }
+                    other => Ok(other),
+                }
+            }
+            Kind::Emptied | Kind::All | Kind::Other if self.mirrors && self.synced => {
+                self.applied = frame.offset;
+                self.bytes += frame.payload.len() as u64;
+                let record = frame.payload.clone();
+                Ok(match frame.kind {
+                    Kind::Emptied => Todo::MirrorEmptied(frame.slot, record),
+                    Kind::All => Todo::MirrorAll(record),
+                    _ => Todo::MirrorOther(record),
+                })
             }
             Kind::Clear => {
                 let slots = frame.cleared()?;
@@ -134,7 +178,9 @@ impl Receiver {
             }
             Kind::Resume => Ok(Todo::Resumed),
             Kind::Goodbye => Ok(Todo::Goodbye(frame.text())),
-            Kind::Final | Kind::Ack | Kind::Owned => Err(ReceiveError::Unexpected(frame.kind)),
+            Kind::Final | Kind::Ack | Kind::Owned | Kind::Emptied | Kind::All | Kind::Other => {
+                Err(ReceiveError::Unexpected(frame.kind))
+            }
         }
     }
 

@@ -22,20 +22,6 @@ pub fn offset(node: &Node) -> u64 {
     }
 }
 
-/// Names the history of data that the offsets belong to: the serving primary and its incarnation.
-fn replication_id(node: &Node) -> NodeId {
-    let view = node.cluster.peek();
-    let shard = view.topology.shard_of(view.myself).map(|(_, shard)| shard);
-    let (primary, incarnation) = shard.map_or((view.myself, view.incarnation), |shard| {
-        (shard.primary, shard.primary_incarnation)
-    });
-    let mut bytes = *primary.bytes();
-    for (byte, of_incarnation) in bytes.iter_mut().zip(incarnation.to_le_bytes()) {
-        *byte ^= of_incarnation;
-    }
-    NodeId::new(bytes)
-}
-
 /// The section `# Replication` of `INFO`, without its heading.
 pub fn info(node: &Node) -> String {
     let mut text = String::new();
@@ -74,6 +60,10 @@ pub fn info(node: &Node) -> String {
         line(&mut text, "master_sync_in_progress", &syncing);
         line(&mut text, "slave_read_repl_offset", &replication.applied());
         line(&mut text, "slave_repl_offset", &replication.applied());
+        let refused = replication.refused();
+        if !refused.is_empty() {
+            line(&mut text, "evenkeel_sync_refused", &refused);
+        }
         if !up {
             line(&mut text, "master_link_down_since_seconds", &down);
         }
@@ -99,10 +89,21 @@ pub fn info(node: &Node) -> String {
         line(&mut text, &format!("slave{number}"), &value);
     }
     line(&mut text, "master_failover_state", &"no-failover");
-    line(&mut text, "master_replid", &replication_id(node));
-    line(&mut text, "master_replid2", &NodeId::new([0; 20]));
-    line(&mut text, "master_repl_offset", &offset(node));
-    line(&mut text, "second_repl_offset", &-1);
+    let history = replication.history();
+    line(&mut text, "master_replid", &history.id);
+    match history.before {
+        Some((before, until)) => {
+            line(&mut text, "master_replid2", &before);
+            line(&mut text, "master_repl_offset", &offset(node));
+            // Redis counts the first byte that differs.
+            line(&mut text, "second_repl_offset", &(until + 1));
+        }
+        None => {
+            line(&mut text, "master_replid2", &NodeId::new([0; 20]));
+            line(&mut text, "master_repl_offset", &offset(node));
+            line(&mut text, "second_repl_offset", &-1);
+        }
+    }
     let (held, first) = node.log.held();
     line(
         &mut text,

@@ -9,13 +9,15 @@ use tokio::time::Instant;
 use super::FlowError;
 use super::frame::{Frame, Kind};
 use super::handover::Paused;
+use super::history::{Answer, History};
 use super::outflow::{Heard, Outflow};
 use super::replicas::{Connected, Order};
 use super::source::StoreSource;
+use super::walk::Walk;
 use super::wire::Wire;
 use crate::cluster::View;
+use crate::log::Cursor;
 use crate::node::Node;
-use crate::slot::SlotSet;
 use crate::topology::NodeId;
 
 /// What a replica says when it connects.
@@ -25,6 +27,10 @@ pub struct Hello {
     pub node: NodeId,
     /// Its client port.
     pub port: u16,
+    /// The history that its data belong to.
+    pub history: NodeId,
+    /// Where in it they are.
+    pub offset: u64,
     /// Whom it wants to copy: a primary and its incarnation, or nobody in particular when cluster mode is off.
     pub primary: Option<(NodeId, u64)>,
 }
@@ -65,15 +71,40 @@ pub fn admit(view: &View, copies_another: bool, hello: &Hello) -> Result<(), Str
 
 /// Serves the replica that `hello` names until the connection ends.
 pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
-    wire.welcome();
     let ip = wire
         .peer()
         .map_or_else(String::new, |peer| peer.ip().to_string());
     let connected = node.replication.replicas.add(hello.node, ip, hello.port);
-    tracing::info!(replica = %hello.node, "full sync begins");
-    let source = StoreSource::new(node.clone());
+    let mut histories = node.replication.history.subscribe();
+    let history = histories.borrow_and_update().clone();
+    let missing = history
+        .passes(hello.history, hello.offset)
+        .then(|| node.log.cursor_at(hello.offset))
+        .flatten();
+    let answer = Answer {
+        full: missing.is_none(),
+        history,
+        end: missing.as_ref().map_or(node.log.end(), Cursor::offset),
+        keys: node.store.count_keys(|_| true) as u64,
+        bytes: node.store.memory().used() as u64,
+    };
+    wire.answer(&answer.line());
+    let (walk, source) = match missing {
+        Some(cursor) => {
+            tracing::info!(replica = %hello.node, offset = hello.offset, "a replica goes on where it was");
+            connected.set_online();
+            let walk = Walk::going_on(hello.offset);
+            (walk, StoreSource::at(node.clone(), cursor))
+        }
+        None => {
+            tracing::info!(replica = %hello.node, "full sync begins");
+            (Walk::of_all(), StoreSource::new(node.clone()))
+        }
+    };
+    let source = source.named(format!("replica {}:{}", connected.replica.ip, hello.port));
     let mut serving = Serving {
-        outflow: Outflow::new(wire, SlotSet::full(), source),
+        outflow: Outflow::of(wire, walk, source),
+        histories,
         views: node.cluster.changes(),
         connected,
         hand_over: HandOver::None,
@@ -117,6 +148,7 @@ struct Serving<'a> {
     outflow: Outflow,
     connected: Connected,
     views: watch::Receiver<Arc<View>>,
+    histories: watch::Receiver<History>,
     hand_over: HandOver,
 }
 
@@ -131,6 +163,9 @@ impl Serving<'_> {
                 heard = self.outflow.next() => self.heard(heard?).await,
                 Some(order) = self.connected.inbox.recv() => self.obey(order),
                 _ = self.views.changed() => self.check_role()?,
+                _ = self.histories.changed() => {
+                    return Err(FlowError::Role("my data have another history now".to_owned()));
+                }
                 () = until(deadline), if deadline.is_some() => self.give_up(),
             }
             self.announce_final();

@@ -24,11 +24,22 @@ impl StoreSource {
     /// A source whose cursor stands at the log's end.
     pub(crate) fn new(node: Arc<Node>) -> Self {
         let cursor = node.log.cursor();
+        Self::at(node, cursor)
+    }
+
+    /// A source that goes on where a cursor stands.
+    pub(crate) fn at(node: Arc<Node>, cursor: Cursor) -> Self {
         Self {
             position: cursor.offset(),
             node,
             cursor,
         }
+    }
+
+    /// The same under a name, by which metrics know its lag.
+    pub(crate) fn named(mut self, name: impl Into<String>) -> Self {
+        self.cursor = self.cursor.named(name);
+        self
     }
 
     /// How far the cursor is behind the log's end, in bytes.

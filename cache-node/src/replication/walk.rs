@@ -140,13 +140,35 @@ pub struct Walk {
     newest_cut: u64,
     announced: u64,
     synced: bool,
+    /// Whether the receiver's log continues this one, so that every record goes there as it is once the content is there.
+    mirrors: bool,
     progress: Progress,
 }
 
 impl Walk {
+    /// A walk over all slots, for a receiver whose log continues this one.
+    pub fn of_all() -> Self {
+        Self {
+            mirrors: true,
+            ..Self::new(SlotSet::full())
+        }
+    }
+
+    /// The stream without a walk, for a receiver that has everything up to `offset`.
+    pub fn going_on(offset: u64) -> Self {
+        Self {
+            unsent: VecDeque::new(),
+            cuts: vec![0; SLOT_COUNT].into_boxed_slice(),
+            announced: offset,
+            synced: true,
+            ..Self::of_all()
+        }
+    }
+
     /// A walk over `slots`.
     pub fn new(slots: SlotSet) -> Self {
         Self {
+            mirrors: false,
             progress: Progress {
                 slots_total: slots.len(),
                 ..Progress::default()
@@ -289,6 +311,19 @@ impl Walk {
         out: &mut BytesMut,
     ) {
         match scope {
+            Scope::Slot(slot) if self.is_mirroring() => {
+                frame::encode(out, Kind::Record, slot, end, effects);
+                self.progress.bytes += effects.len() as u64;
+            }
+            Scope::Emptied(slot) if self.is_mirroring() => {
+                frame::encode(out, Kind::Emptied, slot, end, effects);
+            }
+            Scope::All if self.is_mirroring() => {
+                frame::encode(out, Kind::All, frame::no_slot(), end, effects);
+            }
+            Scope::Other if self.is_mirroring() => {
+                frame::encode(out, Kind::Other, frame::no_slot(), end, effects);
+            }
             Scope::Slot(slot) => {
                 let Some(wanted) = self.wanted(source, slot, start, effects) else {
                     return;
@@ -316,6 +351,10 @@ impl Walk {
             Scope::Other => return,
         }
         self.announced = end;
+    }
+
+    fn is_mirroring(&self) -> bool {
+        self.mirrors && self.synced
     }
 
     /// What of a record is newer than what was sent, and not to be sent later; `None` when that is nothing.

@@ -73,7 +73,8 @@ impl Wire {
         }
     }
 
-    /// Connects to a node's client port, authenticates if there is a password, and has the connection handed over by `command`.
+    /// Connects to a node's client port, authenticates if there is a password, and has the connection handed over by `command`. Answers also
+    /// what the node said to that.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl Wire {
         address: (&str, u16),
         password: Option<&str>,
         command: &[String],
-    ) -> Result<Self, WireError> {
+    ) -> Result<(Self, String), WireError> {
         let connecting = timeout(HANDSHAKE, TcpStream::connect(address));
         let stream = connecting
             .await
@@ -93,8 +94,8 @@ impl Wire {
             let auth = ["AUTH".to_owned(), password.to_owned()];
             wire.ask(&auth).await?;
         }
-        wire.ask(command).await?;
-        Ok(wire)
+        let answer = wire.ask(command).await?;
+        Ok((wire, answer))
     }
 
     /// The peer's address.
@@ -109,7 +110,14 @@ impl Wire {
 
     /// Writes the positive answer to the command that handed the connection over.
     pub fn welcome(&mut self) {
-        self.out.extend_from_slice(b"+OK\r\n");
+        self.answer("OK");
+    }
+
+    /// Writes another positive answer.
+    pub fn answer(&mut self, line: &str) {
+        self.out.extend_from_slice(b"+");
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// Writes the negative answer to the command that handed the connection over.
@@ -119,7 +127,7 @@ impl Wire {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    async fn ask(&mut self, command: &[String]) -> Result<(), WireError> {
+    async fn ask(&mut self, command: &[String]) -> Result<String, WireError> {
         let mut request = Vec::new();
         encode_request(&mut request, command.iter().map(String::as_bytes));
         self.out.extend_from_slice(&request);
@@ -136,7 +144,7 @@ impl Wire {
                 command: name,
                 answer: error.to_owned(),
             }),
-            None => Ok(()),
+            None => Ok(answer.trim_start_matches('+').to_owned()),
         }
     }
 

@@ -376,6 +376,19 @@ impl SlotData {
         keys
     }
 
+    /// Puts the content of another slot in the place of this one's.
+    pub(super) fn replace_by(&mut self, other: &mut Self) {
+        if let Some(watches) = &mut self.watches {
+            let tables = [&self.table, &other.table];
+            for entry in tables.into_iter().flat_map(Table::iter) {
+                watches.touch(entry.key());
+            }
+        }
+        self.clear();
+        let taken = std::mem::replace(&mut other.table, Table::emptied());
+        self.table = taken.moved();
+    }
+
     /// Has `touched` set when `key` changes from now on.
     pub fn watch(&mut self, key: &[u8], hash: KeyHash, touched: &Arc<Touched>, now: Millis) {
         let expired = self
