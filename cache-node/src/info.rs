@@ -213,7 +213,8 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n\
          total_net_output_bytes:{}\r\nrejected_connections:{}\r\nevicted_clients:{}\r\n\
          client_query_buffer_limit_disconnections:{}\r\nclient_output_buffer_limit_disconnections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
-         keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\n",
+         keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\nlog_disk_bytes:{}\r\n\
+         sync_full:{}\r\nsync_partial_ok:{}\r\n",
         stats.connections.load(Relaxed),
         stats.total_calls(),
         stats.rate.load(Relaxed),
@@ -230,6 +231,9 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         stats.errors().values().sum::<u64>(),
         node.log.end(),
         node.log.readers(),
+        node.log.held_on_disk(),
+        node.replication.metrics.served_full.get(),
+        node.replication.metrics.served_partial.get(),
     )
 }
 

@@ -60,6 +60,8 @@ pub struct Node {
     slow_micros: AtomicI64,
     /// `maxmemory`, where every write looks.
     maxmemory: AtomicUsize,
+    /// `min-replicas-to-write`, where every write looks.
+    min_replicas: AtomicUsize,
     /// Copies of this node's data, and the primary that it copies.
     pub replication: Replication,
     /// The data on disk.
@@ -96,6 +98,7 @@ impl Node {
             persistence: Persistence::new(started_at),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
             maxmemory: AtomicUsize::new(settings.maxmemory),
+            min_replicas: AtomicUsize::new(settings.min_replicas_to_write),
             replication: Replication::default(),
             migrations: Arc::default(),
             config,
@@ -108,6 +111,8 @@ impl Node {
         self.slow_micros
             .store(settings.slowlog_log_slower_than, Relaxed);
         self.maxmemory.store(settings.maxmemory, Relaxed);
+        self.min_replicas
+            .store(settings.min_replicas_to_write, Relaxed);
         self.eviction
             .adopt(eviction_choice(&settings), settings.maxmemory > 0);
         self.log.set_capacity(settings.repl_backlog_size);
@@ -184,6 +189,19 @@ impl Node {
     /// Whether `CLIENT PAUSE` keeps back a command with these properties.
     pub fn is_paused(&self, flags: Flags) -> bool {
         self.pause.holds(flags)
+    }
+
+    /// Whether this is a primary with fewer good replicas than `min-replicas-to-write`.
+    #[inline]
+    pub fn lacks_replicas(&self) -> bool {
+        let wanted = self.min_replicas.load(Relaxed);
+        wanted > 0 && self.has_fewer_replicas_than(wanted)
+    }
+
+    #[cold]
+    fn has_fewer_replicas_than(&self, wanted: usize) -> bool {
+        let most_lag = self.config.get().min_replicas_max_lag;
+        !self.is_replica() && self.replication.replicas.count_good(most_lag) < wanted
     }
 
     /// `maxmemory`; 0: no limit.

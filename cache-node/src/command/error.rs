@@ -40,6 +40,10 @@ pub(crate) const TOO_LONG: Failure =
     error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 pub(crate) const OUT_OF_MEMORY: Failure =
     error("OOM command not allowed when used memory > 'maxmemory'.");
+pub(crate) const NO_REPLICAS: Failure = error(
+    "NOREPLICAS Not enough good replicas to write (min-replicas-to-write, min-replicas-max-lag).",
+);
+
 pub(crate) const MISCONF: Failure = error(
     "MISCONF The last snapshot could not be saved, so writes are refused (stop-writes-on-bgsave-error). The log says why it failed.",
 );

@@ -14,7 +14,8 @@ use crate::store::SlotGuard;
 use super::context::Context;
 use super::db::Db;
 use super::error::{
-    CROSS_SLOT, Failure, LOADING, MISCONF, NO_AUTH, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
+    CROSS_SLOT, Failure, LOADING, MISCONF, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, READ_ONLY, Result,
+    TRY_AGAIN,
 };
 use super::held::{Hashed, Locks};
 use super::prepare::Prepared;
@@ -131,6 +132,9 @@ fn admit_and_run(
     let writes = command.flags.has(Flags::WRITE);
     if writes && node.persistence.refuses_writes(node) {
         return Err(MISCONF);
+    }
+    if writes && node.lacks_replicas() {
+        return Err(NO_REPLICAS);
     }
     if session.transaction.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
         transaction::queue(node, session, known, args)?;

@@ -182,8 +182,9 @@ fn sync(context: &mut Context<'_, '_>) -> Result {
         primary,
     };
     let node = context.node;
-    let copies_another = node.replication.is_configured();
-    admit(&node.cluster.view(), copies_another, &hello)
+    let replication = &node.replication;
+    let has_data = !replication.is_configured() || replication.is_link_up();
+    admit(&node.cluster.view(), has_data, &hello)
         .map_err(|why| Failure::new(format!("ERR {why}")))?;
     context.session.takeover = Some(takeover(node, move |node, wire| serve(node, hello, wire)));
     Ok(())

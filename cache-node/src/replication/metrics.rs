@@ -10,6 +10,10 @@ pub struct Metrics {
     pub full_syncs: IntCounter,
     /// Times that this node went on where it was, without a full sync.
     pub partial_syncs: IntCounter,
+    /// Full syncs that this node began to send.
+    pub served_full: IntCounter,
+    /// Times that a replica of this node went on where it was.
+    pub served_partial: IntCounter,
     /// Transfers that ended because their reader of the log was too slow.
     pub overruns: IntCounter,
 }
@@ -29,6 +33,14 @@ impl Default for Metrics {
                 "evenkeel_replication_partial_syncs_total",
                 "Times that this node went on copying where it was, without a full sync.",
             ),
+            served_full: counter(
+                "evenkeel_replication_full_syncs_served_total",
+                "Full syncs that this node began to send.",
+            ),
+            served_partial: counter(
+                "evenkeel_replication_partial_syncs_served_total",
+                "Times that a replica of this node went on where it was, without a full sync.",
+            ),
             overruns: counter(
                 "evenkeel_replication_overruns_total",
                 "Transfers that ended because their reader fell behind by more than repl-backlog-size.",
@@ -44,7 +56,9 @@ impl Metrics {
     ///
     /// One of them is there already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 3] = [
+        let collectors: [Box<dyn Collector>; 5] = [
+            Box::new(self.served_full.clone()),
+            Box::new(self.served_partial.clone()),
             Box::new(self.partial_syncs.clone()),
             Box::new(self.full_syncs.clone()),
             Box::new(self.overruns.clone()),

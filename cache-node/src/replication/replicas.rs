@@ -110,6 +110,16 @@ impl Replicas {
             .count()
     }
 
+    /// Number of replicas in sync that have said something within so many seconds; 0: ever.
+    pub fn count_good(&self, most_lag: u64) -> usize {
+        let connected = self.connected.lock();
+        connected
+            .values()
+            .filter(|replica| replica.is_online())
+            .filter(|replica| most_lag == 0 || replica.lag() <= most_lag)
+            .count()
+    }
+
     /// The replica in sync that has acknowledged most.
     pub fn most_advanced(&self) -> Option<Arc<Replica>> {
         let connected = self.connected.lock();

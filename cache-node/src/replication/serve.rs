@@ -40,12 +40,12 @@ pub struct Hello {
 /// # Errors
 ///
 /// A text for the replica.
-pub fn admit(view: &View, copies_another: bool, hello: &Hello) -> Result<(), String> {
+pub fn admit(view: &View, has_data: bool, hello: &Hello) -> Result<(), String> {
     let Some((primary, incarnation)) = hello.primary else {
-        return match (view.enabled, copies_another) {
+        return match (view.enabled, has_data) {
             (true, _) => Err("cluster mode is on here; use CLUSTER REPLICATE".to_owned()),
-            (false, true) => Err("I copy another node myself".to_owned()),
-            (false, false) => Ok(()),
+            (false, false) => Err("I copy another node myself, and have no link to it".to_owned()),
+            (false, true) => Ok(()),
         };
     };
     if !view.enabled {
@@ -77,6 +77,7 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
     let connected = node.replication.replicas.add(hello.node, ip, hello.port);
     let mut histories = node.replication.history.subscribe();
     let history = histories.borrow_and_update().clone();
+    let metrics = &node.replication.metrics;
     let missing = history
         .passes(hello.history, hello.offset)
         .then(|| node.log.cursor_at(hello.offset))
@@ -93,11 +94,13 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
         Some(cursor) => {
             tracing::info!(replica = %hello.node, offset = hello.offset, "a replica goes on where it was");
             connected.set_online();
+            metrics.served_partial.inc();
             let walk = Walk::going_on(hello.offset);
             (walk, StoreSource::at(node.clone(), cursor))
         }
         None => {
             tracing::info!(replica = %hello.node, "full sync begins");
+            metrics.served_full.inc();
             (Walk::of_all(), StoreSource::new(node.clone()))
         }
     };
@@ -249,7 +252,8 @@ impl Serving<'_> {
     /// The connection ends with the role.
     fn check_role(&mut self) -> Result<(), FlowError> {
         let view = self.node.cluster.view();
-        let result = admit(&view, self.node.replication.is_configured(), self.hello);
+        // Once it is served, it is as good as this node's own data.
+        let result = admit(&view, true, self.hello);
         if result.is_err()
             && let HandOver::Catching(paused, _) | HandOver::Final(paused, _) = self.take()
         {

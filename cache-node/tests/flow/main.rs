@@ -6,4 +6,6 @@ mod hand_over;
 mod migration;
 mod processes;
 mod replication;
+mod resync;
+mod slow_link;
 mod writers;

@@ -83,6 +83,10 @@ impl Process {
         status.is_some_and(|status| status.success())
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn host(&self) -> &'static str {
         "127.0.0.1"
     }

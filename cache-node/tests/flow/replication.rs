@@ -7,9 +7,8 @@ use crate::processes::{Process, dump, eventually};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
+pub(crate) async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<String, String> {
     let text: String = redis::cmd("INFO")
-        .arg("replication")
         .query_async(connection)
         .await
         .expect("INFO");
@@ -29,7 +28,7 @@ pub(crate) async fn follow(replica: &mut MultiplexedConnection, primary: &Proces
     wait_for_link(replica).await;
 }
 
-async fn wait_for_link(replica: &mut MultiplexedConnection) {
+pub(crate) async fn wait_for_link(replica: &mut MultiplexedConnection) {
     let up = async || {
         let role = redis::cmd("ROLE").query_async(replica).await;
         role.is_ok_and(|role: (String, String, u16, String, u64)| role.3 == "connected")
