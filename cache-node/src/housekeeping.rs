@@ -12,6 +12,7 @@ use crate::eviction;
 use crate::net::Share;
 use crate::node::Node;
 use crate::process;
+use crate::replication::psync;
 use crate::slot::SlotId;
 use crate::store::KeyHash;
 
@@ -119,6 +120,7 @@ pub(crate) async fn keep_process(node: Arc<Node>) {
         node.stats.rate.store(rate, Relaxed);
         node.clients.keep(&node.config.get(), clock::now());
         node.persistence.keep(&node);
+        psync::ping(&node);
         if node.log.readers() > 0 {
             last_read = Instant::now();
         } else if last_read.elapsed() > LOG_KEPT && !node.is_replica() {

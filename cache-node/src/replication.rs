@@ -12,6 +12,7 @@ pub mod link;
 pub mod metrics;
 mod outflow;
 mod paused;
+pub mod psync;
 pub mod receive;
 pub mod replicas;
 pub mod report;
@@ -92,6 +93,8 @@ pub struct Replication {
     /// Whether `configured` names a node, where every command looks.
     is_configured: AtomicBool,
     orders: AtomicU64,
+    /// Seconds that were counted for pings.
+    seconds: AtomicU64,
     link: Mutex<Link>,
     /// The primary's log offset that is applied here.
     applied: AtomicU64,
@@ -127,6 +130,7 @@ impl Default for Replication {
             configured: watch::Sender::new(None),
             is_configured: AtomicBool::new(false),
             orders: AtomicU64::new(0),
+            seconds: AtomicU64::new(0),
             link: Mutex::default(),
             applied: AtomicU64::new(0),
             incomplete: AtomicBool::new(false),

@@ -19,7 +19,7 @@ mod watch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
@@ -59,6 +59,8 @@ pub struct Store {
     memory: Memory,
     /// Whether there is a walk; there is one at a time.
     walking: Mutex<bool>,
+    /// It has ended.
+    walked: Condvar,
     /// What the walk has not reached and was about to change.
     keeper: Arc<Keeper>,
 }
@@ -78,6 +80,7 @@ impl Store {
             occupied: (0..SLOT_COUNT / 64).map(|_| AtomicU64::new(0)).collect(),
             memory: Memory::default(),
             walking: Mutex::new(false),
+            walked: Condvar::new(),
             keeper: Arc::default(),
         }
     }

@@ -27,6 +27,8 @@ mod memory;
 mod persistence;
 #[path = "server/protocol.rs"]
 mod protocol;
+#[path = "server/psync.rs"]
+mod psync;
 #[path = "server/redis_server.rs"]
 mod redis_server;
 #[path = "server/sorted_sets.rs"]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::migration::import::{self, Offer};
 use crate::node::Node;
 use crate::replication::frame::PROTOCOL_VERSION;
-use crate::replication::report;
 use crate::replication::serve::{Hello, admit, serve};
 use crate::replication::wire::Wire;
+use crate::replication::{psync, report};
 use crate::resp::{Args, parse_integer};
 use crate::topology::NodeId;
 
@@ -40,11 +40,20 @@ pub(super) static COMMANDS: &[Command] = &[
         "replconf",
         -1,
         replconf,
-        "Part of Redis's replication protocol; accepted without effect.",
+        "Part of Redis's replication protocol: what a replica says of itself before PSYNC.",
     )
     .group("server")
     .flag(Flags::ADMIN)
     .anytime(),
+    Command::new(
+        "psync",
+        -3,
+        begin_psync,
+        "Hands the connection over to the data set, or what is missing of it, and the log, in Redis's protocol.",
+    )
+    .group("server")
+    .flag(Flags::ADMIN)
+    .flag(Flags::NO_MULTI),
     Command::new(
         "replicaof",
         3,
@@ -125,7 +134,46 @@ fn replconf(context: &mut Context<'_, '_>) -> Result {
     if context.args.len().is_multiple_of(2) {
         return Err(SYNTAX);
     }
+    let args = context.args;
+    let hello = context.session.replica.get_or_insert_default();
+    for index in (1..args.len()).step_by(2) {
+        let (name, value) = (args.at(index), args.at(index + 1));
+        if name.eq_ignore_ascii_case(b"listening-port") {
+            hello.port = internal(args, index + 1)?;
+        } else if name.eq_ignore_ascii_case(b"ip-address") {
+            hello.ip = Some(String::from_utf8_lossy(value).into_owned());
+        } else if name.eq_ignore_ascii_case(b"capa") {
+            hello.eof |= value.eq_ignore_ascii_case(b"eof");
+            hello.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+        } else if name.eq_ignore_ascii_case(b"rdb-only") && value != b"0" {
+            return Err(error("ERR rdb-only is not supported; use SAVE or BGSAVE"));
+        }
+    }
     context.reply.ok();
+    Ok(())
+}
+
+/// `PSYNC history offset`, of which the offset is that of the first byte that is wanted; `? -1` without data.
+fn begin_psync(context: &mut Context<'_, '_>) -> Result {
+    let (args, node) = (context.args, context.node);
+    if node.cluster.enabled() {
+        return Err(error(
+            "ERR cluster mode is on here, where only members of the cluster are copied to",
+        ));
+    }
+    if node.is_loading() || (node.replication.is_configured() && !node.replication.is_link_up()) {
+        return Err(error(
+            "NOMASTERLINK Can't SYNC while not connected with my master",
+        ));
+    }
+    let mut hello = context.session.replica.take().unwrap_or_default();
+    let history = internal::<NodeId>(args, 1).ok();
+    let wanted = parse_integer(&args[2]).and_then(|wanted| u64::try_from(wanted).ok());
+    hello.place = history.zip(wanted.and_then(|wanted| wanted.checked_sub(1)));
+    context.session.takeover = Some(takeover(node, move |node, wire| {
+        let (stream, already_read) = wire.into_parts();
+        psync::serve(node, *hello, stream, already_read)
+    }));
     Ok(())
 }
 

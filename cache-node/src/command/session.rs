@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::long_reply::LongReply;
 use crate::clients::Client;
 use crate::clock::TurnClock;
+use crate::replication::psync;
 use crate::resp::{OwnedArgs, Protocol};
 use crate::stats::{Tally, WorkerStats};
 use crate::store::{Touched, Usage};
@@ -39,6 +40,8 @@ pub struct Session {
     pub output_limit: usize,
     /// It is to be closed when the replies are sent.
     pub closing: bool,
+    /// What it has said of itself as a replica that speaks Redis's protocol.
+    pub replica: Option<Box<psync::Hello>>,
     /// It is no client's connection any more: who gets it.
     pub takeover: Option<Takeover>,
     /// The rest of a reply that is too long for one turn.
@@ -121,6 +124,7 @@ impl Session {
             replies: Replies::On,
             output_limit: usize::MAX,
             closing: false,
+            replica: None,
             takeover: None,
             long_reply: None,
             run: Run::default(),

@@ -32,6 +32,8 @@ pub struct Replica {
     pub ip: String,
     /// The port that it listens on for clients.
     pub port: u16,
+    /// Whether it is of another kind, and speaks Redis's protocol.
+    pub foreign: bool,
     online: AtomicBool,
     acknowledged: AtomicU64,
     /// Milliseconds since the epoch.
@@ -72,11 +74,21 @@ pub struct Replicas {
 impl Replicas {
     /// Adds a replica whose full sync begins; it is removed when the answer is dropped.
     pub fn add(self: &Arc<Self>, node: NodeId, ip: String, port: u16) -> Connected {
+        self.add_any(node, ip, port, false)
+    }
+
+    /// The same for one of another kind.
+    pub fn add_foreign(self: &Arc<Self>, ip: String, port: u16) -> Connected {
+        self.add_any(NodeId::random(), ip, port, true)
+    }
+
+    fn add_any(self: &Arc<Self>, node: NodeId, ip: String, port: u16, foreign: bool) -> Connected {
         let (orders, inbox) = mpsc::unbounded_channel();
         let replica = Arc::new(Replica {
             node,
             ip,
             port,
+            foreign,
             online: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             heard: AtomicU64::new(clock::now()),
@@ -120,10 +132,20 @@ impl Replicas {
             .count()
     }
 
-    /// The replica in sync that has acknowledged most.
+    /// Whether there are some of another kind.
+    pub fn has_foreign(&self) -> bool {
+        self.connected
+            .lock()
+            .values()
+            .any(|replica| replica.foreign)
+    }
+
+    /// The replica in sync, of this kind, that has acknowledged most.
     pub fn most_advanced(&self) -> Option<Arc<Replica>> {
         let connected = self.connected.lock();
-        let online = connected.values().filter(|replica| replica.is_online());
+        let online = connected
+            .values()
+            .filter(|replica| replica.is_online() && !replica.foreign);
         online.max_by_key(|replica| replica.acknowledged()).cloned()
     }
 

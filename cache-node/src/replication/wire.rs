@@ -73,6 +73,11 @@ impl Wire {
         }
     }
 
+    /// The connection, and what was read of it beyond the command that handed it over.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.input.to_vec())
+    }
+
     /// Connects to a node's client port, authenticates if there is a password, and has the connection handed over by `command`. Answers also
     /// what the node said to that.
     ///

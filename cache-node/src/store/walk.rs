@@ -5,7 +5,7 @@
 //! [`Keeper`] first, as it was. So the walk needs memory only for what was kept and not yet passed on, and that is bounded: commands that
 //! write wait when it is too much.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cache_rdb::Writer;
 use tracing::debug;
@@ -69,6 +69,14 @@ impl Store {
             waiting: Kept::default(),
         };
         Some((walk, result))
+    }
+
+    /// Waits until there is no walk, but no longer than this.
+    pub fn wait_for_walk(&self, within: Duration) {
+        let mut walking = self.walking.lock();
+        let deadline = Instant::now() + within;
+        self.walked
+            .wait_while_until(&mut walking, |walking| *walking, deadline);
     }
 
     /// Whether a walk has so much to pass on that commands that write should wait.
@@ -153,6 +161,7 @@ impl Drop for Walk<'_> {
             .chain(kept.tables)
             .for_each(discard);
         *self.store.walking.lock() = false;
+        self.store.walked.notify_all();
     }
 }
 

@@ -45,12 +45,22 @@ impl RedisServer {
     /// With this snapshot.
     pub(crate) fn start(snapshot: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
         std::fs::copy(snapshot, dir.path().join("dump.rdb")).unwrap();
+        Self::start_in(dir, &[])
+    }
+
+    /// Without data, with these arguments.
+    pub(crate) fn empty(args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), args)
+    }
+
+    fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        let port = free_port();
         let child = program("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--dir"])
             .arg(dir.path())
+            .args(args)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

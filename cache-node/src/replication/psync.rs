@@ -1,0 +1,10 @@
+//! Redis's replication protocol (`PSYNC`), so that redis-server and valkey-server can copy this node.
+//!
+//! The stream is the log as it is; its offsets are the protocol's. Between nodes of this kind another protocol is spoken, which has more
+//! to say: see [`super::frame`].
+
+mod serve;
+mod snapshot;
+mod spool;
+
+pub use serve::{Hello, ping, serve};

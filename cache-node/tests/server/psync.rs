@@ -1,0 +1,178 @@
+//! A real redis-server copies cache-node, by Redis's own protocol.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use redis::{Commands, Connection};
+
+use crate::content::{content, fill};
+use crate::process::{Server, ask, error, eventually};
+use crate::redis_server::RedisServer;
+
+fn replication(connection: &mut Connection) -> redis::InfoDict {
+    ask(connection, "INFO replication")
+}
+
+/// Has redis-server copy cache-node, and waits until it is in sync.
+fn follow(redis: &mut Connection, server: &Server) {
+    ask::<()>(redis, &format!("REPLICAOF 127.0.0.1 {}", server.port));
+    eventually("the link is up", || {
+        let status: String = replication(redis).get("master_link_status")?;
+        (status == "up").then_some(())
+    });
+}
+
+fn wait(connection: &mut Connection) {
+    assert_eq!(ask::<u32>(connection, "WAIT 1 20000"), 1);
+}
+
+#[test]
+fn redis_copies_everything_and_every_change() {
+    let server = Server::start(&[]);
+    let connection = &mut server.connect();
+    fill(connection);
+    let redis = RedisServer::empty(&[]);
+    let copy = &mut redis.connect();
+    follow(copy, &server);
+    assert_eq!(content(copy), content(connection));
+    ask::<()>(connection, "SET after 1 PX 100000");
+    ask::<()>(connection, "MSET a 1 b 2 c 3");
+    ask::<()>(connection, "RPUSH list:5 x y z");
+    ask::<()>(connection, "DEL text");
+    ask::<()>(connection, "SET gone v PX 1");
+    eventually("what expires is gone there, too", || {
+        (ask::<u64>(connection, "EXISTS gone") == 0).then_some(())?;
+        wait(connection);
+        (ask::<u64>(copy, "DBSIZE") == ask::<u64>(connection, "DBSIZE")).then_some(())
+    });
+    assert_eq!(content(copy), content(connection));
+    assert_eq!(
+        replication(copy).get::<u64>("slave_repl_offset"),
+        replication(connection).get::<u64>("master_repl_offset")
+    );
+    ask::<()>(connection, "FLUSHALL");
+    ask::<()>(connection, "SET last 1");
+    wait(connection);
+    assert_eq!(ask::<u64>(copy, "DBSIZE"), 1);
+}
+
+/// Tells writers to end when it goes.
+struct Ending<'e>(&'e AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn redis_copies_while_everything_is_written() {
+    let server = Server::start(&[]);
+    let redis = RedisServer::empty(&[]);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let (mut connection, ended) = (server.connect(), &ended);
+            scope.spawn(move || {
+                let mut round = 0;
+                while !ended.load(SeqCst) {
+                    let mut pipe = redis::pipe();
+                    for key in 0..50 {
+                        let key = (round * 37 + key * 101) % 5000;
+                        pipe.cmd("APPEND")
+                            .arg(format!("string:{writer}:{key}"))
+                            .arg("x")
+                            .ignore();
+                        pipe.cmd("RPUSH")
+                            .arg(format!("list:{}", key % 100))
+                            .arg(round)
+                            .ignore();
+                        pipe.cmd("INCR")
+                            .arg(format!("counter:{}", key % 10))
+                            .ignore();
+                    }
+                    pipe.exec(&mut connection).unwrap();
+                    round += 1;
+                }
+            });
+        }
+        // The writers end, whatever becomes of this.
+        let _ended = Ending(&ended);
+        let connection = &mut server.connect();
+        eventually("there is something", || {
+            (ask::<u64>(connection, "DBSIZE") > 5000).then_some(())
+        });
+        follow(&mut redis.connect(), &server);
+    });
+    let connection = &mut server.connect();
+    wait(connection);
+    assert_eq!(content(&mut redis.connect()), content(connection));
+}
+
+#[test]
+fn a_link_that_breaks_costs_redis_no_full_sync() {
+    let server = Server::start(&[]);
+    let connection = &mut server.connect();
+    fill(connection);
+    let redis = RedisServer::empty(&[]);
+    let copy = &mut redis.connect();
+    follow(copy, &server);
+    let stats: redis::InfoDict = ask(connection, "INFO stats");
+    assert_eq!(stats.get::<u64>("sync_full"), Some(1));
+    // It closes the connection to its primary, and opens another one.
+    ask::<u32>(copy, "CLIENT KILL TYPE master");
+    ask::<()>(connection, "SET meanwhile 1");
+    eventually("it goes on", || {
+        let stats: redis::InfoDict = ask(connection, "INFO stats");
+        stats
+            .get::<u64>("sync_partial_ok")
+            .filter(|count| *count == 1)
+    });
+    wait(connection);
+    let stats: redis::InfoDict = ask(connection, "INFO stats");
+    assert_eq!(stats.get::<u64>("sync_full"), Some(1));
+    assert_eq!(content(copy), content(connection));
+}
+
+#[test]
+fn several_copy_at_once_beside_a_snapshot() {
+    let server = Server::start(&[]);
+    let connection = &mut server.connect();
+    fill(connection);
+    let servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::empty(&[])).collect();
+    for redis in &servers {
+        let copy = &mut redis.connect();
+        ask::<()>(copy, &format!("REPLICAOF 127.0.0.1 {}", server.port));
+    }
+    ask::<String>(connection, "BGSAVE SCHEDULE");
+    eventually("all have connected", || {
+        (replication(connection).get::<u64>("connected_slaves") == Some(3)).then_some(())
+    });
+    assert_eq!(ask::<u32>(connection, "WAIT 3 20000"), 3);
+    for redis in &servers {
+        assert_eq!(content(&mut redis.connect()), content(connection));
+    }
+}
+
+#[test]
+fn members_of_a_cluster_are_not_copied_by_strangers() {
+    let server = Server::start(&["--cluster-enabled", "yes"]);
+    let refused = error(&mut server.connect(), "PSYNC ? -1");
+    assert!(refused.contains("cluster mode is on"), "{refused}");
+}
+
+/// What was written last is there when the keys were.
+#[test]
+fn redis_takes_over() {
+    let mut server = Server::start(&[]);
+    let connection = &mut server.connect();
+    fill(connection);
+    let before = content(connection);
+    let redis = RedisServer::empty(&[]);
+    let copy = &mut redis.connect();
+    follow(copy, &server);
+    server.kill();
+    ask::<()>(copy, "REPLICAOF NO ONE");
+    let () = copy.set("mine", 1).unwrap();
+    let () = copy.del("mine").unwrap();
+    assert_eq!(content(copy), before);
+}
