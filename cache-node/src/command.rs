@@ -62,7 +62,7 @@ pub use execute::{Outcome, Wait, execute, execute_prepared};
 pub use held::Hashed;
 pub use long_reply::LongReply;
 pub use prepare::{Near, Prepared};
-pub use replay::{ReplayError, Replayer};
+pub use replay::{Followed, ReplayError, Replayer};
 pub use session::{Replies, Session};
 pub use spec::{AsyncHandler, Command, Flags, Handler, Keys, SyncHandler, Waiting};
 pub use table::{Commands, Known, commands};

@@ -88,6 +88,12 @@ impl<'g> Db<'g> {
         }
     }
 
+    /// The same for commands of a primary of another kind: nothing expires.
+    pub(super) fn following(mut self) -> Self {
+        self.horizon = 0;
+        self
+    }
+
     /// The same for effects, which are executed as they are: nothing expires, and nothing is told to the log.
     pub(super) fn replaying(mut self) -> Self {
         self.horizon = 0;

@@ -2,12 +2,13 @@
 //!
 //! Effects bypass routing, roles, `maxmemory` and expiry, and go on to this node's own log as they came.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock;
 use crate::log::Scope;
 use crate::node::Node;
-use crate::resp::{Limits, Parsed, Parser, Reply};
+use crate::resp::{Args, Limits, OwnedArgs, Parsed, Parser, Protocol, Reply};
 use crate::slot::SlotId;
 use crate::stats::WorkerStats;
 use crate::store::Store;
@@ -17,7 +18,7 @@ use super::db::Db;
 use super::error::Failure;
 use super::held::Locks;
 use super::session::Session;
-use super::spec::{Flags, Handler};
+use super::spec::{Flags, Handler, SyncHandler};
 use super::table::commands;
 
 /// Effects that cannot be executed: they come from an incompatible or broken node.
@@ -32,6 +33,15 @@ pub enum ReplayError {
     /// A command failed.
     #[error("effect '{0}' failed: {1}")]
     Failed(String, String),
+}
+
+/// What became of commands that were to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// They are executed.
+    Done,
+    /// They are not wanted any more.
+    Unwanted,
 }
 
 /// Executes effects; one for each thread or task that applies them.
@@ -130,6 +140,61 @@ impl Replayer {
         result.map(|()| true)
     }
 
+    /// Executes commands of a primary of another kind as one step if they are `wanted`, which is asked under the locks of their slots; their
+    /// effects go to this node's log. Blocks the thread while others hold slots.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be executed here.
+    pub fn follow(
+        &mut self,
+        group: &[OwnedArgs],
+        wanted: impl FnOnce() -> bool,
+    ) -> Result<Followed, ReplayError> {
+        let node = Arc::clone(&self.node);
+        let mut known = Vec::with_capacity(group.len());
+        let mut slots = BTreeSet::new();
+        for args in group {
+            let args = args.as_args();
+            let name = || String::from_utf8_lossy(&args[0]).into_owned();
+            let unknown = |_| ReplayError::Failed(name(), "it is not known here".to_owned());
+            let command = commands().resolve(args).map_err(unknown)?.command;
+            let Handler::Sync(handler) = command.handler else {
+                return Err(ReplayError::Failed(name(), "it changes nothing".to_owned()));
+            };
+            if command.flags.has(Flags::ALL_SLOTS) {
+                slots.extend(SlotId::all());
+            }
+            slots.extend(command.keys.of(args).map(SlotId::of));
+            known.push((args, handler));
+        }
+        let guards = slots
+            .into_iter()
+            .map(|slot| node.store.lock_blocking(slot))
+            .collect();
+        if !wanted() {
+            return Ok(Followed::Unwanted);
+        }
+        let now = clock::now();
+        self.session.usage = node.eviction.usage(now);
+        let mut db = Db::new(&node, Locks::Many(guards), now, self.session.usage).following();
+        let mut result = Ok(Followed::Done);
+        for (args, handler) in known {
+            let (session, replies) = (&mut self.session, &mut self.replies);
+            if let Err(error) = run_one(&node, session, replies, args, handler, &mut db) {
+                result = Err(error);
+                break;
+            }
+        }
+        let tally = db.commit();
+        node.persistence.count_replayed(tally.changes);
+        if tally.unread > 0 {
+            node.log.skip(tally.unread);
+        }
+        node.store.memory().publish();
+        result
+    }
+
     /// Answers also how many commands there were.
     fn execute(
         &mut self,
@@ -171,22 +236,38 @@ impl Replayer {
             {
                 return Err(no_effect());
             }
-            self.replies.clear();
-            let mut context = Context {
-                node: &self.node,
-                session: &mut self.session,
-                args,
-                alone: false,
-                reply: Reply::new(&mut self.replies, crate::resp::Protocol::Resp2),
-                db,
-            };
-            handler(&mut context).map_err(|failure| match failure {
-                Failure::Error(text) => ReplayError::Failed(name(), text.into_owned()),
-                Failure::Busy(_) => no_effect(),
-            })?;
+            let (session, replies) = (&mut self.session, &mut self.replies);
+            run_one(&self.node, session, replies, args, handler, db)?;
             effects = &effects[length..];
             self.node.persistence.count_replayed(1);
         }
         Ok(())
     }
+}
+
+/// Executes one command; its reply is nobody's.
+fn run_one(
+    node: &Arc<Node>,
+    session: &mut Session,
+    replies: &mut Vec<u8>,
+    args: Args<'_>,
+    handler: SyncHandler,
+    db: &mut Db<'_>,
+) -> Result<(), ReplayError> {
+    replies.clear();
+    let mut context = Context {
+        node,
+        session,
+        args,
+        alone: false,
+        reply: Reply::new(replies, Protocol::Resp2),
+        db,
+    };
+    handler(&mut context).map_err(|failure| {
+        let why = match failure {
+            Failure::Error(text) => text.into_owned(),
+            Failure::Busy(slot) => format!("slot {slot} is busy"),
+        };
+        ReplayError::Failed(String::from_utf8_lossy(&args[0]).into_owned(), why)
+    })
 }

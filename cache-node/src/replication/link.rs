@@ -11,8 +11,9 @@ use super::apply::Target;
 use super::frame::{Kind, PROTOCOL_VERSION};
 use super::history::Answer;
 use super::inflow::{Inflow, Told};
+use super::psync::{self, StreamPlace};
 use super::receive::Receiver;
-use super::wire::{Backoff, Wire};
+use super::wire::{Backoff, Wire, WireError};
 use crate::cluster::ClusterError;
 use crate::node::Node;
 use crate::topology::{NodeId, TopologyCommand};
@@ -89,6 +90,7 @@ pub async fn run(
     mut requests: mpsc::UnboundedReceiver<HandOverRequest>,
 ) {
     let mut backoff = Backoff::default();
+    let mut place = None;
     loop {
         let mut link = Link {
             node: &node,
@@ -96,7 +98,10 @@ pub async fn run(
             pending: None,
             proposal: None,
         };
-        let ended = link.session(&mut requests).await;
+        let mut ended = link.session(&mut requests).await;
+        if ended.as_ref().is_err_and(is_of_another_kind) {
+            ended = foreign(&node, &upstream, &mut place, &mut requests).await;
+        }
         if let Some(pending) = link.pending.take() {
             pending.finish(Err("the link to the primary was lost".to_owned()));
         }
@@ -121,6 +126,46 @@ pub async fn run(
                 Some(request) = requests.recv() => {
                     let _ = request.answer.send(Err("the link to the primary is down".to_owned()));
                 }
+            }
+        }
+    }
+}
+
+/// Whether a node does not know what nodes of this kind say to each other.
+fn is_of_another_kind(error: &FlowError) -> bool {
+    matches!(
+        error,
+        FlowError::Wire(WireError::Refused { command, answer })
+            if command == "EVENKEEL.SYNC" && answer.to_ascii_lowercase().contains("unknown command")
+    )
+}
+
+/// One connection to a primary of another kind, on a thread of its own.
+async fn foreign(
+    node: &Arc<Node>,
+    upstream: &Upstream,
+    place: &mut Option<StreamPlace>,
+    requests: &mut mpsc::UnboundedReceiver<HandOverRequest>,
+) -> Result<String, FlowError> {
+    let target = upstream.clone();
+    let connecting = tokio::task::spawn_blocking(move || psync::connect(&target));
+    let (stream, _line) = connecting
+        .await
+        .map_err(|error| FlowError::Role(error.to_string()))??;
+    let (node, upstream, mut known) = (node.clone(), upstream.clone(), place.take());
+    let mut following = tokio::task::spawn_blocking(move || {
+        let ended = psync::follow(&node, &upstream, stream, &mut known);
+        (ended, known)
+    });
+    loop {
+        tokio::select! {
+            ended = &mut following => {
+                let (ended, known) = ended.map_err(|error| FlowError::Role(error.to_string()))?;
+                *place = known;
+                return ended.map(|()| "its connection has ended".to_owned());
+            }
+            Some(request) = requests.recv() => {
+                let _ = request.answer.send(Err("the primary is of another kind".to_owned()));
             }
         }
     }

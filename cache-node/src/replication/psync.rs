@@ -3,8 +3,11 @@
 //! The stream is the log as it is; its offsets are the protocol's. Between nodes of this kind another protocol is spoken, which has more
 //! to say: see [`super::frame`].
 
+mod follow;
+mod input;
 mod serve;
 mod snapshot;
 mod spool;
 
+pub use follow::{StreamPlace, connect, follow};
 pub use serve::{Hello, ping, serve};

@@ -1,4 +1,4 @@
-//! A real redis-server copies cache-node, by Redis's own protocol.
+//! A real redis-server copies cache-node, and cache-node a redis-server, by Redis's own protocol.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -175,4 +175,98 @@ fn redis_takes_over() {
     let () = copy.set("mine", 1).unwrap();
     let () = copy.del("mine").unwrap();
     assert_eq!(content(copy), before);
+}
+
+/// Has cache-node copy a server, and waits until it is in sync.
+fn import(connection: &mut Connection, port: u16) {
+    ask::<()>(connection, &format!("REPLICAOF 127.0.0.1 {port}"));
+    eventually("the link is up", || {
+        let status: String = replication(connection).get("master_link_status")?;
+        (status == "up").then_some(())
+    });
+}
+
+#[test]
+fn a_data_set_moves_here_from_redis_while_it_is_used() {
+    let redis = RedisServer::empty(&[
+        "--repl-diskless-sync",
+        "yes",
+        "--repl-diskless-sync-delay",
+        "0",
+    ]);
+    let theirs = &mut redis.connect();
+    fill(theirs);
+    let server = Server::start(&[]);
+    let ours = &mut server.connect();
+    ask::<()>(ours, "SET old 1");
+    import(ours, redis.port());
+    assert_eq!(content(ours), content(theirs));
+    // What comes after: relative commands, several slots, transactions, expiry, blocking ones, another database that is not touched.
+    ask::<()>(theirs, "INCRBY counter 5");
+    ask::<()>(theirs, "MSET a 1 b 2 c 3");
+    ask::<()>(theirs, "RENAME a d");
+    ask::<()>(theirs, "EXPIRE b 10000");
+    ask::<()>(theirs, "SET gone v PX 1");
+    ask::<()>(theirs, "SUNIONSTORE all integers:5 words:5");
+    ask::<()>(theirs, "HINCRBYFLOAT hash:5 float 1.5");
+    redis::pipe()
+        .atomic()
+        .cmd("LPOP")
+        .arg("list:5")
+        .ignore()
+        .cmd("RPUSH")
+        .arg("list:1000")
+        .arg("new")
+        .ignore()
+        .exec(theirs)
+        .unwrap();
+    eventually("what expires is gone", || {
+        (ask::<u64>(theirs, "EXISTS gone") == 0).then_some(())
+    });
+    assert_eq!(ask::<u32>(theirs, "WAIT 1 20000"), 1);
+    assert_eq!(content(ours), content(theirs));
+    let refused = error(ours, "SET x 1");
+    assert!(refused.contains("READONLY"), "{refused}");
+    // The link breaks and goes on.
+    ask::<u32>(theirs, "CLIENT KILL TYPE replica");
+    ask::<()>(theirs, "SET meanwhile 1");
+    eventually("it goes on", || {
+        let partial: redis::InfoDict = ask(theirs, "INFO stats");
+        partial
+            .get::<u64>("sync_partial_ok")
+            .filter(|count| *count == 1)
+    });
+    assert_eq!(ask::<u32>(theirs, "WAIT 1 20000"), 1);
+    assert_eq!(content(ours), content(theirs));
+    ask::<()>(ours, "REPLICAOF NO ONE");
+    eventually("it is writable", || ours.set::<_, _, ()>("mine", 1).ok());
+    ask::<()>(theirs, "SET theirs 1");
+    assert_eq!(ask::<u64>(ours, "EXISTS theirs"), 0);
+}
+
+#[test]
+fn a_data_set_comes_from_the_disk_of_redis_too() {
+    let redis = RedisServer::empty(&["--repl-diskless-sync", "no"]);
+    let theirs = &mut redis.connect();
+    fill(theirs);
+    let server = Server::start(&[]);
+    let ours = &mut server.connect();
+    import(ours, redis.port());
+    assert_eq!(content(ours), content(theirs));
+}
+
+#[test]
+fn what_cannot_be_held_is_refused_and_the_old_data_stay() {
+    let redis = RedisServer::empty(&["--repl-diskless-sync-delay", "0"]);
+    let theirs = &mut redis.connect();
+    ask::<String>(theirs, "XADD stream * field value");
+    let server = Server::start(&[]);
+    let ours = &mut server.connect();
+    ask::<()>(ours, "SET old 1");
+    ask::<()>(ours, &format!("REPLICAOF 127.0.0.1 {}", redis.port()));
+    eventually("it is refused", || {
+        let why: String = replication(ours).get("evenkeel_sync_refused")?;
+        why.contains("stream").then_some(())
+    });
+    assert_eq!(ask::<u64>(ours, "GET old"), 1);
 }

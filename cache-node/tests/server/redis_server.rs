@@ -72,6 +72,10 @@ impl RedisServer {
         server
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn client(&self) -> Client {
         Client::open(format!("redis://127.0.0.1:{}/", self.port)).unwrap()
     }
