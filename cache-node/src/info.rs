@@ -213,7 +213,8 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n\
          total_net_output_bytes:{}\r\nrejected_connections:{}\r\nevicted_clients:{}\r\n\
          client_query_buffer_limit_disconnections:{}\r\nclient_output_buffer_limit_disconnections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
-         keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\n",
+         keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\n\
+         evenkeel_longest_stall_usec:{}\r\nevenkeel_longest_walk_lock_usec:{}\r\n",
         stats.connections.load(Relaxed),
         stats.total_calls(),
         stats.rate.load(Relaxed),
@@ -230,6 +231,8 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         stats.errors().values().sum::<u64>(),
         node.log.end(),
         node.log.readers(),
+        stats.stalls().longest.as_micros(),
+        node.store.walk_locks().spread().longest.as_micros(),
     )
 }
 

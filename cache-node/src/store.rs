@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
+use crate::stats::Durations;
 
 pub use cache_engine::KeyHash;
 pub use cache_engine::collections::{Detached, PackLimits, Run};
@@ -57,6 +58,8 @@ pub struct Store {
     memory: Memory,
     /// Whether there is a walk; there is one at a time.
     walking: Mutex<bool>,
+    /// How long all slots were locked for the beginnings of walks; written by whoever holds `walking`.
+    walk_locks: Durations,
     /// What the walk has not reached and was about to change.
     keeper: Arc<Keeper>,
 }
@@ -76,6 +79,7 @@ impl Store {
             occupied: (0..SLOT_COUNT / 64).map(|_| AtomicU64::new(0)).collect(),
             memory: Memory::default(),
             walking: Mutex::new(false),
+            walk_locks: Durations::default(),
             keeper: Arc::default(),
         }
     }
