@@ -25,6 +25,9 @@ use migration::Way;
 use readings::{Reading, Readings};
 use tables::Limits;
 
+/// What begins the note of a server that cannot do a thing.
+const NOT_AVAILABLE: &str = "not available";
+
 /// What is moved.
 #[derive(Clone, Debug, Args)]
 pub struct MovingArguments {
@@ -35,7 +38,7 @@ pub struct MovingArguments {
     #[arg(long, value_name = "BYTES", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub value: u32,
     /// Limits that were asked for, to be shown beside the figures: a JSON object of the table's rows, such as
-    /// '{"moving/save/idle: MB/s": "at least 500"}'.
+    /// '{"save/idle: MB/s": "at least 500"}'.
     #[arg(long, value_name = "FILE")]
     pub limits: Option<PathBuf>,
 }

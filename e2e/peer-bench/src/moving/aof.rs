@@ -1,10 +1,10 @@
 //! The append-only file: what it costs those who write, and what they notice when it is rewritten.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use super::data::{self, Data};
 use super::readings::{Quantity, Readings};
-use super::watch;
+use super::{NOT_AVAILABLE, watch};
 use crate::client::Client;
 use crate::generator::Pace;
 use crate::servers::discovery::Installed;
@@ -24,10 +24,9 @@ pub(super) fn arguments(policy: &str) -> [&str; 4] {
 /// If it has none.
 pub(super) fn start(session: &Session, installed: &Installed, policy: &str) -> Result<Running> {
     let extra = data::extra(installed.kind, &arguments(policy));
-    session.start_with(installed, &extra).map_err(|error| {
-        let text = error.to_string();
-        anyhow!("not available: {}", text.lines().last().unwrap_or_default())
-    })
+    session
+        .start_with(installed, &extra)
+        .map_err(|error| error.context(NOT_AVAILABLE))
 }
 
 /// Writes a second as a part of those of a server that is the same but for the file.

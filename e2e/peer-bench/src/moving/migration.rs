@@ -46,7 +46,7 @@ pub(super) fn measure(
     let mut pauses = Vec::new();
     let (took, seen) = if writes {
         let cores = &session.place.generator_cores;
-        let writers = Writers::start(&cluster, data, session.connections, cores)?;
+        let writers = Writers::start(&cluster, data, cores)?;
         let mut before = None;
         let observed = watch::observe(
             session,

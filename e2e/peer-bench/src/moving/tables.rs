@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::NOT_AVAILABLE;
 use super::readings::{Quantity, Reading};
 use crate::figures::{self, Entry};
 use crate::report::table::{Table, plain};
 use crate::servers::Kind;
+use crate::session::NO_COMMAND;
 
 /// Limits that were asked for, by the names of rows.
 pub type Limits = BTreeMap<String, String>;
@@ -22,9 +24,10 @@ pub fn markdown(command: &str, entries: &[Entry<Vec<Reading>>], limits: &Limits)
     let mut table = Table::new(header, 2);
     for name in figures::names(entries) {
         for quantity in quantities(entries, name) {
+            let short = name.split_once('/').map_or(name, |(_, rest)| rest);
             let row = match quantity {
-                Some(quantity) => format!("{name}: {}", quantity.name()),
-                None => name.to_owned(),
+                Some(quantity) => format!("{short}: {}", quantity.name()),
+                None => short.to_owned(),
             };
             let limit = limits.get(&row).cloned().unwrap_or_default();
             let cells = kinds
@@ -68,7 +71,10 @@ fn cell(
         return "-".to_owned();
     };
     if let Some(note) = &entry.note {
-        return note.clone();
+        // Why it is not there was shown when it was found out.
+        let known = [NOT_AVAILABLE, NO_COMMAND];
+        let short = known.into_iter().find(|known| note.starts_with(known));
+        return short.unwrap_or(note).to_owned();
     }
     let mut readings = entry.figures.iter().flatten();
     match readings.find(|reading| Some(reading.quantity) == quantity) {
@@ -112,11 +118,11 @@ mod tests {
             ),
             Entry::new("moving/save/idle", Kind::Valkey, Err("no".to_owned())),
         ];
-        let limits = Limits::from([("moving/save/idle: MB/s".to_owned(), "400".to_owned())]);
+        let limits = Limits::from([("save/idle: MB/s".to_owned(), "400".to_owned())]);
         let text = markdown("peer-bench moving", &entries, &limits);
         let row = text.lines().last().unwrap_or_default();
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let expected = ["moving/save/idle: MB/s", "400", "500 (1.00 to 520)", "no"];
+        let expected = ["save/idle: MB/s", "400", "500 (1.00 to 520)", "no"];
         assert_eq!(&cells[1..5], expected);
     }
 }

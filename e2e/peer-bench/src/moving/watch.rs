@@ -103,7 +103,7 @@ pub(super) fn observe(
     let rate = |since: u64, took: Duration| (writes() - since) as f64 / took.as_secs_f64();
     let pings = Pings::start(server.address, &session.place.generator_cores)?;
     wait::pass_until(Instant::now() + session.measured.warm_up);
-    pings.take();
+    pings.take()?;
     reset_stalls(server.kind, &mut client)?;
     let count = writes();
     let took = timed(|| {
@@ -111,7 +111,7 @@ pub(super) fn observe(
         Ok(())
     })?;
     let rate_before = rate(count, took);
-    let pings_before = pings.take();
+    let pings_before = pings.take()?;
     let stalls_before = stalls(server.kind, &mut client)?;
 
     reset_stalls(server.kind, &mut client)?;
@@ -120,7 +120,7 @@ pub(super) fn observe(
     let count = writes();
     let took = timed(action)?;
     let rate_meanwhile = rate(count, took);
-    let pings_meanwhile = pings.take();
+    let pings_meanwhile = pings.take()?;
     let stalls_meanwhile = stalls(server.kind, &mut client)?;
     let peak = memory.highest()?;
     pings.end()?;
@@ -147,7 +147,10 @@ pub(super) fn observe(
     if let (Some(meanwhile), Some(before)) = (stalls_meanwhile, stalls_before) {
         readings.push((Quantity::Stall, meanwhile.stall));
         readings.push((Quantity::StallBefore, before.stall));
-        readings.push((Quantity::SlotsLocked, meanwhile.slots_locked));
+        // Only snapshots do that.
+        if meanwhile.slots_locked > 0.0 {
+            readings.push((Quantity::SlotsLocked, meanwhile.slots_locked));
+        }
     }
     Ok((took, readings))
 }

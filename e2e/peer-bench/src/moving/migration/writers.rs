@@ -15,6 +15,8 @@ use crate::client::Client;
 use crate::cpu::{self, Cores};
 use crate::generator::keys::Keys;
 
+/// How many there are: enough to keep a node busy, and so few that they do not wait for each other much where they share a core.
+const WRITERS: usize = 8;
 /// A write that is not done in so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A slot that cannot be served now is asked for again so much later.
@@ -34,12 +36,7 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    pub(super) fn start(
-        cluster: &Cluster,
-        data: Data,
-        count: usize,
-        cores: &Cores,
-    ) -> Result<Self> {
+    pub(super) fn start(cluster: &Cluster, data: Data, cores: &Cores) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let start = |_| {
             let mut writer = Writer {
@@ -57,7 +54,7 @@ impl Writers {
                 writer.write_on(&shared)
             }))
         };
-        let threads = (0..count).map(start).collect::<Result<_>>()?;
+        let threads = (0..WRITERS).map(start).collect::<Result<_>>()?;
         Ok(Self { shared, threads })
     }
 
