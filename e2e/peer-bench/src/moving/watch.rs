@@ -28,8 +28,6 @@ const PIPELINE: usize = 16;
 const GLANCE: Duration = Duration::from_millis(5);
 /// What is not done in so long is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The time that is watched before, at least.
-const BEFORE: Duration = Duration::from_secs(1);
 
 /// Waits until something is done; `what` says what.
 ///
@@ -107,7 +105,7 @@ pub(super) fn observe(
     reset_stalls(server.kind, &mut client)?;
     let count = writes();
     let took = timed(|| {
-        wait::pass_until(Instant::now() + session.measured.length.max(BEFORE));
+        wait::pass_until(Instant::now() + session.measured.length);
         Ok(())
     })?;
     let rate_before = rate(count, took);

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -21,7 +21,7 @@ use crate::{client, wait};
 
 /// A server may load as many data as there are before it answers.
 const STARTING: Duration = Duration::from_secs(120);
-/// A server that does not end in so long is killed.
+/// A server that is told to end has so long to do it.
 const ENDING: Duration = Duration::from_secs(30);
 /// From a node's port to that of its cluster bus.
 const BUS: u16 = 10_000;
@@ -150,19 +150,15 @@ impl Running {
         self.child.id()
     }
 
-    /// Where its files are.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// Ends it as an operator does, so that it writes what it has not written yet, and answers a folder with its files.
     ///
     /// # Errors
-    /// If the files cannot be moved.
+    /// If it does not end, or the files cannot be moved.
     pub fn end_and_keep_files(mut self) -> Result<PathBuf> {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        // One that does not end is killed when this returns.
-        wait::until(ENDING, || self.child.try_wait().ok().flatten());
+        // By a command, since it has inherited that signals wait. The answer is that the connection ends.
+        let _ = client::resp(self.address, &["SHUTDOWN", "NOSAVE"]);
+        let ended = wait::until(ENDING, || self.child.try_wait().ok().flatten());
+        ended.with_context(|| format!("{} does not end", self.kind.name()))?;
         let kept = self.directory.with_extension("kept");
         fs::rename(&self.directory, &kept).context("keep the server's files")?;
         Ok(kept)
