@@ -63,6 +63,11 @@ impl TurnClock {
         }
     }
 
+    /// When the turn began.
+    pub fn began(&self) -> Instant {
+        self.start
+    }
+
     /// The present command's time, in milliseconds since the epoch.
     pub fn now(&self) -> Millis {
         (self.wall + (self.now - self.start)).as_millis() as Millis

@@ -1,5 +1,7 @@
 //! The text of `/metrics`, in Prometheus's format, gathered when it is asked for.
 
+mod durations;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::{
@@ -9,6 +11,7 @@ use prometheus::{
 use crate::command::commands;
 use crate::node::Node;
 use crate::process;
+use crate::stats::Spread;
 
 /// Gathers values under their names.
 struct Gatherer(Registry);
@@ -24,6 +27,11 @@ impl Gatherer {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(value);
         self.0.register(Box::new(counter))
+    }
+
+    fn durations(&self, name: &str, help: &str, spread: Spread) -> prometheus::Result<()> {
+        let collected = durations::Collected::new(name, help, spread)?;
+        self.0.register(Box::new(collected))
     }
 
     fn counters(
@@ -240,7 +248,16 @@ fn worker_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     ] {
         to.counter(name, help, value)?;
     }
-    Ok(())
+    to.durations(
+        "evenkeel_worker_stall_seconds",
+        "How long a worker did one thing, such as a connection's turn, and served nobody else.",
+        stats.stalls(),
+    )?;
+    to.durations(
+        "evenkeel_walk_lock_seconds",
+        "How long all slots were locked for the beginning of a snapshot.",
+        node.store.walk_locks().spread(),
+    )
 }
 
 fn data_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {

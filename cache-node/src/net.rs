@@ -6,6 +6,7 @@ mod acceptor;
 mod batch;
 mod connection;
 mod scratch;
+mod stall;
 mod worker;
 
 pub use acceptor::{bind, serve};

@@ -1,5 +1,7 @@
 //! Counters. Each worker has its own, which it alone writes; readers add them up.
 
+mod durations;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,6 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::command::commands;
+
+pub use durations::{BOUNDS_MICROS, Durations, Spread};
 
 /// A counter that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -82,6 +86,8 @@ pub struct WorkerStats {
     pub bytes_in: Counter,
     /// Bytes written to clients.
     pub bytes_out: Counter,
+    /// How long its tasks kept its thread from the others.
+    pub stalls: Durations,
     /// Connections that it serves now.
     pub connections: AtomicU64,
     /// When its housekeeping last ran, in milliseconds since the epoch; 0: never.
@@ -109,6 +115,7 @@ impl WorkerStats {
             changes: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
+            stalls: Durations::default(),
             connections: AtomicU64::new(0),
             last_round: AtomicU64::new(0),
         }
@@ -166,6 +173,7 @@ impl WorkerStats {
         ] {
             counter.reset();
         }
+        self.stalls.reset();
     }
 }
 
@@ -234,6 +242,15 @@ impl Stats {
     /// Keys removed because they had expired.
     pub fn expired_keys(&self) -> u64 {
         self.sum(|worker| worker.expired.get())
+    }
+
+    /// How long tasks kept their workers' threads.
+    pub fn stalls(&self) -> Spread {
+        let mut sum = Spread::default();
+        for worker in self.workers.lock().iter() {
+            sum.add(&worker.stalls.spread());
+        }
+        sum
     }
 
     /// Changes made to keys since the process began.

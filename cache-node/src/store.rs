@@ -23,6 +23,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{Millis, Tick};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
+use crate::stats::Durations;
 
 pub use cache_engine::KeyHash;
 pub use cache_engine::collections::{Detached, PackLimits, Run};
@@ -61,6 +62,8 @@ pub struct Store {
     walking: Mutex<bool>,
     /// It has ended.
     walked: Condvar,
+    /// How long all slots were locked for the beginnings of walks; written by whoever holds `walking`.
+    walk_locks: Durations,
     /// What the walk has not reached and was about to change.
     keeper: Arc<Keeper>,
 }
@@ -81,6 +84,7 @@ impl Store {
             memory: Memory::default(),
             walking: Mutex::new(false),
             walked: Condvar::new(),
+            walk_locks: Durations::default(),
             keeper: Arc::default(),
         }
     }

@@ -33,5 +33,7 @@ mod psync;
 mod redis_server;
 #[path = "server/sorted_sets.rs"]
 mod sorted_sets;
+#[path = "server/stalls.rs"]
+mod stalls;
 #[path = "server/transactions.rs"]
 mod transactions;

@@ -126,6 +126,7 @@ fn refusal(refused: ConfigError) -> Failure {
 fn resetstat(context: &mut Context<'_, '_>) -> Result {
     context.node.stats.reset();
     context.node.store.memory().reset_peak();
+    context.node.store.walk_locks().reset();
     context.reply.ok();
     Ok(())
 }

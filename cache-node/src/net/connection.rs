@@ -6,15 +6,18 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
+use std::time::Instant;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::batch::Batch;
 use super::scratch::{BEGINNING, READ, SCRATCH, read_available};
+use super::stall;
 use super::worker::Share;
 use crate::clock::{self, TurnClock};
 use crate::command::{Known, Outcome, Session, Wait, execute, execute_prepared, run_waiting};
@@ -91,7 +94,7 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
         node,
         stream,
     };
-    if let Err(error) = connection.run().await {
+    if let Err(error) = stall::watch_turns(&share.stats, pin!(connection.run())).await {
         tracing::debug!(client = id, %error, "connection failed");
     }
 }
@@ -166,6 +169,7 @@ impl Connection {
     /// Sends the rest of a long reply piece by piece, as the other side takes it, and lets others have their turns in between.
     async fn answer_rest(&mut self) -> io::Result<()> {
         while let Some(mut rest) = self.session.long_reply.take() {
+            stall::works_since(Instant::now());
             SCRATCH.with_borrow_mut(|scratch| {
                 scratch.lend(&mut self.output);
                 if !rest.go_on(&mut self.output) {
@@ -250,6 +254,7 @@ impl Connection {
     /// Sends what others were waited for with.
     fn stop_lingering(&mut self) {
         self.lingering = false;
+        stall::works_since(Instant::now());
         self.send();
         SCRATCH.with_borrow_mut(|scratch| scratch.take_back(&mut self.output));
         self.show_buffers();
@@ -306,6 +311,7 @@ impl Connection {
     /// Executes the commands in `data`; answers how many bytes are done with.
     fn execute(&mut self, data: &[u8]) -> (usize, Turn) {
         self.session.clock = TurnClock::start();
+        stall::works_since(self.session.clock.began());
         let now = self.session.clock.now();
         self.session.client.last_heard.store(now, Relaxed);
         self.session.usage = self.node.eviction.usage(now);

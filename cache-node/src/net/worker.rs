@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::warn;
 
 use super::connection;
+use super::stall;
 use crate::housekeeping;
 use crate::node::Node;
 use crate::stats::WorkerStats;
@@ -96,14 +98,24 @@ fn work(share: Share, arriving: UnboundedReceiver<TcpStream>) {
         .enable_all()
         .build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(run(share, arriving)),
+        Ok(runtime) => {
+            let stats = Arc::clone(&share.stats);
+            let run = pin!(run(share, arriving));
+            runtime.block_on(stall::watch_all(&stats, run));
+        }
         Err(error) => tracing::error!(%error, "a worker cannot start"),
     }
 }
 
 async fn run(share: Share, mut arriving: UnboundedReceiver<TcpStream>) {
     let share = Arc::new(share);
-    let keeper = tokio::task::spawn_local(housekeeping::keep_slots(Arc::clone(&share)));
+    let keeper = tokio::task::spawn_local({
+        let share = Arc::clone(&share);
+        async move {
+            let keeping = pin!(housekeeping::keep_slots(Arc::clone(&share)));
+            stall::watch_all(&share.stats, keeping).await;
+        }
+    });
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {

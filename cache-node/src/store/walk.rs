@@ -11,6 +11,7 @@ use cache_rdb::Writer;
 use tracing::debug;
 
 use crate::slot::{SLOT_COUNT, SlotId};
+use crate::stats::Durations;
 
 use super::keeper::{Emptied, Kept};
 use super::rdb::{write_entry, write_entry_in_parts};
@@ -42,12 +43,12 @@ impl Store {
     ///
     /// The thread may be blocked for as long as commands take. All commands wait for about as long as it takes to lock all slots.
     pub fn begin_walk<R>(&self, cut: impl FnOnce() -> R) -> Option<(Walk<'_>, R)> {
-        let began = Instant::now();
         let mut walking = self.walking.lock();
         if *walking {
             return None;
         }
         *walking = true;
+        let began = Instant::now();
         let mut guards: Vec<SlotGuard<'_>> = Vec::with_capacity(SLOT_COUNT);
         // In ascending order, like everybody who waits for one slot while it holds another.
         guards.extend(SlotId::all().map(|slot| {
@@ -61,7 +62,9 @@ impl Store {
         }
         let result = cut();
         drop(guards);
-        debug!(micros = began.elapsed().as_micros(), "a walk begins");
+        let locked = began.elapsed();
+        self.walk_locks.record(locked);
+        debug!(micros = locked.as_micros(), "a walk begins");
         let walk = Walk {
             store: self,
             slot: 0,
@@ -77,6 +80,11 @@ impl Store {
         let deadline = Instant::now() + within;
         self.walked
             .wait_while_until(&mut walking, |walking| *walking, deadline);
+    }
+
+    /// How long all slots were locked when walks began, from the first slot's lock on.
+    pub fn walk_locks(&self) -> &Durations {
+        &self.walk_locks
     }
 
     /// Whether a walk has so much to pass on that commands that write should wait.

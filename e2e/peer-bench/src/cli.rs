@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::moving::MovingArguments;
 use crate::replay::ReplayArguments;
 use crate::servers::Kind;
 
@@ -88,6 +89,10 @@ pub enum Action {
     ///
     /// Options of the whole program, such as --servers or --markdown, come before 'replay'.
     Replay(ReplayArguments),
+    /// Move data: snapshots, start-up, append-only file, full syncs, slots; how fast, and what others notice.
+    ///
+    /// Options of the whole program, such as --servers, --only or --rounds, come before 'moving'; 'peer-bench --list moving' shows what there is.
+    Moving(MovingArguments),
     /// Answer '+OK' to every command, as the roofline of the tables.
     #[command(hide = true)]
     Roofline {

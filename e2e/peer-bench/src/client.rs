@@ -15,18 +15,68 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks a RESP server one thing. The reply is a string, a number as text, or empty for null.
+/// A connection to a RESP server that asks one thing after the other.
+#[derive(Debug)]
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = connect(address)?;
+        stream.set_nodelay(true).context("TCP_NODELAY")?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Waits for answers as long as this from now on.
+    ///
+    /// # Errors
+    /// If the socket refuses.
+    pub fn be_patient(&self, bound: Duration) -> Result<()> {
+        self.0
+            .get_ref()
+            .set_read_timeout(Some(bound))
+            .context("timeout")
+    }
+
+    /// Asks one thing. The reply is a string, a number as text, empty for null, and of an aggregate its items, line by line.
+    ///
+    /// # Errors
+    /// If the server does not answer, or with an error.
+    pub fn ask(&mut self, arguments: &[&str]) -> Result<String> {
+        let mut request = format!("*{}\r\n", arguments.len());
+        for argument in arguments {
+            request.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));
+        }
+        self.0
+            .get_mut()
+            .write_all(request.as_bytes())
+            .context("write")?;
+        read_reply(&mut self.0)
+    }
+
+    /// A word of `INFO`, such as `master_link_status`.
+    ///
+    /// # Errors
+    /// If the server does not answer or does not have it.
+    pub fn info(&mut self, section: &str, name: &str) -> Result<String> {
+        let text = self.ask(&["INFO", section])?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = value.with_context(|| format!("INFO has no {name}"))?;
+        Ok(value.trim().to_owned())
+    }
+}
+
+/// Asks a RESP server one thing over a connection of its own; see [`Client::ask`].
 ///
 /// # Errors
-/// If the server does not answer, with an error, or with an aggregate.
+/// If the server does not answer, or with an error.
 pub fn resp(address: SocketAddr, arguments: &[&str]) -> Result<String> {
-    let mut stream = connect(address)?;
-    let mut request = format!("*{}\r\n", arguments.len());
-    for argument in arguments {
-        request.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));
-    }
-    stream.write_all(request.as_bytes()).context("write")?;
-    read_reply(&mut BufReader::new(stream))
+    Client::connect(address)?.ask(arguments)
 }
 
 fn read_reply(reader: &mut impl BufRead) -> Result<String> {
@@ -38,9 +88,15 @@ fn read_reply(reader: &mut impl BufRead) -> Result<String> {
             let Ok(length) = rest.parse::<usize>() else {
                 return Ok(String::new());
             };
-            let mut value = vec![0; length];
+            let mut value = vec![0; length + 2];
             reader.read_exact(&mut value).context("read")?;
+            value.truncate(length);
             Ok(String::from_utf8_lossy(&value).into_owned())
+        }
+        "*" => {
+            let count = rest.parse::<usize>().unwrap_or(0);
+            let items = (0..count).map(|_| read_reply(reader));
+            Ok(items.collect::<Result<Vec<_>>>()?.join("\n"))
         }
         _ => bail!("{line}"),
     }
@@ -60,13 +116,8 @@ fn read_line(reader: &mut impl BufRead) -> Result<String> {
 /// # Errors
 /// If the server does not answer or does not have it.
 pub fn info(address: SocketAddr, section: &str, name: &str) -> Result<u64> {
-    let text = resp(address, &["INFO", section])?;
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value
-        .with_context(|| format!("INFO has no {name}"))?
-        .trim()
+    Client::connect(address)?
+        .info(section, name)?
         .parse()
         .with_context(|| format!("{name} of INFO"))
 }
@@ -103,6 +154,10 @@ mod tests {
         assert_eq!(read(b":12\r\n").unwrap(), "12");
         assert_eq!(read(b"$3\r\na\nb\r\n").unwrap(), "a\nb");
         assert_eq!(read(b"$-1\r\n").unwrap(), "");
+        assert_eq!(
+            read(b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n+b\r\n").unwrap(),
+            "1\na\nb"
+        );
         assert_eq!(read(b"-ERR x\r\n").unwrap_err().to_string(), "-ERR x");
     }
 }

@@ -169,6 +169,42 @@ pub fn resident(process: u32) -> Result<u64> {
     kibibytes(&status, "VmRSS:").context("no VmRSS")
 }
 
+/// Memory of a process and its children in bytes, what they share counted once. Without children it is resident memory, which is
+/// cheaper to find out and the same but for programs' code.
+///
+/// # Errors
+/// If the process is gone.
+pub fn resident_with_children(process: u32) -> Result<u64> {
+    let children = children(process)?;
+    if children.is_empty() {
+        return resident(process);
+    }
+    let own = proportional(process).with_context(|| format!("process {process}"))?;
+    // A child may end between the listing and the reading.
+    Ok(own + children.into_iter().filter_map(proportional).sum::<u64>())
+}
+
+fn children(process: u32) -> Result<Vec<u32>> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"))
+        .with_context(|| format!("threads of process {process}"))?;
+    let mut children = Vec::new();
+    for task in tasks {
+        let path = task.context("threads")?.path().join("children");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        children.extend(
+            text.split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
+    }
+    Ok(children)
+}
+
+/// Proportional set size in bytes; `None` if the process is gone.
+fn proportional(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    kibibytes(&text, "Pss:")
+}
+
 /// Memory in bytes that new data can take without swapping.
 ///
 /// # Errors
@@ -241,5 +277,7 @@ mod tests {
     fn this_process_uses_cpu_time_and_memory() {
         assert!(process_seconds(std::process::id()).unwrap() > 0.0);
         assert!(resident(std::process::id()).unwrap() > 1 << 16);
+        assert!(proportional(std::process::id()).unwrap() > 1 << 16);
+        assert!(resident_with_children(std::process::id()).unwrap() > 1 << 16);
     }
 }

@@ -9,6 +9,8 @@ mod open;
 pub mod replies;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,12 +22,14 @@ use encode::Requests;
 use replies::Tally;
 
 /// How a server is driven.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Pace {
     /// Every connection sends its next batch when the last one is answered, until the time is over.
     Closed(Measured),
     /// As `Closed`, until the requests are at their end; all of it is measured.
     UntilDone,
+    /// As `Closed`, until it is told to stop; how far it is can be seen meanwhile.
+    Watched(Arc<Watched>),
     /// Batches are sent at times that were fixed beforehand, so many requests a second, whether or not the server keeps
     /// up; latencies count from those times, so that a stall is seen by every request that it delayed.
     Open {
@@ -34,6 +38,25 @@ pub enum Pace {
         /// When is measured.
         measured: Measured,
     },
+}
+
+/// What those who started a load and the load itself share while it goes on.
+#[derive(Debug, Default)]
+pub struct Watched {
+    replies: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Watched {
+    /// Replies so far, over all threads.
+    pub fn replies(&self) -> u64 {
+        self.replies.load(Relaxed)
+    }
+
+    /// Ends the load.
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
 }
 
 /// A stretch of time that is measured, after one that is not.
@@ -160,7 +183,7 @@ impl Clocks {
 }
 
 /// A histogram for latencies in nanoseconds: three digits, up to a minute and growing.
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3)
         .unwrap_or_else(|error| unreachable!("constant bounds are valid: {error}"));
     histogram.auto(true);
@@ -181,11 +204,12 @@ pub fn run(load: &Load, streams: Vec<Requests>, cores: &Cores) -> Result<Outcome
             ..load.clone()
         };
         let lead = number == 0;
-        match load.pace {
-            Pace::Closed(measured) => closed::run(&share, requests, Some(measured), lead),
+        match &load.pace {
+            Pace::Closed(measured) => closed::run(&share, requests, Some(*measured), lead),
             Pace::UntilDone => closed::run(&share, requests, None, lead),
+            Pace::Watched(watched) => closed::run_watched(&share, requests, watched, lead),
             Pace::Open { rate, measured } => {
-                open::run(&share, requests, rate / threads as f64, measured, lead)
+                open::run(&share, requests, rate / threads as f64, *measured, lead)
             }
         }
     };

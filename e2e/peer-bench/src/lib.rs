@@ -12,6 +12,7 @@ pub mod generator;
 pub mod inspect;
 pub mod latency;
 pub mod memory;
+pub mod moving;
 pub mod plan;
 pub mod replay;
 pub mod report;
@@ -68,7 +69,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return roofline::serve(port);
     }
     if arguments.list {
-        return list(&names(arguments));
+        let names = match arguments.command {
+            Some(Action::Moving(_)) => moving::names(),
+            _ => names(arguments),
+        };
+        return list(&names);
     }
     let directory = tempfile::Builder::new()
         .prefix("peer-bench-")
@@ -80,9 +85,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let entries = replay::measure(&session, replay)?;
         return write_results(&replay::tables::markdown(&entries), &entries, arguments);
     }
+    if let Some(Action::Moving(moving)) = &arguments.command {
+        let limits = moving.limits()?;
+        let entries = moving::measure(&session, moving)?;
+        let tables = moving::tables::markdown(&command_line(), &entries, &limits);
+        return write_results(&tables, &entries, arguments);
+    }
     let mut report = Report::new(&session, missing);
     measure(&session, &mut report, arguments)?;
     write(&report, arguments)
+}
+
+/// The command line of this program, as it could be given again.
+fn command_line() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("peer-bench {}", arguments.join(" "))
 }
 
 /// Names of all measurements, in the order in which they are made.

@@ -11,7 +11,7 @@ use crate::generator::keys::{self, Distribution, Keys};
 use crate::generator::{self, Load, Measured, Outcome, Pace};
 use crate::plan::Filter;
 use crate::servers::discovery::Installed;
-use crate::servers::process::{Place, Running};
+use crate::servers::process::{Extra, Place, Running};
 use crate::servers::{Kind, Needs};
 
 /// Pipeline with which data is loaded.
@@ -71,6 +71,14 @@ impl Session {
     /// If it does not start.
     pub fn start(&self, installed: &Installed) -> Result<Running> {
         Running::start(installed, &self.place, Needs::default())
+    }
+
+    /// Starts a server with one thread and something more.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_with(&self, installed: &Installed, extra: &Extra) -> Result<Running> {
+        Running::start_with(installed, &self.place, Needs::default(), extra)
     }
 
     /// Names that the filter lets through.

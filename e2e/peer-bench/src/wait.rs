@@ -7,7 +7,16 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Looks at short intervals until `look` finds something; `None` when the time is over.
-pub fn until<T>(bound: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until<T>(bound: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+    every(INTERVAL, bound, look)
+}
+
+/// Looks at such intervals until `look` finds something; `None` when the time is over.
+pub fn every<T>(
+    interval: Duration,
+    bound: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
     let end = Instant::now() + bound;
     loop {
         if let Some(found) = look() {
@@ -16,6 +25,17 @@ pub fn until<T>(bound: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
         if Instant::now() >= end {
             return None;
         }
-        thread::park_timeout(INTERVAL);
+        thread::park_timeout(interval);
+    }
+}
+
+/// Lets time pass, for what happens in it is measured.
+pub fn pass_until(end: Instant) {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
     }
 }

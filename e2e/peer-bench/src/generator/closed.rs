@@ -1,5 +1,6 @@
 //! The closed loop: each connection has one batch under way. Owns the event loop of one thread.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,12 +10,14 @@ use mio::{Events, Poll};
 use super::connection::Connection;
 use super::encode::Requests;
 use super::replies::Tally;
-use super::{Clocks, Load, Measured, Outcome, histogram};
+use super::{Clocks, Load, Measured, Outcome, Watched, histogram};
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 256 << 10;
 /// A server that says nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A load that is watched looks so often at least whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(20);
 
 struct Loop {
     poll: Poll,
@@ -38,27 +41,9 @@ pub(super) fn run(
     measured: Option<Measured>,
     lead: bool,
 ) -> Result<Outcome> {
-    let poll = Poll::new().context("epoll")?;
-    let open = |token| Connection::open(load.address, requests.protocol(), &poll, token);
-    let connections = (0..load.connections)
-        .map(open)
-        .collect::<Result<Vec<_>>>()?;
-    let mut this = Loop {
-        sent: vec![Instant::now(); connections.len()],
-        busy: connections.len(),
-        poll,
-        connections,
-        requests,
-        pipeline: load.pipeline,
-        buffer: vec![0; BUFFER],
-        tally: Tally::default(),
-        latencies: histogram(),
-        sending: true,
-    };
+    let mut this = Loop::open(load, requests)?;
     let mut start = Clocks::read(load, lead)?;
-    for number in 0..this.connections.len() {
-        this.send(number)?;
-    }
+    this.send_on_all()?;
     if let Some(measured) = measured {
         this.drive_until(start.time + measured.warm_up)?;
         this.tally = Tally::default();
@@ -75,7 +60,55 @@ pub(super) fn run(
     Ok(outcome)
 }
 
+/// Drives `load` until it is told to stop.
+pub(super) fn run_watched(
+    load: &Load,
+    requests: Requests,
+    watched: &Watched,
+    lead: bool,
+) -> Result<Outcome> {
+    let mut this = Loop::open(load, requests)?;
+    let start = Clocks::read(load, lead)?;
+    this.send_on_all()?;
+    let mut events = Events::with_capacity(1024);
+    while !watched.stopped.load(Relaxed) {
+        let before = this.tally.replies;
+        this.turn(&mut events, GLANCE)?;
+        watched
+            .replies
+            .fetch_add(this.tally.replies - before, Relaxed);
+    }
+    let outcome = start.outcome(load, lead, this.tally.clone(), this.latencies.clone())?;
+    this.sending = false;
+    this.drive_to_the_end()?;
+    Ok(outcome)
+}
+
 impl Loop {
+    fn open(load: &Load, requests: Requests) -> Result<Self> {
+        let poll = Poll::new().context("epoll")?;
+        let open = |token| Connection::open(load.address, requests.protocol(), &poll, token);
+        let connections = (0..load.connections)
+            .map(open)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            sent: vec![Instant::now(); connections.len()],
+            busy: connections.len(),
+            poll,
+            connections,
+            requests,
+            pipeline: load.pipeline,
+            buffer: vec![0; BUFFER],
+            tally: Tally::default(),
+            latencies: histogram(),
+            sending: true,
+        })
+    }
+
+    fn send_on_all(&mut self) -> Result<()> {
+        (0..self.connections.len()).try_for_each(|number| self.send(number))
+    }
+
     fn drive_until(&mut self, end: Instant) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         loop {

@@ -19,6 +19,13 @@ use crate::cpu::{self, Cores};
 use crate::generator::replies::Protocol;
 use crate::{client, wait};
 
+/// A server may load as many data as there are before it answers.
+const STARTING: Duration = Duration::from_secs(120);
+/// A server that is told to end has so long to do it.
+const ENDING: Duration = Duration::from_secs(30);
+/// From a node's port to that of its cluster bus.
+const BUS: u16 = 10_000;
+
 /// Processes that are to be ended with this one.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
@@ -59,6 +66,17 @@ pub struct Place {
     pub generator_cores: Cores,
 }
 
+/// What a server is started with beyond what it needs to be measured.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// Arguments, behind all others.
+    pub arguments: Vec<String>,
+    /// A folder whose files become the server's.
+    pub files: Option<PathBuf>,
+    /// Whether the port of its cluster bus has to be free, too.
+    pub cluster: bool,
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -76,16 +94,33 @@ impl Running {
     /// # Errors
     /// If it does not start; the error holds the end of what it printed.
     pub fn start(installed: &Installed, place: &Place, needs: Needs) -> Result<Self> {
-        let port = free_port()?;
+        Self::start_with(installed, place, needs, &Extra::default())
+    }
+
+    /// The same with something more.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(
+        installed: &Installed,
+        place: &Place,
+        needs: Needs,
+        extra: &Extra,
+    ) -> Result<Self> {
+        let port = free_port(extra.cluster)?;
         let directory = place
             .directory
             .join(format!("{}-{port}", installed.kind.name()));
-        fs::create_dir_all(&directory).context("server directory")?;
+        match &extra.files {
+            Some(files) => fs::rename(files, &directory).context("server's files")?,
+            None => fs::create_dir_all(&directory).context("server directory")?,
+        }
         let log = File::create(directory.join("output.log")).context("server log")?;
         let memory = cpu::available_memory()? / 10 * 8;
         let mut command = Command::new(&installed.program);
         command
             .args(installed.kind.arguments(port, &directory, needs, memory))
+            .args(&extra.arguments)
             .current_dir(&directory)
             .stdin(Stdio::null())
             .stderr(log.try_clone().context("server log")?)
@@ -115,9 +150,23 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it as an operator does, so that it writes what it has not written yet, and answers a folder with its files.
+    ///
+    /// # Errors
+    /// If it does not end, or the files cannot be moved.
+    pub fn end_and_keep_files(mut self) -> Result<PathBuf> {
+        // By a command, since it has inherited that signals wait. The answer is that the connection ends.
+        let _ = client::resp(self.address, &["SHUTDOWN", "NOSAVE"]);
+        let ended = wait::until(ENDING, || self.child.try_wait().ok().flatten());
+        ended.with_context(|| format!("{} does not end", self.kind.name()))?;
+        let kept = self.directory.with_extension("kept");
+        fs::rename(&self.directory, &kept).context("keep the server's files")?;
+        Ok(kept)
+    }
+
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let name = self.kind.name();
-        let answered = wait::until(Duration::from_secs(20), || {
+        let answered = wait::until(STARTING, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(Err(format!("{name} ended: {status}")));
             }
@@ -151,7 +200,14 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("free port")?;
-    Ok(listener.local_addr().context("free port")?.port())
+/// A free port; if `bus` is wanted, that of the cluster bus beside it is free, too.
+fn free_port(bus: bool) -> Result<u16> {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("free port")?;
+        let port = listener.local_addr().context("free port")?.port();
+        let beside = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if !bus || port.checked_add(BUS).is_some_and(beside) {
+            return Ok(port);
+        }
+    }
 }
