@@ -48,7 +48,12 @@ struct Ring {
     first: u64,
     /// Bytes thrown out since ever: the position of `bytes[0]`.
     base: u64,
+    /// Position of the first record that is kept for a reader that must not miss any; see [`Cursor::pin`].
+    pinned: u64,
 }
+
+/// What is kept for a reader that must not miss any may take so many bytes beyond the capacity; then it is thrown out all the same.
+const MOST_PINNED: usize = 1 << 30;
 
 #[derive(Clone, Copy, Debug)]
 struct Stored {
@@ -98,6 +103,7 @@ impl Log {
                 start: 0,
                 first: 0,
                 base: 0,
+                pinned: u64::MAX,
             }),
             appended: Notify::new(),
         }
@@ -153,6 +159,7 @@ impl Log {
             next: ring.first + ring.records.len() as u64,
             offset: ring.records.back().map_or(ring.start, |record| record.end),
             log: Arc::clone(self),
+            pins: false,
         }
     }
 
@@ -175,6 +182,7 @@ impl Log {
             next: ring.first + skipped as u64,
             offset,
             log: Arc::clone(self),
+            pins: false,
         })
     }
 
@@ -224,9 +232,12 @@ impl Ring {
         self.trim();
     }
 
-    /// Throws the oldest records out until the rest fits. The newest stays even if it does not.
+    /// Throws the oldest records out until the rest fits. The newest stays even if it does not, and so do those that are pinned.
     fn trim(&mut self) {
         while self.bytes.len() > self.capacity && self.records.len() > 1 {
+            if self.first >= self.pinned && self.bytes.len() - self.capacity <= MOST_PINNED {
+                break;
+            }
             if let Some(record) = self.records.pop_front() {
                 self.bytes.drain(..record.len as usize);
                 self.base += u64::from(record.len);
@@ -293,9 +304,17 @@ pub struct Cursor {
     log: Arc<Log>,
     next: u64,
     offset: u64,
+    pins: bool,
 }
 
 impl Cursor {
+    /// Has the log keep what this cursor has not read, beyond its capacity if it must. There is one such cursor at a time: the
+    /// append-only file's.
+    pub fn pin(&mut self) {
+        self.log.ring.lock().pinned = self.next;
+        self.pins = true;
+    }
+
     /// The offset behind the last record read.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -303,8 +322,13 @@ impl Cursor {
 
     /// The next records, about `limit` bytes of them and one at least; an empty batch when there is none yet.
     pub fn try_next(&mut self, limit: usize) -> Result<Batch, Overrun> {
-        let batch = self.log.ring.lock().read(self.next, limit)?;
+        let mut ring = self.log.ring.lock();
+        let batch = ring.read(self.next, limit)?;
         self.next += batch.records.len() as u64;
+        if self.pins {
+            ring.pinned = self.next;
+        }
+        drop(ring);
         if let Some(record) = batch.records.last() {
             self.offset = record.end;
         }
@@ -338,6 +362,11 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
+        if self.pins {
+            let mut ring = self.log.ring.lock();
+            ring.pinned = u64::MAX;
+            ring.trim();
+        }
         self.log.readers.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -40,9 +40,6 @@ pub(crate) const TOO_LONG: Failure =
     error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 pub(crate) const OUT_OF_MEMORY: Failure =
     error("OOM command not allowed when used memory > 'maxmemory'.");
-pub(crate) const MISCONF: Failure = error(
-    "MISCONF The last snapshot could not be saved, so writes are refused (stop-writes-on-bgsave-error). The log says why it failed.",
-);
 pub(crate) const CROSS_SLOT: Failure =
     error("CROSSSLOT Keys in request don't hash to the same slot");
 pub(crate) const TRY_AGAIN: Failure =
