@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 pub use help::help;
 pub use options::{Setting, find};
-pub use settings::{ClientsMemory, LogLevel, OutputLimits, SavePoint, Settings};
+pub use settings::{AppendFsync, ClientsMemory, LogLevel, OutputLimits, SavePoint, Settings};
 pub use sources::{Invocation, read};
 pub use table::OPTIONS;
 

@@ -48,6 +48,9 @@ pub(crate) async fn keep_slots(share: Arc<Share>) {
 /// Makes a little room under `maxmemory` before anybody needs it.
 async fn keep_headroom(node: &Node) {
     let limit = node.memory_limit();
+    if node.persistence.is_loading() {
+        return;
+    }
     while limit > 0 && eviction::keep_headroom(node, limit) {
         tokio::task::yield_now().await;
     }
@@ -55,7 +58,9 @@ async fn keep_headroom(node: &Node) {
 
 async fn expire_due(share: &Share) {
     let node = &share.node;
-    if !node.active_expiry.load(Relaxed) || node.pause.is_on() {
+    // While commands of the append-only file are executed, those decide what is there.
+    let loading = node.persistence.is_loading();
+    if loading || !node.active_expiry.load(Relaxed) || node.pause.is_on() {
         return;
     }
     let now = clock::now();

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::clock;
 use crate::command::{REDIS_VERSION, commands};
 use crate::node::Node;
+use crate::persistence::Report;
 use crate::process;
 
 /// A section: its name, its title, whether it is shown unless asked for, and its text.
@@ -166,7 +167,7 @@ fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
         text,
         "loading:{}\r\nasync_loading:0\r\nrdb_changes_since_last_save:{}\r\nrdb_bgsave_in_progress:{}\r\nrdb_last_save_time:{}\r\n\
          rdb_last_bgsave_status:{}\r\nrdb_last_bgsave_time_sec:{}\r\nrdb_current_bgsave_time_sec:{current}\r\nrdb_saves:{}\r\n\
-         rdb_failed_saves:{}\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n",
+         rdb_failed_saves:{}\r\n",
         u8::from(node.is_loading()),
         report.changes,
         u8::from(report.saving.is_some()),
@@ -176,6 +177,7 @@ fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
         report.saves,
         report.failures,
     )?;
+    append_only(node, &report, text)?;
     if let Some(saving) = &report.saving {
         write!(
             text,
@@ -199,6 +201,40 @@ fn persistence(node: &Node, text: &mut String) -> std::fmt::Result {
             began / 1000,
             100.0 * loaded as f64 / total.max(1) as f64,
             loading.keys.load(Relaxed),
+        )?;
+    }
+    Ok(())
+}
+
+fn append_only(node: &Node, report: &Report, text: &mut String) -> std::fmt::Result {
+    let aof = node.persistence.aof.report(node);
+    let current = report.rewriting.as_ref().map_or(-1, |rewriting| {
+        (clock::now().saturating_sub(rewriting.began.load(Relaxed)) / 1000) as i64
+    });
+    write!(
+        text,
+        "aof_enabled:{}\r\naof_rewrite_in_progress:{}\r\naof_rewrite_scheduled:{}\r\naof_last_rewrite_time_sec:{}\r\n\
+         aof_current_rewrite_time_sec:{current}\r\naof_last_bgrewrite_status:{}\r\naof_last_write_status:{}\r\n\
+         aof_rewrites:{}\r\n",
+        u8::from(aof.in_force),
+        u8::from(report.rewriting.is_some()),
+        u8::from(report.rewrite_scheduled),
+        report.rewrite_took.map_or(-1, |took| took.as_secs() as i64),
+        if report.rewrite_ok { "ok" } else { "err" },
+        if aof.trouble.is_none() { "ok" } else { "err" },
+        node.persistence.aof.metrics.rewrites.get(),
+    )?;
+    if aof.in_force {
+        write!(
+            text,
+            "aof_current_size:{}\r\naof_base_size:{}\r\naof_pending_rewrite:0\r\naof_buffer_length:{}\r\naof_unsynced_bytes:{}\r\n\
+             aof_pending_bio_fsync:{}\r\naof_delayed_fsync:{}\r\n",
+            aof.size,
+            aof.base_size,
+            aof.behind,
+            aof.unsynced,
+            u8::from(aof.syncing),
+            aof.delayed,
         )?;
     }
     Ok(())

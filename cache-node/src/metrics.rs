@@ -78,6 +78,7 @@ pub(crate) fn text(node: &Node) -> prometheus::Result<String> {
     cluster_metrics(node, &gatherer)?;
     node.replication.metrics.register(&gatherer.0)?;
     node.migrations.metrics.register(&gatherer.0)?;
+    node.persistence.aof.metrics.register(&gatherer.0)?;
     TextEncoder::new().encode_to_string(&gatherer.0.gather())
 }
 
@@ -144,9 +145,54 @@ fn persistence_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     )?;
     to.gauge(
         "evenkeel_loading",
-        "Whether a snapshot or a full sync is being loaded.",
+        "Whether a snapshot, an append-only file or a full sync is being loaded.",
         u64::from(node.is_loading()),
-    )
+    )?;
+    append_only_metrics(node, to, report.rewriting.is_some())
+}
+
+fn append_only_metrics(node: &Node, to: &Gatherer, rewriting: bool) -> prometheus::Result<()> {
+    let report = node.persistence.aof.report(node);
+    for (name, help, value) in [
+        (
+            "evenkeel_aof_enabled",
+            "Whether the append-only file is in force.",
+            u64::from(report.in_force),
+        ),
+        (
+            "evenkeel_aof_writable",
+            "Whether it can be written; writes are refused while it cannot.",
+            u64::from(report.trouble.is_none()),
+        ),
+        (
+            "evenkeel_aof_size_bytes",
+            "Bytes of the append-only file.",
+            report.size,
+        ),
+        (
+            "evenkeel_aof_base_size_bytes",
+            "Bytes that it had after the last rewrite.",
+            report.base_size,
+        ),
+        (
+            "evenkeel_aof_behind_bytes",
+            "Bytes of the log that are not written to the append-only file yet.",
+            report.behind,
+        ),
+        (
+            "evenkeel_aof_unsynced_bytes",
+            "Bytes of the log that are not on the disk yet.",
+            report.unsynced,
+        ),
+        (
+            "evenkeel_aof_rewriting",
+            "Whether the append-only file is being rewritten.",
+            u64::from(rewriting),
+        ),
+    ] {
+        to.gauge(name, help, value)?;
+    }
+    Ok(())
 }
 
 fn command_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {

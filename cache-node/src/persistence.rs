@@ -1,8 +1,10 @@
-//! What is on disk: snapshots in the RDB format.
+//! What is on disk: snapshots in the RDB format, and the append-only file.
 //!
 //! A snapshot is the data set at one moment, written by a walk while everything goes on, on a thread of its own. It comes into its place
-//! whole or not at all.
+//! whole or not at all. There is one walk at a time: a save waits for a rewrite of the append-only file to end, and the other way
+//! round.
 
+mod aof;
 mod file;
 mod load;
 mod save;
@@ -18,7 +20,8 @@ use tracing::{error, info};
 use crate::clock;
 use crate::node::Node;
 
-pub use load::{LoadError, load_snapshot};
+pub use aof::{Aof, AofReport};
+pub use load::LoadError;
 
 /// After a save that failed, save points wait so long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -45,6 +48,14 @@ impl Progress {
         progress.began.store(clock::now(), Relaxed);
         progress
     }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
 }
 
 /// What became of the last save.
@@ -60,8 +71,9 @@ struct Last {
 #[derive(Default)]
 struct State {
     saving: Option<Arc<Progress>>,
-    /// Another save follows the one that runs.
+    /// Another save follows the walk that goes on.
     scheduled: bool,
+    rewrites: aof::Rewrites,
     last: Option<Last>,
     /// When the data set was last saved or loaded, or the process began; in milliseconds since the epoch.
     saved_at: u64,
@@ -75,10 +87,12 @@ struct State {
 #[derive(Default)]
 pub struct Persistence {
     state: Mutex<State>,
-    /// A save has ended.
+    /// A save or a rewrite of the append-only file has ended.
     ended: Notify,
-    /// The last save failed, and there are save points: writes are refused.
-    failing: AtomicBool,
+    /// What fails, so that writes may be refused: [`SNAPSHOT`], [`AOF`] or both.
+    failing: AtomicU8,
+    /// The append-only file.
+    pub aof: Aof,
     loading: Mutex<Option<Arc<Progress>>>,
     is_loading: AtomicBool,
     /// Changes to keys that came from a primary.
@@ -87,21 +101,48 @@ pub struct Persistence {
     at_end: AtomicU8,
 }
 
+/// The last save failed.
+const SNAPSHOT: u8 = 1;
+
+/// The append-only file cannot be written.
+const AOF: u8 = 2;
+
 /// `SHUTDOWN SAVE`.
 const SAVE: u8 = 1;
 
 /// `SHUTDOWN NOSAVE`.
 const NO_SAVE: u8 = 2;
 
-/// Why no save was begun.
+/// Why no save or rewrite was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotBegun {
     /// There is one already.
     #[error("Background save already in progress")]
     Running,
+    /// The append-only file is being rewritten.
+    #[error("Background append only file rewriting already in progress")]
+    Rewriting,
+    /// There is no append-only file to be rewritten.
+    #[error("the append-only file is not switched on (appendonly no)")]
+    NoAof,
     /// There is no thread for it.
     #[error("no thread can be started for the save")]
     NoThread,
+}
+
+/// Why writes are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The last save failed.
+    #[error(
+        "MISCONF The last snapshot could not be saved, so writes are refused (stop-writes-on-bgsave-error). The log says why it failed."
+    )]
+    Snapshot,
+    /// The append-only file cannot be written.
+    #[error(
+        "MISCONF Errors writing to the AOF file: {0}. Writes are refused until it can be written again."
+    )]
+    AppendOnly(String),
 }
 
 /// What `INFO` and the metrics say.
@@ -123,6 +164,14 @@ pub struct Report {
     pub saves: u64,
     /// Saves that failed.
     pub failures: u64,
+    /// The rewrite of the append-only file that runs.
+    pub rewriting: Option<Arc<Progress>>,
+    /// Another one follows the walk that goes on.
+    pub rewrite_scheduled: bool,
+    /// Whether the last one succeeded; so it is when there was none.
+    pub rewrite_ok: bool,
+    /// How long it took.
+    pub rewrite_took: Option<Duration>,
 }
 
 impl Persistence {
@@ -145,6 +194,9 @@ impl Persistence {
             if state.saving.is_some() {
                 return Err(NotBegun::Running);
             }
+            if state.rewrites.running.is_some() {
+                return Err(NotBegun::Rewriting);
+            }
             state.saving = Some(Arc::clone(&progress));
         }
         let saved = Arc::clone(node);
@@ -159,14 +211,14 @@ impl Persistence {
         })
     }
 
-    /// Begins a save, when the one that runs is over if there is one; false then.
+    /// Begins a save, when the walk that goes on is over if there is one; false then.
     ///
     /// # Errors
     ///
     /// There is no thread.
     pub fn schedule_save(&self, node: &Arc<Node>) -> Result<bool, NotBegun> {
         match self.begin_save(node) {
-            Err(NotBegun::Running) => {
+            Err(NotBegun::Running | NotBegun::Rewriting) => {
                 self.state.lock().scheduled = true;
                 Ok(false)
             }
@@ -184,18 +236,25 @@ impl Persistence {
         scheduled || state.saving.is_some()
     }
 
-    /// Saves, and waits until that is done; true when it succeeded.
+    /// Saves, after the rewrite of the append-only file that runs, and waits until that is done; true when it succeeded.
     ///
     /// # Errors
     ///
     /// There is a save already, or no thread for this one.
     pub async fn save_now(&self, node: &Arc<Node>) -> Result<bool, NotBegun> {
-        let ended = self.ended.notified();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
-        self.begin_save(node)?;
-        ended.await;
-        Ok(self.state.lock().last.is_some_and(|last| last.ok))
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            match self.begin_save(node) {
+                Err(NotBegun::Rewriting) => ended.await,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    ended.await;
+                    return Ok(self.state.lock().last.is_some_and(|last| last.ok));
+                }
+            }
+        }
     }
 
     /// Whether to save before the process ends, whatever the save points are.
@@ -211,6 +270,7 @@ impl Persistence {
             NO_SAVE => false,
             _ => !node.config.get().save.is_empty(),
         };
+        self.cancel_rewrite();
         if !wanted || node.is_loading() {
             self.cancel_save();
             return true;
@@ -222,7 +282,7 @@ impl Persistence {
             match self.save_now(node).await {
                 Ok(saved) => return saved,
                 Err(NotBegun::Running) => ended.await,
-                Err(NotBegun::NoThread) => return false,
+                Err(_) => return false,
             }
         }
     }
@@ -253,7 +313,7 @@ impl Persistence {
         };
         match result {
             Ok(saved) => {
-                self.failing.store(false, Relaxed);
+                self.failing.fetch_and(!SNAPSHOT, Relaxed);
                 info!(
                     keys = saved.keys,
                     bytes = saved.bytes,
@@ -263,7 +323,7 @@ impl Persistence {
             }
             Err(save::SaveError::Cancelled) => info!("snapshot given up"),
             Err(error) => {
-                self.failing.store(true, Relaxed);
+                self.failing.fetch_or(SNAPSHOT, Relaxed);
                 error!(%error, "snapshot not saved");
             }
         }
@@ -271,16 +331,19 @@ impl Persistence {
         if again && let Err(error) = self.begin_save(node) {
             error!(%error, "scheduled save not begun");
         }
+        self.keep_aof(node);
     }
 
-    /// Begins a save if a save point is reached: so many changes, and so many seconds since the last save.
+    /// Begins a save if a save point is reached: so many changes, and so many seconds since the last save. Looks after the append-only
+    /// file, too.
     pub fn keep(&self, node: &Arc<Node>) {
+        self.keep_aof(node);
         let settings = node.config.get();
         if settings.save.is_empty() || node.is_loading() {
             return;
         }
         let report = self.report(node);
-        if report.saving.is_some() || self.must_wait() {
+        if report.saving.is_some() || report.rewriting.is_some() || self.must_wait() {
             return;
         }
         let passed = clock::now().saturating_sub(report.saved_at) / 1000;
@@ -310,16 +373,27 @@ impl Persistence {
         })
     }
 
-    /// Whether writes are refused, because they would not come to disk (`stop-writes-on-bgsave-error`).
+    /// Why writes are refused, if they are: they would not come to disk.
     #[inline]
-    pub fn refuses_writes(&self, node: &Node) -> bool {
-        self.failing.load(Relaxed) && self.must_refuse(node)
+    pub fn refusal(&self, node: &Node) -> Option<Refusal> {
+        match self.failing.load(Relaxed) {
+            0 => None,
+            failing => self.refuses(node, failing),
+        }
     }
 
     #[cold]
-    fn must_refuse(&self, node: &Node) -> bool {
+    fn refuses(&self, node: &Node, failing: u8) -> Option<Refusal> {
+        if failing & AOF != 0
+            && let Some(trouble) = self.aof.trouble()
+        {
+            return Some(Refusal::AppendOnly(trouble));
+        }
         let settings = node.config.get();
-        settings.stop_writes_on_bgsave_error && !settings.save.is_empty()
+        (failing & SNAPSHOT != 0
+            && settings.stop_writes_on_bgsave_error
+            && !settings.save.is_empty())
+        .then_some(Refusal::Snapshot)
     }
 
     /// Keys were changed by a primary's effects.
@@ -344,6 +418,11 @@ impl Persistence {
         self.is_loading.store(loading, Relaxed);
     }
 
+    /// How far the load is that goes on.
+    fn progress(&self) -> Arc<Progress> {
+        self.loading.lock().clone().unwrap_or_default()
+    }
+
     /// What there is to say.
     pub fn report(&self, node: &Node) -> Report {
         let changes = self.changes(node);
@@ -357,6 +436,10 @@ impl Persistence {
             last_took: state.last.map(|last| last.took),
             saves: state.saves,
             failures: state.failures,
+            rewriting: state.rewrites.running.clone(),
+            rewrite_scheduled: state.rewrites.scheduled,
+            rewrite_ok: state.rewrites.last_ok(),
+            rewrite_took: state.rewrites.last_took(),
         }
     }
 }

@@ -18,7 +18,6 @@ use crate::housekeeping;
 use crate::http;
 use crate::net::{self, Workers};
 use crate::node::Node;
-use crate::persistence::load_snapshot;
 use crate::replication::Replication;
 use crate::telemetry;
 
@@ -103,7 +102,14 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         };
         node.shutdown.request();
         drain(&node).await;
-        if ended.is_ok() && !node.persistence.save_at_end(&node).await {
+        let loaded = ended.is_ok();
+        let saved = loaded && node.persistence.save_at_end(&node).await;
+        if loaded && !node.persistence.end_aof().await {
+            return Err(std::io::Error::other(
+                "not everything is on the disk in the append-only file",
+            ));
+        }
+        if loaded && !saved {
             return Err(std::io::Error::other(
                 "the data set was not saved at the end",
             ));
@@ -124,7 +130,7 @@ async fn load(node: &Arc<Node>) -> std::io::Result<()> {
         .name("load".to_owned())
         .spawn(move || {
             // Nobody waits any more when the process ends.
-            let _ = done.send(load_snapshot(&loading));
+            let _ = done.send(loading.persistence.load(&loading));
         })?;
     match loaded.await {
         Ok(Ok(())) => {

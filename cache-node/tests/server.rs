@@ -5,6 +5,8 @@
 #[path = "server/process.rs"]
 mod process;
 
+#[path = "server/append_only.rs"]
+mod append_only;
 #[path = "server/clients.rs"]
 mod clients;
 #[path = "server/collections.rs"]

@@ -100,6 +100,7 @@ fn set(context: &mut Context<'_, '_>) -> Result {
     }
     context.node.config.set(&changes).map_err(refusal)?;
     context.node.settings_changed();
+    context.node.persistence.adopt(context.node);
     context.reply.ok();
     Ok(())
 }

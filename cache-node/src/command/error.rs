@@ -43,10 +43,6 @@ pub(crate) const OUT_OF_MEMORY: Failure =
 pub(crate) const NO_REPLICAS: Failure = error(
     "NOREPLICAS Not enough good replicas to write (min-replicas-to-write, min-replicas-max-lag).",
 );
-
-pub(crate) const MISCONF: Failure = error(
-    "MISCONF The last snapshot could not be saved, so writes are refused (stop-writes-on-bgsave-error). The log says why it failed.",
-);
 pub(crate) const CROSS_SLOT: Failure =
     error("CROSSSLOT Keys in request don't hash to the same slot");
 pub(crate) const TRY_AGAIN: Failure =

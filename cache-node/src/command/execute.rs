@@ -14,8 +14,7 @@ use crate::store::SlotGuard;
 use super::context::Context;
 use super::db::Db;
 use super::error::{
-    CROSS_SLOT, Failure, LOADING, MISCONF, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, READ_ONLY, Result,
-    TRY_AGAIN,
+    CROSS_SLOT, Failure, LOADING, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
 };
 use super::held::{Hashed, Locks};
 use super::prepare::Prepared;
@@ -49,6 +48,8 @@ pub enum Wait {
     Pause,
     /// Room to keep what a walk over the data set has not reached.
     Walk,
+    /// The append-only file, which is far behind the log.
+    Aof,
 }
 
 /// Executes the command in `args` and appends its reply to `out`. Never waits.
@@ -130,8 +131,8 @@ fn admit_and_run(
         return Err(NO_AUTH);
     }
     let writes = command.flags.has(Flags::WRITE);
-    if writes && node.persistence.refuses_writes(node) {
-        return Err(MISCONF);
+    if writes && let Some(refusal) = node.persistence.refusal(node) {
+        return Err(Failure::new(refusal.to_string()));
     }
     if writes && node.lacks_replicas() {
         return Err(NO_REPLICAS);
@@ -144,8 +145,8 @@ fn admit_and_run(
     if node.is_paused(command.flags) {
         return Ok(Some(Outcome::Wait(Wait::Pause)));
     }
-    if writes && node.store.is_walk_full() {
-        return Ok(Some(Outcome::Wait(Wait::Walk)));
+    if writes && let Some(wait) = no_room(node) {
+        return Ok(Some(Outcome::Wait(wait)));
     }
     match command.handler {
         Handler::Sync(handler) => {
@@ -202,6 +203,18 @@ fn run(
     let tally = db.commit();
     session.settle(tally);
     result
+}
+
+/// What a command that writes is to wait for, because others must get on first.
+#[inline]
+pub(super) fn no_room(node: &Node) -> Option<Wait> {
+    if node.store.is_walk_full() {
+        Some(Wait::Walk)
+    } else if node.persistence.aof.is_behind(node) {
+        Some(Wait::Aof)
+    } else {
+        None
+    }
 }
 
 /// Makes room before a command that may need memory, and refuses it if there is none.

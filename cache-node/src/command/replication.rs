@@ -26,12 +26,6 @@ pub(super) static COMMANDS: &[Command] = &[
     )
     .group("generic")
     .flag(Flags::BLOCKING),
-    Command::new(
-        "waitaof",
-        4,
-        waitaof,
-        "Refused: there is no append-only file.",
-    ),
     Command::new("role", 1, role, "Returns the replication role.")
         .group("server")
         .fast()
@@ -117,12 +111,6 @@ fn wait(context: AsyncContext<'_>) -> Waiting<'_> {
         reply.count(count);
         Ok(())
     })
-}
-
-fn waitaof(_: &mut Context<'_, '_>) -> Result {
-    Err(error(
-        "ERR WAITAOF is not available: this node keeps no append-only file (appendonly no). Use WAIT.",
-    ))
 }
 
 fn role(context: &mut Context<'_, '_>) -> Result {

@@ -50,6 +50,8 @@ pub struct Session {
     run: Run,
     /// Bytes by which the log's offset is to move at the end of the turn.
     unread: usize,
+    /// Its commands have changed something since that was last asked.
+    changed: bool,
 }
 
 /// Calls of the same command one after the other. Looking at the clock after each would take longer than many a command.
@@ -129,6 +131,7 @@ impl Session {
             long_reply: None,
             run: Run::default(),
             unread: 0,
+            changed: false,
         }
     }
 
@@ -156,6 +159,7 @@ impl Session {
     #[inline]
     pub(super) fn settle(&mut self, tally: Tally) {
         self.unread += tally.unread;
+        self.changed |= tally.changes > 0;
         self.stats.count_lookups(tally);
     }
 
@@ -163,6 +167,12 @@ impl Session {
     pub fn end_turn(&mut self) -> usize {
         self.end_run();
         std::mem::take(&mut self.unread)
+    }
+
+    /// Whether its commands have changed something since this was last asked.
+    #[inline]
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Shows others how far the transaction is (`CLIENT LIST`).

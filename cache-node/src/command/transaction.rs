@@ -14,7 +14,7 @@ use super::context::Context;
 use super::db::Db;
 use super::error::{CROSS_SLOT, Failure, Result, error};
 use super::execute::{
-    Outcome, Slots, Wait, check_memory, check_writable, lock_slots, lock_sorted, pre_route,
+    Outcome, Slots, Wait, check_memory, check_writable, lock_slots, lock_sorted, no_room, pre_route,
 };
 use super::held::Locks;
 use super::session::{Session, Transaction, Watching};
@@ -169,13 +169,18 @@ pub(super) fn exec(
     let writes = queue
         .iter()
         .any(|(known, _)| known.command.flags.has(Flags::WRITE));
+    if writes && let Some(refusal) = node.persistence.refusal(node) {
+        return Err(Failure::new(format!(
+            "EXECABORT Transaction discarded because of: {refusal}"
+        )));
+    }
     let paused = queue
         .iter()
         .any(|(known, _)| node.is_paused(known.command.flags));
     let result = if paused {
         Ok(Some(Outcome::Wait(Wait::Pause)))
-    } else if writes && node.store.is_walk_full() {
-        Ok(Some(Outcome::Wait(Wait::Walk)))
+    } else if let Some(wait) = no_room(node).filter(|_| writes) {
+        Ok(Some(Outcome::Wait(wait)))
     } else {
         run_all(node, session, &queue, watching.as_ref(), out)
     };

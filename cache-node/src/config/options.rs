@@ -144,7 +144,18 @@ mod tests {
                 .unwrap_err()
                 .contains("without a folder")
         );
-        let refused = apply("appendonly", "yes").unwrap_err();
-        assert!(refused.contains("there is no append-only file yet"));
+    }
+
+    #[test]
+    fn the_append_only_file_is_synchronized_in_one_of_three_ways() {
+        for way in ["always", "everysec", "no"] {
+            let mut settings = Settings::default();
+            let option = find("appendfsync").unwrap();
+            option.apply(&mut settings, way).unwrap();
+            assert_eq!((option.show)(&settings), way);
+        }
+        let refused = apply("appendfsync", "sometimes").unwrap_err();
+        assert!(refused.contains("must be one of always, everysec, no"));
+        assert!(apply("appenddirname", "a/b").is_err());
     }
 }

@@ -60,6 +60,26 @@ pub struct SavePoint {
     pub changes: u64,
 }
 
+/// When the append-only file is sent to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before a write is acknowledged.
+    Always,
+    /// Once a second.
+    #[default]
+    EverySecond,
+    /// When the operating system sees fit.
+    Never,
+}
+
+impl AppendFsync {
+    pub(super) const ALL: [(Self, &'static str); 3] = [
+        (Self::Always, "always"),
+        (Self::EverySecond, "everysec"),
+        (Self::Never, "no"),
+    ];
+}
+
 /// Most bytes of a packed collection, which lies in its key's entry.
 const PACKED_BYTES: usize = 4096;
 
@@ -132,6 +152,13 @@ pub struct Settings {
     pub rdbcompression: bool,
     pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
+    pub appendonly: bool,
+    pub appendfsync: AppendFsync,
+    pub appendfilename: String,
+    pub appenddirname: String,
+    pub auto_aof_rewrite_percentage: u64,
+    pub auto_aof_rewrite_min_size: usize,
+    pub aof_load_truncated: bool,
     pub repl_backlog_size: usize,
     pub repl_backlog_disk_size: usize,
     pub min_replicas_to_write: usize,
@@ -194,6 +221,13 @@ impl Default for Settings {
             rdbcompression: true,
             rdbchecksum: true,
             stop_writes_on_bgsave_error: true,
+            appendonly: false,
+            appendfsync: AppendFsync::default(),
+            appendfilename: "appendonly.aof".to_owned(),
+            appenddirname: "appendonlydir".to_owned(),
+            auto_aof_rewrite_percentage: 100,
+            auto_aof_rewrite_min_size: 64 << 20,
+            aof_load_truncated: true,
             repl_backlog_size: 64 << 20,
             repl_backlog_disk_size: 1 << 30,
             min_replicas_to_write: 0,

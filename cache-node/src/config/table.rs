@@ -3,7 +3,7 @@
 use super::options::Setting;
 use cache_eviction::Policy;
 
-use super::settings::{LogLevel, Settings};
+use super::settings::{AppendFsync, LogLevel, Settings};
 use super::value::{
     addresses, clients_memory, file_name, number, output_limits, save_points, show_addresses,
     show_clients_memory, show_output_limits, show_save_points, show_yes_no, size, yes_no,
@@ -593,11 +593,86 @@ pub static OPTIONS: &[Setting] = &[
         stop_writes_on_bgsave_error,
         "Whether writes are refused while there are save points and the last save failed."
     ),
-    constant!(
+    switch!(
         "Persistence",
         "appendonly",
+        appendonly,
+        "Whether every write goes to the append-only file. It is loaded at the start, and not the snapshot."
+    ),
+    option(
+        "Persistence",
+        "appendfsync",
+        "always|everysec|no",
+        "When the append-only file is sent to the disk: before a write is acknowledged, once a second, or when the system sees fit.",
+        |settings| {
+            let found = AppendFsync::ALL
+                .iter()
+                .find(|(policy, _)| *policy == settings.appendfsync);
+            found.map_or("", |(_, name)| *name).to_owned()
+        },
+        |settings, value| {
+            let found = AppendFsync::ALL
+                .iter()
+                .find(|(_, name)| name.eq_ignore_ascii_case(value));
+            settings.appendfsync = found.ok_or("must be one of always, everysec, no")?.0;
+            Ok(())
+        },
+    ),
+    option(
+        "Persistence",
+        "appenddirname",
+        "NAME",
+        "The folder of the append-only file's parts, in 'dir'.",
+        |settings| settings.appenddirname.clone(),
+        |settings, value| {
+            settings.appenddirname = file_name(value)?;
+            Ok(())
+        },
+    )
+    .fixed(),
+    option(
+        "Persistence",
+        "appendfilename",
+        "NAME",
+        "What the names of the append-only file's parts begin with.",
+        |settings| settings.appendfilename.clone(),
+        |settings, value| {
+            settings.appendfilename = file_name(value)?;
+            Ok(())
+        },
+    )
+    .fixed(),
+    number!(
+        "Persistence",
+        "auto-aof-rewrite-percentage",
+        0..=i32::MAX as i64,
+        auto_aof_rewrite_percentage,
+        "The append-only file is rewritten when it has grown by so many hundredths since the last time; 0: never by itself."
+    ),
+    size!(
+        "Persistence",
+        "auto-aof-rewrite-min-size",
+        ANY,
+        auto_aof_rewrite_min_size,
+        "A smaller append-only file is not rewritten by itself."
+    ),
+    switch!(
+        "Persistence",
+        "aof-load-truncated",
+        aof_load_truncated,
+        "Whether an append-only file that ends in the middle of a command is cut there and loaded."
+    ),
+    constant!(
+        "Persistence",
+        "aof-use-rdb-preamble",
+        "yes",
+        "the base of the append-only file is a snapshot"
+    ),
+    constant!(
+        "Persistence",
+        "no-appendfsync-on-rewrite",
         "no",
-        "there is no append-only file yet"
+        "a rewrite changes nothing about what can be lost"
     ),
     constant!(
         "Compatibility",

@@ -60,6 +60,7 @@ pub struct Cursor {
     era: u64,
     /// Where it is in the segments, if it is there.
     reading: Option<Reading>,
+    pins: bool,
 }
 
 impl Cursor {
@@ -69,6 +70,17 @@ impl Cursor {
             place,
             era,
             reading: None,
+            pins: false,
+        }
+    }
+
+    /// Has the log keep in memory what this cursor has not read, beyond its capacity if it must. There is one such cursor at a time: the
+    /// append-only file's.
+    pub fn pin(&mut self) {
+        let mut ring = self.log.ring.lock();
+        if ring.era == self.era {
+            ring.pinned = self.place.next();
+            self.pins = true;
         }
     }
 
@@ -112,10 +124,20 @@ impl Cursor {
         };
         if let Some(record) = batch.records.last() {
             self.place.offset.store(record.end, Ordering::Relaxed);
-            let read = batch.records.len() as u64;
-            self.place.next.store(next + read, Ordering::Relaxed);
+            let next = next + batch.records.len() as u64;
+            self.place.next.store(next, Ordering::Relaxed);
+            if self.pins {
+                self.repin(next);
+            }
         }
         Ok(batch)
+    }
+
+    fn repin(&self, next: u64) {
+        let mut ring = self.log.ring.lock();
+        if ring.era == self.era {
+            ring.pinned = next;
+        }
     }
 
     /// Resolves when there is a record to read, or none will come any more.
@@ -153,6 +175,10 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         let mut ring = self.log.ring.lock();
+        if self.pins && ring.era == self.era {
+            ring.pinned = u64::MAX;
+            ring.trim();
+        }
         ring.places.retain(|place| !Arc::ptr_eq(place, &self.place));
         self.log.readers.fetch_sub(1, Ordering::SeqCst);
     }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::cursor::Place;
 use super::{Batch, Overrun, Record, Scope};
 
+/// What is kept for a reader that must not miss any may take so many bytes beyond the capacity; then it is thrown out all the same.
+const MOST_PINNED: usize = 1 << 30;
+
 #[derive(Debug)]
 pub(super) struct Ring {
     pub(super) capacity: usize,
@@ -25,6 +28,8 @@ pub(super) struct Ring {
     pub(super) spills: bool,
     /// Whether they are being written.
     pub(super) spilling: bool,
+    /// Position of the first record that is kept for a reader that must not miss any; see [`super::Cursor::pin`].
+    pub(super) pinned: u64,
     /// Bytes appended since it was last looked how far the readers are behind.
     unchecked: usize,
 }
@@ -51,6 +56,7 @@ impl Ring {
             places: Vec::new(),
             spills: false,
             spilling: false,
+            pinned: u64::MAX,
             unchecked: 0,
         }
     }
@@ -73,9 +79,12 @@ impl Ring {
         self.trim();
     }
 
-    /// Throws the oldest records out until the rest fits. The newest stays even if it does not.
-    fn trim(&mut self) {
+    /// Throws the oldest records out until the rest fits. The newest stays even if it does not, and so do those that are pinned.
+    pub(super) fn trim(&mut self) {
         while self.bytes.len() > self.capacity && self.records.len() > 1 {
+            if self.first >= self.pinned && self.bytes.len() - self.capacity <= MOST_PINNED {
+                break;
+            }
             if let Some(record) = self.records.pop_front() {
                 self.bytes.drain(..record.len as usize);
                 self.base += u64::from(record.len);
@@ -98,6 +107,7 @@ impl Ring {
         self.bytes = VecDeque::new();
         self.start = offset;
         self.era += 1;
+        self.pinned = u64::MAX;
     }
 
     /// Position and offset of what is pushed next.

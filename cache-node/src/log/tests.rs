@@ -210,3 +210,22 @@ async fn a_waiting_reader_is_woken() {
         .unwrap();
     assert_eq!(batch.bytes, b"abc");
 }
+
+#[test]
+fn what_a_pinning_cursor_has_not_read_is_kept_beyond_the_capacity() {
+    let log = Arc::new(Log::new(16));
+    let mut pinning = log.cursor();
+    pinning.pin();
+    let mut other = log.cursor();
+    for _ in 0..10 {
+        log.append(Scope::All, b"12345678");
+    }
+    assert_eq!(log.held().0, 80);
+    let batch = pinning.try_next(40).expect("nothing is missing");
+    assert_eq!(batch.records.len(), 5);
+    log.append(Scope::All, b"12345678");
+    assert_eq!(log.held().0, 48);
+    assert_eq!(other.try_next(8), Err(Overrun));
+    drop(pinning);
+    assert_eq!(log.held().0, 16);
+}

@@ -66,6 +66,8 @@ struct Connection {
     output: Vec<u8>,
     /// Whether they wait for other connections.
     lingering: bool,
+    /// They wait until the log is on the disk up to this offset (`appendfsync always`).
+    held: Option<u64>,
 }
 
 /// Serves a connection until it ends.
@@ -91,6 +93,7 @@ pub(super) async fn serve(share: Arc<Share>, stream: TcpStream) {
         pending: Vec::new(),
         output: Vec::new(),
         lingering: false,
+        held: None,
         node,
         stream,
     };
@@ -138,6 +141,12 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             loop {
+                if let Some(offset) = self.held {
+                    Box::pin(self.hold(offset)).await;
+                    if self.session.client.is_killed() {
+                        return Ok(());
+                    }
+                }
                 if self.lingering {
                     go_last().await;
                     self.stop_lingering();
@@ -244,7 +253,7 @@ impl Connection {
             self.output = Vec::new();
             return Turn::Close;
         }
-        if !self.lingering {
+        if !self.lingering && self.held.is_none() {
             self.send();
         }
         self.show_buffers();
@@ -369,7 +378,8 @@ impl Connection {
                 }
             }
         };
-        self.lingering = commands >= DEEP && !self.output.is_empty();
+        self.hold_back();
+        self.lingering = commands >= DEEP && !self.output.is_empty() && self.held.is_none();
         self.parser.shrink();
         batch.shrink();
         BATCH.set(Some(batch));
@@ -477,6 +487,7 @@ impl Connection {
                 Wait::Slot(slot) => self.node.store.available(slot).await,
                 Wait::Pause => self.node.pause.over().await,
                 Wait::Walk => self.node.store.walk_has_room().await,
+                Wait::Aof => self.node.persistence.aof.has_room(&self.node).await,
             }
         };
         client.blocked.store(true, Relaxed);
@@ -487,10 +498,44 @@ impl Connection {
         client.blocked.store(false, Relaxed);
     }
 
+    /// Holds the replies back if a command has changed something, and that is to be on the disk before the client hears of it.
+    #[inline]
+    fn hold_back(&mut self) {
+        if self.session.take_changed()
+            && self.node.persistence.aof.holds()
+            && !self.output.is_empty()
+        {
+            // Whatever this connection has written lies before the log's end.
+            self.held = Some(self.node.log.end());
+        }
+    }
+
+    /// Waits until the log is on the disk up to `offset`, and sends what waited for that.
+    async fn hold(&mut self, offset: u64) {
+        let client = Arc::clone(&self.session.client);
+        let aof = &self.node.persistence.aof;
+        client.blocked.store(true, Relaxed);
+        while !aof.is_synced(offset) && !client.is_killed() {
+            tokio::select! {
+                () = aof.synced(offset) => {}
+                () = client.interrupt.notified() => {}
+            }
+        }
+        client.blocked.store(false, Relaxed);
+        if client.is_killed() {
+            return;
+        }
+        self.held = None;
+        self.send();
+        SCRATCH.with_borrow_mut(|scratch| scratch.take_back(&mut self.output));
+        self.show_buffers();
+    }
+
     async fn run_deferred(&mut self, known: Known, args: &OwnedArgs) {
         let client = Arc::clone(&self.session.client);
         client.blocked.store(true, Relaxed);
         run_waiting(&self.node, &mut self.session, known, args, &mut self.output).await;
         client.blocked.store(false, Relaxed);
+        self.hold_back();
     }
 }

@@ -44,6 +44,14 @@ pub enum LoadError {
         /// Where, and why not.
         error: cache_rdb::Error,
     },
+    /// An append-only file, or its manifest, cannot be loaded.
+    #[error("{path}: {reason}")]
+    AppendOnly {
+        /// The file.
+        path: String,
+        /// Where, and why not.
+        reason: String,
+    },
 }
 
 const TWICE: &str = "a key is there twice";
@@ -55,12 +63,23 @@ struct Loaded {
     deadline: Option<Millis>,
 }
 
-/// Loads the snapshot that `dir` and `dbfilename` name, if there is one, into a data set that is empty.
+/// What kind of file is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A snapshot: what has expired since is left out.
+    Snapshot,
+    /// What the commands of an append-only file follow on: those decide what has expired.
+    Base,
+    /// The same, with those commands behind it in the file.
+    Preamble,
+}
+
+/// Loads the snapshot that `dir` and `dbfilename` name, if there is one, into a data set that is empty. Answers whether there was.
 ///
 /// # Errors
 ///
 /// The file is damaged, or holds what cannot be held here. The data set is not whole then, and must not be served.
-pub fn load_snapshot(node: &Node) -> Result<(), LoadError> {
+pub(super) fn load_snapshot(node: &Node) -> Result<bool, LoadError> {
     let settings = node.config.snapshot();
     let path = settings.dir.join(&settings.dbfilename);
     match remove_leftovers(&path) {
@@ -70,58 +89,78 @@ pub fn load_snapshot(node: &Node) -> Result<(), LoadError> {
     }
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => {
             let path = path.display().to_string();
             return Err(LoadError::Open { path, error });
         }
     };
-    load_file(node, &path, file)
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let progress = node.persistence.progress();
+    progress.bytes_total.store(length, Relaxed);
+    load_rdb(node, &path, file, length, Role::Snapshot)?;
+    Ok(true)
 }
 
-fn load_file(node: &Node, path: &Path, file: File) -> Result<(), LoadError> {
+/// Loads a file in the RDB format of `length` bytes; answers where it ends.
+pub(super) fn load_rdb(
+    node: &Node,
+    path: &Path,
+    input: impl Read,
+    length: u64,
+    role: Role,
+) -> Result<u64, LoadError> {
     let began = std::time::Instant::now();
-    let progress = node.persistence.loading.lock().clone().unwrap_or_default();
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    progress.bytes_total.store(length, Relaxed);
+    let progress = node.persistence.progress();
     info!(path = %path.display(), bytes = length, "loading a snapshot");
-    let limits = node.config.get().all_limits();
     let input = Counted {
-        file,
+        input,
         progress: &progress,
     };
-    let result = load(node, input, limits, &progress);
-    let expired = result.map_err(|error| LoadError::Content {
+    let result = load(node, input, role, &progress).and_then(|(expired, end)| {
+        if end < length && role != Role::Preamble {
+            return Err(damaged(end, "there is something behind the end"));
+        }
+        Ok((expired, end))
+    });
+    let (expired, end) = result.map_err(|error| LoadError::Content {
         path: path.display().to_string(),
         error,
     })?;
     let keys = progress.keys.load(Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    info!(keys, expired, bytes = length, seconds, "snapshot loaded");
-    Ok(())
+    info!(keys, expired, bytes = end, seconds, "snapshot loaded");
+    Ok(end)
 }
 
 /// Counts what is read.
-struct Counted<'p> {
-    file: File,
+struct Counted<'p, R> {
+    input: R,
     progress: &'p Progress,
 }
 
-impl Read for Counted<'_> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.input.read(buffer)?;
         self.progress.bytes.fetch_add(count as u64, Relaxed);
         Ok(count)
     }
 }
 
-/// Answers how many entries had expired and were left out.
+fn damaged(offset: u64, what: &'static str) -> cache_rdb::Error {
+    cache_rdb::Error {
+        offset,
+        reason: cache_rdb::Reason::Damaged(what),
+    }
+}
+
+/// Answers how many entries had expired and were left out, and where the file ends.
 fn load(
     node: &Node,
     input: impl Read,
-    limits: AllLimits,
+    role: Role,
     progress: &Progress,
-) -> Result<u64, cache_rdb::Error> {
+) -> Result<(u64, u64), cache_rdb::Error> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (sender, receiver) = sync_channel::<Vec<Loaded>>(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
@@ -134,8 +173,12 @@ fn load(
         }
         drop(receiver);
         let mut loader = Loader {
-            limits,
-            now: clock::now(),
+            limits: node.config.get().all_limits(),
+            horizon: if role == Role::Snapshot {
+                clock::now()
+            } else {
+                0
+            },
             building: None,
             batch: Vec::new(),
             expired: 0,
@@ -150,19 +193,10 @@ fn load(
         loader.pass_on();
         Ok((loader.expired, length))
     })?;
-    let damaged = |what| {
-        Err(cache_rdb::Error {
-            offset: length,
-            reason: cache_rdb::Reason::Damaged(what),
-        })
-    };
     if twice.load(Relaxed) {
-        damaged(TWICE)
-    } else if length < progress.bytes_total.load(Relaxed) {
-        damaged("there is something behind the end")
-    } else {
-        Ok(expired)
+        return Err(damaged(length, TWICE));
     }
+    Ok((expired, length))
 }
 
 /// Puts entries into their slots as long as some come.
@@ -200,7 +234,8 @@ fn put_all(
 /// Makes entries from events.
 struct Loader {
     limits: AllLimits,
-    now: Millis,
+    /// Entries with a deadline up to this time are left out.
+    horizon: Millis,
     building: Option<Building>,
     batch: Vec<Loaded>,
     expired: u64,
@@ -257,7 +292,7 @@ impl Loader {
         };
         if building
             .deadline
-            .is_some_and(|deadline| deadline <= self.now)
+            .is_some_and(|deadline| deadline <= self.horizon)
         {
             self.expired += 1;
             return;

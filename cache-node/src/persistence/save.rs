@@ -35,25 +35,34 @@ pub(super) struct Saved {
     pub(super) changes: u64,
 }
 
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be loaded by itself.
+    Snapshot,
+    /// To be the base of an append-only file.
+    Base,
+}
+
 /// A snapshot on its way to the disk.
-struct Output<'p> {
-    file: NewFile,
+struct Output<'o> {
+    write: &'o mut dyn FnMut(&[u8]) -> io::Result<()>,
     checksum: Checksum,
     bytes: u64,
-    progress: &'p Progress,
+    progress: &'o Progress,
 }
 
 impl Output<'_> {
     /// Hands over what was gathered, if it is much or `all` is wanted.
     fn pass_on(&mut self, writer: &mut Writer, all: bool) -> Result<(), SaveError> {
-        if self.progress.cancelled.load(Relaxed) {
+        if self.progress.is_cancelled() {
             return Err(SaveError::Cancelled);
         }
         if writer.out.len() < BLOCK && !all {
             return Ok(());
         }
         self.checksum.update(&writer.out);
-        self.file.write(&writer.out)?;
+        (self.write)(&writer.out)?;
         self.bytes += writer.out.len() as u64;
         self.progress.bytes.store(self.bytes, Relaxed);
         writer.out.clear();
@@ -61,11 +70,27 @@ impl Output<'_> {
     }
 }
 
-/// Writes a snapshot of the data set as it is when this is called, or a little later.
+/// Saves the data set as it is when this is called, or a little later, where `dir` and `dbfilename` say.
 pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError> {
     let settings = node.config.snapshot();
+    let mut file = NewFile::create(&settings.dir.join(&settings.dbfilename))?;
+    let mut write = |bytes: &[u8]| file.write(bytes);
+    let saved = write_snapshot(node, progress, Purpose::Snapshot, |_| {}, &mut write)?;
+    file.place()?;
+    Ok(saved)
+}
+
+/// Writes a snapshot of the moment at which `cut` is called with the log's offset; nothing changes at that moment.
+pub(super) fn write_snapshot(
+    node: &Node,
+    progress: &Progress,
+    purpose: Purpose,
+    cut: impl FnOnce(u64),
+    write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Saved, SaveError> {
+    let settings = node.config.snapshot();
     let mut output = Output {
-        file: NewFile::create(&settings.dir.join(&settings.dbfilename))?,
+        write,
         checksum: Checksum::default(),
         bytes: 0,
         progress,
@@ -73,9 +98,13 @@ pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError>
     let mut writer = Writer::new(settings.rdbcompression);
     let keys = node.store.count_keys(|_| true) as u64;
     let volatile = node.store.count_volatile(|_| true) as u64;
-    let cut = || (node.persistence.changes(node), node.log.end());
-    let (mut walk, (changes, offset)) = node.store.begin_walk(cut).ok_or(SaveError::Walking)?;
-    write_facts(&mut writer, node, offset);
+    let moment = || {
+        let offset = node.log.end();
+        cut(offset);
+        (node.persistence.changes(node), offset)
+    };
+    let (mut walk, (changes, offset)) = node.store.begin_walk(moment).ok_or(SaveError::Walking)?;
+    write_facts(&mut writer, node, offset, purpose);
     writer.database(0, keys, volatile);
     while walk.step(&mut writer, &mut |writer| output.pass_on(writer, false))? {
         progress.slots.store(walk.slots_done(), Relaxed);
@@ -89,8 +118,7 @@ pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError>
     } else {
         0
     };
-    output.file.write(&checksum.to_le_bytes())?;
-    output.file.place()?;
+    (output.write)(&checksum.to_le_bytes())?;
     Ok(Saved {
         keys,
         bytes: output.bytes + 8,
@@ -98,14 +126,15 @@ pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError>
     })
 }
 
-fn write_facts(writer: &mut Writer, node: &Node, offset: u64) {
+fn write_facts(writer: &mut Writer, node: &Node, offset: u64, purpose: Purpose) {
     let number = |number: u64| number.to_string();
     writer.magic();
     writer.aux("redis-ver", REDIS_VERSION);
     writer.aux("redis-bits", &number(u64::from(usize::BITS)));
     writer.aux("ctime", &number(clock::now() / 1000));
     writer.aux("used-mem", &number(node.store.memory().used() as u64));
-    writer.aux("aof-base", "0");
+    let base = u64::from(purpose == Purpose::Base);
+    writer.aux("aof-base", &number(base));
     writer.aux("evenkeel-version", env!("CARGO_PKG_VERSION"));
     writer.aux("evenkeel-offset", &number(offset));
 }

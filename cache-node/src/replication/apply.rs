@@ -103,6 +103,7 @@ impl Target {
         node.replication.adopt(copy.history);
         node.replication.set_incomplete(false);
         node.replication.set_applied(offset);
+        node.persistence.history_restarted(node);
         Ok(())
     }
 

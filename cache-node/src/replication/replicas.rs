@@ -36,6 +36,8 @@ pub struct Replica {
     pub foreign: bool,
     online: AtomicBool,
     acknowledged: AtomicU64,
+    /// The log offset up to which it has everything on its disk.
+    synced: AtomicU64,
     /// Milliseconds since the epoch.
     heard: AtomicU64,
     orders: mpsc::UnboundedSender<Order>,
@@ -91,6 +93,7 @@ impl Replicas {
             foreign,
             online: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
             heard: AtomicU64::new(clock::now()),
             orders,
         });
@@ -119,6 +122,15 @@ impl Replicas {
         connected
             .values()
             .filter(|replica| replica.is_online() && replica.acknowledged() >= offset)
+            .count()
+    }
+
+    /// Number of replicas that have everything up to `offset` on their disks.
+    pub fn count_synced_at(&self, offset: u64) -> usize {
+        let connected = self.connected.lock();
+        connected
+            .values()
+            .filter(|replica| replica.is_online() && replica.synced.load(Relaxed) >= offset.max(1))
             .count()
     }
 
@@ -151,6 +163,21 @@ impl Replicas {
 
     /// `WAIT`: until `wanted` replicas have acknowledged `offset`, or for at most `limit` (`None`: for ever). Answers how many have.
     pub async fn wait(&self, wanted: usize, offset: u64, limit: Option<Duration>) -> usize {
+        self.wait_for(wanted, limit, || self.count_at(offset)).await
+    }
+
+    /// `WAITAOF`: the same, until they have `offset` on their disks.
+    pub async fn wait_synced(&self, wanted: usize, offset: u64, limit: Option<Duration>) -> usize {
+        self.wait_for(wanted, limit, || self.count_synced_at(offset))
+            .await
+    }
+
+    async fn wait_for(
+        &self,
+        wanted: usize,
+        limit: Option<Duration>,
+        count: impl Fn() -> usize,
+    ) -> usize {
         let deadline = limit.map(|limit| Instant::now() + limit);
         let mut acks = self.acks.subscribe();
         self.list()
@@ -158,16 +185,16 @@ impl Replicas {
             .for_each(|replica| replica.order(Order::AskAck));
         loop {
             acks.mark_unchanged();
-            let count = self.count_at(offset);
-            if count >= wanted {
-                return count;
+            let reached = count();
+            if reached >= wanted {
+                return reached;
             }
             let changed = match deadline {
                 Some(deadline) => timeout_at(deadline, acks.changed()).await,
                 None => Ok(acks.changed().await),
             };
             if !matches!(changed, Ok(Ok(()))) {
-                return self.count_at(offset);
+                return count();
             }
         }
     }
@@ -189,6 +216,12 @@ impl Connected {
     pub fn acknowledge(&self, offset: u64) {
         self.replica.acknowledged.fetch_max(offset, Relaxed);
         self.replica.heard.store(clock::now(), Relaxed);
+        self.replicas.acks.send_replace(());
+    }
+
+    /// The replica has everything up to `offset` on its disk.
+    pub fn acknowledge_synced(&self, offset: u64) {
+        self.replica.synced.fetch_max(offset, Relaxed);
         self.replicas.acks.send_replace(());
     }
 

@@ -109,9 +109,9 @@ async fn wait_counts_replicas_and_gives_up_in_time() {
         .query_async(&mut on_replica)
         .await;
     assert!(refused.is_err());
-    let refused: redis::RedisResult<u32> = redis::cmd("WAITAOF")
-        .arg(0)
+    let refused: redis::RedisResult<(u32, u32)> = redis::cmd("WAITAOF")
         .arg(1)
+        .arg(0)
         .arg(1)
         .query_async(&mut writer)
         .await;

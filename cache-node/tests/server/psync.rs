@@ -12,12 +12,18 @@ fn replication(connection: &mut Connection) -> redis::InfoDict {
     ask(connection, "INFO replication")
 }
 
-/// Has redis-server copy cache-node, and waits until it is in sync.
+/// Has redis-server copy cache-node, and waits until it is in sync, and until what had expired before is gone there, too: it shows that
+/// until it is told.
 fn follow(redis: &mut Connection, server: &Server) {
     ask::<()>(redis, &format!("REPLICAOF 127.0.0.1 {}", server.port));
     eventually("the link is up", || {
         let status: String = replication(redis).get("master_link_status")?;
         (status == "up").then_some(())
+    });
+    eventually("what has expired is gone", || {
+        ask::<Vec<String>>(redis, "KEYS gone")
+            .is_empty()
+            .then_some(())
     });
 }
 

@@ -34,6 +34,14 @@ pub(crate) fn check_rdb(path: &Path) {
     assert!(text.contains("RDB looks OK"), "{text}");
 }
 
+/// `redis-check-aof` finds nothing wrong with what a manifest names, or with a file.
+pub(crate) fn check_aof(path: &Path) {
+    let output = program("redis-check-aof").arg(path).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("is valid"), "{text}");
+}
+
 /// A running redis-server.
 pub(crate) struct RedisServer {
     child: Child,
@@ -54,7 +62,8 @@ impl RedisServer {
         Self::start_in(tempfile::tempdir().unwrap(), args)
     }
 
-    fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+    /// In a folder with what it is to load.
+    pub(crate) fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
         let port = free_port();
         let child = program("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -82,6 +91,11 @@ impl RedisServer {
 
     pub(crate) fn connect(&self) -> Connection {
         self.client().get_connection().unwrap()
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Its file.

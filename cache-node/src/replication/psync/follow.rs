@@ -224,6 +224,7 @@ impl Following<'_> {
         let replication = &self.node.replication;
         replication.adopt(History::begin());
         replication.set_applied(offset);
+        self.node.persistence.history_restarted(self.node);
         tracing::info!(keys, offset, "full sync done");
         Ok(())
     }

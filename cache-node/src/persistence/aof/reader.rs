@@ -1,0 +1,331 @@
+//! Reading an append-only file: commands with their offsets, and where it ends or is damaged.
+//!
+//! Pure: it reads bytes and executes nothing. A file that ends in the middle of a command is torn, which is what a crash leaves; anything
+//! else that is no command is damage.
+
+use std::io::{self, Read};
+
+use crate::resp::{Args, Limits, Parsed, Parser, Span, whole_command};
+
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
+
+/// Longest annotation.
+const MOST_LINE: usize = 1024;
+
+/// Most bytes of a command; places in it are kept in 32 bits.
+const MOST_COMMAND: usize = 3 << 30;
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A command; [`Reader::args`] has it.
+    Command,
+    /// Nothing.
+    End,
+    /// The beginning of a command, or bytes that were never written: the disk had made room for them.
+    Torn,
+}
+
+/// Why it cannot be read on.
+#[derive(Debug, thiserror::Error)]
+#[error("byte {offset}: {reason}")]
+pub(super) struct Damage {
+    pub(super) offset: u64,
+    pub(super) reason: String,
+}
+
+/// Reads commands one after the other.
+pub(super) struct Reader<R> {
+    input: R,
+    data: Vec<u8>,
+    /// Where in `data` the present command begins.
+    at: usize,
+    /// Where it begins in the file.
+    offset: u64,
+    /// Its length; 0: there is none.
+    length: usize,
+    ended: bool,
+    parser: Parser,
+    /// Its arguments, if it was found whole at once; else the parser has them.
+    spans: Vec<Span>,
+}
+
+impl<R: Read> Reader<R> {
+    /// A reader of what begins at byte `offset` of its file.
+    pub(super) fn new(input: R, offset: u64) -> Self {
+        Self {
+            input,
+            data: Vec::new(),
+            at: 0,
+            offset,
+            length: 0,
+            ended: false,
+            parser: Parser::default(),
+            spans: Vec::new(),
+        }
+    }
+
+    /// Where in the file the present command begins, or what there is instead.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where in the file the present command ends.
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.length as u64
+    }
+
+    /// The present command.
+    pub(super) fn args(&self) -> Args<'_> {
+        if self.spans.is_empty() {
+            self.parser.args(&self.data[self.at..])
+        } else {
+            Args::new(&self.data, &self.spans)
+        }
+    }
+
+    /// Goes on to the next command.
+    pub(super) fn next(&mut self) -> Result<Next, Damage> {
+        self.skip(self.length);
+        self.length = 0;
+        loop {
+            match self.data.get(self.at) {
+                None if self.ended => return Ok(Next::End),
+                None => self.read_more()?,
+                Some(b'*') => {
+                    if let Some(next) = self.command()? {
+                        return Ok(next);
+                    }
+                }
+                Some(b'#') => {
+                    if let Some(next) = self.annotation()? {
+                        return Ok(next);
+                    }
+                }
+                Some(other) => {
+                    let found = char::from(*other).escape_default();
+                    return self.damaged_or_torn(format!("expected '*', got '{found}'"));
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// `None`: look again, there is more now.
+    fn command(&mut self) -> Result<Option<Next>, Damage> {
+        let limits = Limits::default();
+        self.spans.clear();
+        if !self.parser.is_midway()
+            && let Some(end) = whole_command(&self.data, self.at, &limits, &mut self.spans)
+        {
+            return self.ends_well(end - self.at).map(Some);
+        }
+        match self.parser.parse(&self.data[self.at..], &limits) {
+            Ok(Parsed::Command { length }) => self.ends_well(length).map(Some),
+            Ok(Parsed::Incomplete { .. }) if self.ended => Ok(Some(Next::Torn)),
+            Ok(Parsed::Incomplete { .. }) => {
+                if self.data.len() - self.at > MOST_COMMAND {
+                    return Err(self.damage("a command is too long"));
+                }
+                self.read_more()?;
+                Ok(None)
+            }
+            Ok(Parsed::Nothing { .. }) => Err(self.damage("a command without a name")),
+            Err(error) => self.damaged_or_torn(error.to_string()).map(Some),
+        }
+    }
+
+    /// Zeros in the place of a command's end would make another value of what was begun.
+    fn ends_well(&mut self, length: usize) -> Result<Next, Damage> {
+        let end = self.at + length;
+        if self.data[..end].ends_with(b"\r\n") {
+            self.length = length;
+            return Ok(Next::Command);
+        }
+        self.damaged_or_torn("a command does not end with CR LF".to_owned())
+    }
+
+    /// A line that begins with `#`, such as `#TS:1700000000`, says nothing about the data.
+    fn annotation(&mut self) -> Result<Option<Next>, Damage> {
+        let rest = &self.data[self.at..];
+        let line = &rest[..rest.len().min(MOST_LINE)];
+        match memchr::memchr(b'\n', line) {
+            Some(end) => self.skip(end + 1),
+            None if line.len() == MOST_LINE => {
+                return self
+                    .damaged_or_torn("an annotation does not end".to_owned())
+                    .map(Some);
+            }
+            None if self.ended => return Ok(Some(Next::Torn)),
+            None => self.read_more()?,
+        }
+        Ok(None)
+    }
+
+    fn damage(&self, reason: impl Into<String>) -> Damage {
+        Damage {
+            offset: self.offset,
+            reason: reason.into(),
+        }
+    }
+
+    /// What is no command is damage, unless it is the beginning of one and then zeros up to the file's end.
+    fn damaged_or_torn(&mut self, reason: String) -> Result<Next, Damage> {
+        let damage = self.damage(reason);
+        let written = self.data[self.at..]
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        if self.data.len() == self.at + written && !self.ended {
+            self.read_more()?;
+            return self.damaged_or_torn(damage.reason);
+        }
+        let zeros = self.data.len() > self.at + written && self.only_zeros_follow()?;
+        let begun = &self.data[self.at..self.at + written];
+        let begins = match Parser::default().parse(begun, &Limits::default()) {
+            Ok(Parsed::Incomplete { .. }) => begun.first().is_none_or(|first| *first == b'*'),
+            _ => false,
+        };
+        if zeros && begins {
+            Ok(Next::Torn)
+        } else {
+            Err(damage)
+        }
+    }
+
+    /// Whether there is nothing but zeros in the rest of the file.
+    fn only_zeros_follow(&mut self) -> Result<bool, Damage> {
+        let mut block = vec![0; READ];
+        while !self.ended {
+            let count = self.read(&mut block)?;
+            self.ended = count == 0;
+            if block[..count].iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_more(&mut self) -> Result<(), Damage> {
+        self.data.drain(..self.at);
+        self.at = 0;
+        let filled = self.data.len();
+        let more = READ.max(self.parser.missing(filled).min(filled));
+        self.data.resize(filled + more, 0);
+        let mut data = std::mem::take(&mut self.data);
+        let read = self.read(&mut data[filled..]);
+        self.data = data;
+        let count = read?;
+        self.data.truncate(filled + count);
+        self.ended = count == 0;
+        Ok(())
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> Result<usize, Damage> {
+        loop {
+            match self.input.read(block) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.damage(error.to_string())),
+                Ok(count) => return Ok(count),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resp::encode_request;
+
+    /// Gives few bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(self.1).min(self.0.len());
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    type Read1 = (Vec<Vec<Vec<u8>>>, Result<(Next, u64), u64>);
+
+    fn read_all(bytes: &[u8], step: usize) -> Read1 {
+        let mut reader = Reader::new(Slow(bytes, step), 0);
+        let mut commands = Vec::new();
+        loop {
+            match reader.next() {
+                Ok(Next::Command) => {
+                    commands.push(reader.args().iter().map(<[u8]>::to_vec).collect());
+                }
+                Ok(next) => return (commands, Ok((next, reader.offset()))),
+                Err(damage) => return (commands, Err(damage.offset)),
+            }
+        }
+    }
+
+    fn encoded(commands: &[Vec<Vec<u8>>]) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+        for command in commands {
+            encode_request(&mut bytes, command.iter().map(Vec::as_slice));
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_is_read_up_to_where_it_was_cut(
+            commands in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5), 1..8),
+            cut in any::<prop::sample::Index>(),
+            step in 1_usize..50,
+            zeros in 0_usize..400,
+        ) {
+            let (bytes, ends) = encoded(&commands);
+            let (read, end) = read_all(&bytes, step);
+            prop_assert_eq!(&read, &commands);
+            prop_assert_eq!(end, Ok((Next::End, bytes.len() as u64)));
+            let cut = cut.index(bytes.len());
+            let whole = ends.iter().rposition(|end| *end <= cut).unwrap();
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(cut + zeros, 0);
+            let (read, end) = read_all(&torn, step);
+            let next = if torn.len() == ends[whole] { Next::End } else { Next::Torn };
+            prop_assert_eq!(read.len(), whole);
+            prop_assert_eq!(end, Ok((next, ends[whole] as u64)));
+        }
+
+        #[test]
+        fn any_bytes_end_in_commands_or_damage(bytes in prop::collection::vec(any::<u8>(), 0..300), step in 1_usize..50) {
+            let (_read, _end) = read_all(&bytes, step);
+        }
+    }
+
+    #[test]
+    fn annotations_are_passed_over_and_anything_else_is_damage() {
+        let ping = "*1\r\n$4\r\nPING\r\n";
+        let (read, end) = read_all(format!("#TS:123\r\n{ping}#\n").as_bytes(), 7);
+        assert_eq!(read.len(), 1);
+        assert_eq!(end, Ok((Next::End, 25)));
+        for wrong in [
+            "PING\r\n",
+            "*0\r\n",
+            "\r\n",
+            "*1\r\n:4\r\n",
+            "*x\r\n",
+            "\0\0x",
+        ] {
+            let (read, end) = read_all(format!("{ping}{wrong}").as_bytes(), 3);
+            assert_eq!((read.len(), end), (1, Err(14)), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,709 @@
+//! The thread that writes: it follows the log with a cursor, appends what it reads, and sends it to the disk.
+//!
+//! [`Writer::turn`] does one round of work and says what to wait for; so a test can take turns without a thread. When something
+//! fails, nothing that was read is dropped: the next turn tries again.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::config::AppendFsync;
+use crate::log::{Batch, Cursor};
+use crate::node::Node;
+
+use super::disk::Disk;
+use super::layout::Layout;
+use super::manifest::{Manifest, Part};
+use super::segment::Segment;
+use super::{Aof, Base, Cut, Kind};
+
+/// Bytes of the log that are read at once.
+const READ: usize = 512 * 1024;
+
+/// A turn that reads less than this waits a little before the next one, so that there is more to write at once.
+const SMALL: usize = 64 * 1024;
+
+/// How long.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Time between two fsyncs of `everysec`.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Bytes after which there is an fsync in between: what is kept to be written again is no more, and the disk has no more to do at once.
+const MOST_UNSYNCED: u64 = 32 << 20;
+
+/// Time between two attempts after an error.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A record that says only that the sender is there.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// What to wait for before the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing.
+    Again,
+    /// A little, for more to be there.
+    Pause,
+    /// A record, an order, or this moment.
+    Wait(Option<Instant>),
+    /// A while, after an error.
+    Retry,
+    /// There is no next turn.
+    End,
+}
+
+/// Records that were read and are not written yet.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// For each record the log's offset behind it, and where it ends in `bytes`.
+    records: Vec<(u64, usize)>,
+}
+
+impl Pending {
+    fn of(batch: Batch) -> Self {
+        let is_ping = |range: &std::ops::Range<usize>| batch.bytes[range.clone()] == *PING;
+        if !batch.records.iter().any(|record| is_ping(&record.range)) {
+            let ends = batch.records.iter();
+            return Self {
+                records: ends.map(|record| (record.end, record.range.end)).collect(),
+                bytes: batch.bytes,
+            };
+        }
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        for record in &batch.records {
+            if !is_ping(&record.range) {
+                bytes.extend_from_slice(&batch.bytes[record.range.clone()]);
+            }
+            records.push((record.end, bytes.len()));
+        }
+        Self { bytes, records }
+    }
+
+    /// Takes the records out that end up to `offset`.
+    fn take_up_to(&mut self, offset: u64) -> Self {
+        let count = self.records.partition_point(|(end, _)| *end <= offset);
+        if count == self.records.len() {
+            return std::mem::take(self);
+        }
+        let length = count.checked_sub(1).map_or(0, |last| self.records[last].1);
+        let bytes = self.bytes.drain(..length).collect();
+        let records = self.records.drain(..count).collect();
+        for (_, end) in &mut self.records {
+            *end -= length;
+        }
+        Self { bytes, records }
+    }
+
+    /// Puts records back in front.
+    fn put_back(&mut self, mut front: Self) {
+        let length = front.bytes.len();
+        front.bytes.append(&mut self.bytes);
+        let moved = self
+            .records
+            .drain(..)
+            .map(|(offset, end)| (offset, end + length));
+        front.records.extend(moved);
+        *self = front;
+    }
+}
+
+/// The writer of an append-only file.
+pub(super) struct Writer {
+    node: Arc<Node>,
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    cursor: Cursor,
+    /// What is in force, if anything is.
+    manifest: Option<Manifest>,
+    /// Where records go; nowhere while a base is wanted and not begun.
+    segment: Option<Segment>,
+    /// The file of `segment` is not in force: it will be, with the base that is being written. Its number.
+    founding: Option<u64>,
+    /// The number of the incremental file that goes with the base that is being written.
+    switched: Option<u64>,
+    pending: Option<Pending>,
+    /// The log's offset up to which everything was read.
+    read_to: u64,
+    cut: Option<Cut>,
+    base: Option<Base>,
+    /// Names in the folder may not be on the disk.
+    folder_unsynced: bool,
+    /// Files that are of no more use, once the folder is on the disk.
+    obsolete: Vec<String>,
+    /// Bytes of the files in force but the last.
+    earlier: u64,
+    next_sync: Instant,
+    /// An error was told, and is not over.
+    failing: bool,
+    /// Records are missing in the files, so that there must be a new base.
+    lost: bool,
+    end: Option<oneshot::Sender<bool>>,
+}
+
+impl Writer {
+    /// A writer that follows the log from now on, with no files.
+    pub(super) fn new(node: &Arc<Node>, layout: Layout) -> Self {
+        let mut cursor = node.log.cursor();
+        cursor.pin();
+        let read_to = cursor.offset();
+        let aof = &node.persistence.aof;
+        aof.synced.store(0, SeqCst);
+        aof.written.store(read_to, SeqCst);
+        Self {
+            node: Arc::clone(node),
+            disk: Arc::clone(&aof.disk),
+            layout,
+            read_to,
+            cursor,
+            manifest: None,
+            segment: None,
+            founding: None,
+            switched: None,
+            pending: None,
+            cut: None,
+            base: None,
+            folder_unsynced: false,
+            obsolete: Vec::new(),
+            earlier: 0,
+            next_sync: Instant::now() + SECOND,
+            failing: false,
+            lost: false,
+            end: None,
+        }
+    }
+
+    /// Goes on with files that were loaded; `last` bytes of the last one are whole. What is left of others is removed.
+    pub(super) fn go_on_with(&mut self, mut manifest: Manifest, last: u64) -> io::Result<()> {
+        let disk = Arc::clone(&self.disk);
+        let part = manifest.increments.last();
+        let segment = match part {
+            Some(part) => Segment::open(disk.as_ref(), &self.layout.path(&part.name), last)?,
+            None => {
+                if let Some(base) = &manifest.base {
+                    let mut file = disk.append(&self.layout.path(&base.name))?;
+                    file.truncate(last)?;
+                    file.sync()?;
+                }
+                let number = manifest.next_increment();
+                let name = self.layout.increment(number);
+                let segment = Segment::create(disk.as_ref(), &self.layout.path(&name))?;
+                disk.sync_folder(&self.layout.folder)?;
+                manifest.increments.push(Part { name, number });
+                self.store_manifest(&manifest)?;
+                segment
+            }
+        };
+        disk.sync_folder(&self.layout.folder)?;
+        self.folder_unsynced = false;
+        self.manifest = Some(manifest.clone());
+        self.remove_leftovers()?;
+        let mut earlier = 0;
+        for part in manifest.parts() {
+            earlier += disk.length(&self.layout.path(&part.name))?.unwrap_or(0);
+        }
+        self.earlier = earlier.saturating_sub(segment.length());
+        self.segment = Some(segment);
+        let aof = &self.node.persistence.aof;
+        aof.base_size.store(earlier, Relaxed);
+        aof.synced.store(self.read_to, SeqCst);
+        self.come_into_force();
+        self.publish();
+        Ok(())
+    }
+
+    /// Begins where there are no files in force, or some that stay until there are new ones. What is left of others is removed.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        let disk = Arc::clone(&self.disk);
+        disk.create_folder(&self.layout.folder)?;
+        let path = self.layout.path(&self.layout.manifest());
+        if disk.length(&path)?.is_some() {
+            let mut text = Vec::new();
+            disk.read(&path, 0)?.read_to_end(&mut text)?;
+            self.manifest = Some(Manifest::parse(&text).map_err(io::Error::other)?);
+        }
+        self.remove_leftovers()
+    }
+
+    /// Removes files that are not in force.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.layout.folder)? {
+            let known = self.layout.is_part(&name) || self.layout.is_temporary(&name);
+            let named = self.manifest.as_ref().is_some_and(|it| it.names(&name));
+            if known && !named {
+                info!(file = name, "removing what is left of an append-only file");
+                self.disk.remove(&self.layout.path(&name))?;
+            }
+        }
+        self.disk.sync_folder(&self.layout.folder)
+    }
+
+    fn aof(&self) -> &Aof {
+        &self.node.persistence.aof
+    }
+
+    fn come_into_force(&self) {
+        let aof = self.aof();
+        aof.in_force.store(true, SeqCst);
+        aof.needs_base.store(false, SeqCst);
+        aof.adopt(&self.node.config.get());
+    }
+
+    /// The thread.
+    pub(super) fn run(mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.take_turns()),
+            Err(error) => {
+                error!(%error, "no runtime for the append-only file");
+                self.fail(&error);
+            }
+        }
+    }
+
+    async fn take_turns(&mut self) {
+        let node = Arc::clone(&self.node);
+        loop {
+            match self.turn(Instant::now()) {
+                Next::Again => {}
+                Next::Pause => sleep(PAUSE).await,
+                Next::Retry => sleep(RETRY).await,
+                Next::Wait(until) => {
+                    let due = async {
+                        match until {
+                            Some(until) => sleep_until(until.into()).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = self.cursor.ready() => {}
+                        () = node.persistence.aof.poke.notified() => {}
+                        () = due => {}
+                    }
+                }
+                Next::End => return,
+            }
+        }
+    }
+
+    /// One round of work.
+    pub(super) fn turn(&mut self, now: Instant) -> Next {
+        // Before the orders: a record behind a cut is never read without it.
+        let read = self.read();
+        self.take_orders();
+        if let Err(error) = self.work(now) {
+            self.fail(&error);
+            if let Some(end) = self.end.take() {
+                let _ = end.send(false);
+                self.leave();
+                return Next::End;
+            }
+            return Next::Retry;
+        }
+        self.recover();
+        self.publish();
+        if read > 0 || self.pending.is_some() || self.cut.is_some() {
+            let policy = self.node.config.get().appendfsync;
+            let small = read < SMALL && self.cut.is_none() && self.end.is_none();
+            return if small && policy != AppendFsync::Always && !self.is_awaited() {
+                Next::Pause
+            } else {
+                Next::Again
+            };
+        }
+        if self.end.is_some() {
+            return self.finish();
+        }
+        let unsynced = self.segment.as_ref().is_some_and(|it| it.unsynced() > 0);
+        let everysec = self.node.config.get().appendfsync == AppendFsync::EverySecond;
+        Next::Wait((unsynced && everysec).then_some(self.next_sync))
+    }
+
+    /// Reads more of the log, if nothing waits to be written. Answers how many bytes.
+    fn read(&mut self) -> usize {
+        if self.pending.is_some() {
+            return 0;
+        }
+        let end = self.node.log.end();
+        match self.cursor.try_next(READ) {
+            Ok(batch) if batch.records.is_empty() => {
+                self.read_to = end;
+                0
+            }
+            Ok(batch) => {
+                self.read_to = self.cursor.offset();
+                let bytes = batch.bytes.len();
+                self.pending = Some(Pending::of(batch));
+                bytes
+            }
+            Err(overrun) => {
+                self.lose(&io::Error::other(overrun));
+                self.cursor = self.node.log.cursor();
+                self.cursor.pin();
+                self.read_to = self.cursor.offset();
+                0
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        let orders = std::mem::take(&mut *self.aof().orders.lock());
+        if orders.give_up {
+            self.give_up_rewrite("the base was not written");
+        }
+        if orders.abandon {
+            self.abandon();
+        }
+        if orders.cut.is_some() {
+            self.cut = orders.cut;
+        }
+        if orders.base.is_some() {
+            self.base = orders.base;
+        }
+        if orders.end.is_some() {
+            self.end = orders.end;
+        }
+    }
+
+    /// Records are missing in the files: there must be a new base, and no writes before it is there.
+    fn lose(&mut self, error: &io::Error) {
+        self.fail(error);
+        self.lost = true;
+        self.abandon();
+    }
+
+    /// Goes on without the files, until there is a new base. What was in force stays on the disk until then.
+    fn abandon(&mut self) {
+        self.give_up_rewrite("the append-only file begins anew");
+        self.segment = None;
+        self.founding = None;
+        let aof = self.aof();
+        aof.synced.store(0, SeqCst);
+        aof.needs_base.store(true, SeqCst);
+    }
+
+    /// The base that is being written cannot be used.
+    fn give_up_rewrite(&mut self, why: &str) {
+        if let Some(cut) = self.cut.take() {
+            cut.progress.cancel();
+        }
+        if self.founding.take().is_some() {
+            self.segment = None;
+        }
+        self.switched = None;
+        if let Some(base) = self.base.take() {
+            let _ = base.done.send(Err(why.to_owned()));
+        }
+    }
+
+    fn work(&mut self, now: Instant) -> io::Result<()> {
+        if self.segment.as_ref().is_some_and(Segment::is_lost) {
+            self.lose(&io::Error::other(
+                "what an fsync did not bring to the disk is not known any more",
+            ));
+        }
+        self.sync_folder()?;
+        if let Some(cut) = &self.cut
+            && self.read_to >= cut.offset
+        {
+            let (offset, kind) = (cut.offset, cut.kind);
+            self.write(offset)?;
+            self.switch(kind)?;
+        }
+        self.write(u64::MAX)?;
+        self.pending = None;
+        if self.cut.is_none() && self.base.is_some() {
+            self.place()?;
+        }
+        self.sync_if_due(now)
+    }
+
+    /// Writes pending records up to an offset of the log.
+    fn write(&mut self, offset: u64) -> io::Result<()> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        let mut part = pending.take_up_to(offset);
+        // Where there is no file, what is not written is in the next base.
+        let Some(segment) = self.segment.as_mut().filter(|_| !part.bytes.is_empty()) else {
+            return Ok(());
+        };
+        let keep = self.node.config.get().appendfsync != AppendFsync::Never;
+        let written = segment.write(&mut part.bytes, keep);
+        if written.is_err() {
+            pending.put_back(part);
+        }
+        written
+    }
+
+    /// Begins the incremental file that goes with a new base. An error that has to do with this file alone is the end of the rewrite.
+    fn switch(&mut self, kind: Kind) -> io::Result<()> {
+        if kind == Kind::Rewrite {
+            if self.segment.is_none() || self.founding.is_some() {
+                self.give_up_rewrite("there is nothing to rewrite");
+                return Ok(());
+            }
+            // What comes into the next file is never on the disk before this.
+            self.sync()?;
+        }
+        match self.begin_increment(kind) {
+            Ok(()) => self.cut = None,
+            Err(error) => {
+                warn!(%error, "no new file for the rewrite of the append-only file");
+                self.give_up_rewrite(&error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_increment(&mut self, kind: Kind) -> io::Result<()> {
+        let number = self.manifest.as_ref().map_or(1, Manifest::next_increment);
+        let name = self.layout.increment(number);
+        let disk = Arc::clone(&self.disk);
+        if kind == Kind::Found {
+            let path = self.layout.temporary(&name);
+            self.segment = Some(Segment::create(disk.as_ref(), &path)?);
+            self.founding = Some(number);
+            self.switched = Some(number);
+            return Ok(());
+        }
+        let Some(mut manifest) = self.manifest.clone() else {
+            return Err(io::Error::other("there is no manifest"));
+        };
+        let path = self.layout.path(&name);
+        let created = Segment::create(disk.as_ref(), &path).and_then(|segment| {
+            disk.sync_folder(&self.layout.folder)?;
+            manifest.increments.push(Part { name, number });
+            self.store_manifest(&manifest)?;
+            Ok(segment)
+        });
+        let segment = created.inspect_err(|_| {
+            // What cannot be removed is removed at the next start, and is written over before.
+            let _ = disk.remove(&path);
+        })?;
+        self.earlier += self.segment.as_ref().map_or(0, Segment::length);
+        self.segment = Some(segment);
+        self.switched = Some(number);
+        Ok(())
+    }
+
+    /// Puts a manifest in the place of the one before. It is on the disk when the folder is.
+    fn store_manifest(&mut self, manifest: &Manifest) -> io::Result<()> {
+        let name = self.layout.manifest();
+        let temporary = self.layout.temporary(&name);
+        self.write_manifest(manifest)?;
+        self.disk.rename(&temporary, &self.layout.path(&name))?;
+        self.manifest = Some(manifest.clone());
+        self.folder_unsynced = true;
+        Ok(())
+    }
+
+    /// Writes a manifest under another name.
+    fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
+        let temporary = self.layout.temporary(&self.layout.manifest());
+        let mut file = self.disk.create(&temporary)?;
+        file.write(manifest.text().as_bytes())?;
+        file.sync()
+    }
+
+    /// Makes sure that the names in the folder are on the disk, and removes files that are then of no more use.
+    fn sync_folder(&mut self) -> io::Result<()> {
+        if self.folder_unsynced {
+            self.disk.sync_folder(&self.layout.folder)?;
+            self.folder_unsynced = false;
+        }
+        for name in self.obsolete.drain(..) {
+            if let Err(error) = self.disk.remove(&self.layout.path(&name)) {
+                warn!(file = name, %error, "a file of no more use is not removed before the next start");
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the base in force that was written.
+    fn place(&mut self) -> io::Result<()> {
+        let Some(first) = self.switched else {
+            self.give_up_rewrite("the rewrite was given up");
+            return Ok(());
+        };
+        if self.founding.is_some() {
+            self.sync()?;
+        }
+        let Some(base) = self.base.take() else {
+            return Ok(());
+        };
+        match self.bring_in(first) {
+            Ok(()) => {
+                let length = self.segment.as_ref().map_or(0, Segment::length);
+                self.earlier = base.bytes;
+                self.switched = None;
+                let aof = self.aof();
+                aof.base_size.store(base.bytes + length, Relaxed);
+                if self.founding.take().is_some() {
+                    self.lost = false;
+                    self.come_into_force();
+                }
+                let _ = base.done.send(Ok(()));
+                self.sync_folder()
+            }
+            Err(error) => {
+                self.base = Some(base);
+                self.give_up_rewrite(&error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the new base its name, and has the manifest name it with the incremental files from number `first` on.
+    fn bring_in(&mut self, first: u64) -> io::Result<()> {
+        let old = self.manifest.clone().unwrap_or_default();
+        let number = old.next_base();
+        let name = self.layout.base(number);
+        let increments = match self.founding {
+            Some(number) => vec![Part {
+                name: self.layout.increment(number),
+                number,
+            }],
+            None => {
+                let parts = old.increments.iter();
+                parts.filter(|part| part.number >= first).cloned().collect()
+            }
+        };
+        let manifest = Manifest {
+            base: Some(Part { name, number }),
+            increments,
+        };
+        // Under another name, it says that files without a manifest are not in force yet, and nothing is missing.
+        self.write_manifest(&manifest)?;
+        self.disk.sync_folder(&self.layout.folder)?;
+        let base = self.layout.path(&self.layout.base(number));
+        self.disk.rename(&self.layout.new_base(), &base)?;
+        if let Some(number) = self.founding {
+            let name = self.layout.increment(number);
+            let increment = self.layout.path(&name);
+            self.disk
+                .rename(&self.layout.temporary(&name), &increment)?;
+        }
+        self.disk.sync_folder(&self.layout.folder)?;
+        let file = self.layout.manifest();
+        self.disk
+            .rename(&self.layout.temporary(&file), &self.layout.path(&file))?;
+        self.folder_unsynced = true;
+        let gone = old.parts().filter(|part| !manifest.names(&part.name));
+        self.obsolete.extend(gone.map(|part| part.name.clone()));
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    /// Whether somebody waits for more to be on the disk.
+    fn is_awaited(&self) -> bool {
+        let aof = self.aof();
+        let wanted = aof.wanted.load(SeqCst);
+        aof.synced.load(SeqCst) < wanted.min(self.read_to)
+    }
+
+    fn sync_if_due(&mut self, now: Instant) -> io::Result<()> {
+        let Some(segment) = &self.segment else {
+            return Ok(());
+        };
+        let unsynced = segment.unsynced();
+        if unsynced == 0 {
+            self.next_sync = now + SECOND;
+            return Ok(());
+        }
+        let due = match self.node.config.get().appendfsync {
+            AppendFsync::Always => true,
+            AppendFsync::EverySecond => now >= self.next_sync || unsynced >= MOST_UNSYNCED,
+            AppendFsync::Never => false,
+        };
+        if due || self.is_awaited() || self.end.is_some() {
+            self.sync()?;
+            self.next_sync = now + SECOND;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let Some(segment) = &mut self.segment else {
+            return Ok(());
+        };
+        if segment.unsynced() == 0 {
+            return Ok(());
+        }
+        let aof = &self.node.persistence.aof;
+        let began = Instant::now();
+        aof.syncing.store(true, Relaxed);
+        let synced = segment.sync();
+        aof.syncing.store(false, Relaxed);
+        aof.metrics.fsync.observe(began.elapsed().as_secs_f64());
+        synced
+    }
+
+    /// Tells others how far it is.
+    fn publish(&self) {
+        let aof = self.aof();
+        if self.pending.is_none() {
+            aof.written.store(self.read_to, SeqCst);
+            let most = self.node.config.get().repl_backlog_size as u64 / 2;
+            aof.limit.store(self.read_to + most, Relaxed);
+        }
+        if let (Some(segment), None) = (&self.segment, self.founding) {
+            aof.size.store(self.earlier + segment.length(), Relaxed);
+            if segment.unsynced() == 0 && self.pending.is_none() && !self.folder_unsynced {
+                aof.synced.store(self.read_to, SeqCst);
+            }
+        }
+        aof.moved.notify_waiters();
+    }
+
+    /// Something could not be written or brought to the disk.
+    fn fail(&mut self, error: &io::Error) {
+        self.aof().metrics.failures.inc();
+        if !self.failing {
+            self.failing = true;
+            error!(%error, "the append-only file cannot be written; writes are refused until it can");
+        }
+        self.node.persistence.aof_fails(Some(error.to_string()));
+    }
+
+    fn recover(&mut self) {
+        if self.failing && !self.lost {
+            self.failing = false;
+            info!("the append-only file is written again");
+            self.node.persistence.aof_fails(None);
+        }
+    }
+
+    /// The end: everything that was read is on the disk, unless the file cannot be used.
+    fn finish(&mut self) -> Next {
+        let whole = self.segment.is_some() && self.founding.is_none();
+        if let Some(end) = self.end.take() {
+            let _ = end.send(whole);
+        }
+        self.leave();
+        Next::End
+    }
+
+    /// There is no append-only file any more.
+    fn leave(&mut self) {
+        self.give_up_rewrite("the append-only file is switched off");
+        let aof = self.aof();
+        aof.in_force.store(false, SeqCst);
+        aof.needs_base.store(false, SeqCst);
+        aof.holds.store(false, SeqCst);
+        aof.limit.store(u64::MAX, SeqCst);
+        // Nobody waits for a disk that is not written to.
+        aof.synced.store(u64::MAX, SeqCst);
+        self.node.persistence.aof_fails(None);
+        aof.running.store(false, SeqCst);
+        aof.moved.notify_waiters();
+    }
+}
