@@ -140,7 +140,10 @@ impl<R: Read> Reader<R> {
                 Ok(None)
             }
             Ok(Parsed::Nothing { .. }) => Err(self.damage("a command without a name")),
-            Err(error) => self.damaged_or_torn(error.to_string()).map(Some),
+            Err(error) => {
+                let reason = error.to_string().replace(char::is_control, "?");
+                self.damaged_or_torn(reason).map(Some)
+            }
         }
     }
 
