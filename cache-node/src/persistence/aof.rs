@@ -13,7 +13,11 @@ mod metrics;
 mod reader;
 mod rewrite;
 mod segment;
+#[cfg(test)]
+mod simulated;
 mod start;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;

@@ -55,6 +55,48 @@ impl Server {
         command
     }
 
+    /// The same, so that [`Server::limit_files`] makes its writes fail and does not end it.
+    pub(crate) fn start_limitable(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = Self::limitable(dir.path(), port, args).spawn().unwrap();
+        let server = Self { child, port, dir };
+        server.await_start();
+        server
+    }
+
+    /// A shell has the process ignore the signal that says a file is too long; the call fails then.
+    fn limitable(dir: &Path, port: u16, args: &[&str]) -> Command {
+        let inner = Self::command(dir, port, args);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// [`Server::restart`], for [`Server::limit_files`].
+    pub(crate) fn restart_limitable(&mut self, args: &[&str]) {
+        self.kill();
+        self.port = free_port();
+        let mut command = Self::limitable(self.dir.path(), self.port, args);
+        self.child = command.spawn().unwrap();
+        self.await_start();
+    }
+
+    /// No file can be longer than this from now on, as on a disk that is full.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.child.id().to_string()])
+            .arg(format!("--fsize={limit}:unlimited"))
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
     /// It answers, and has loaded what there was to load.
     fn await_start(&self) {
         eventually("the start", || {

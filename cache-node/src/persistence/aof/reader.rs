@@ -5,13 +5,17 @@
 
 use std::io::{self, Read};
 
-use crate::resp::{Args, Limits, Parsed, Parser, Span, whole_command};
+use crate::resp::{Args, Span};
 
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
 
 /// Longest annotation.
 const MOST_LINE: usize = 1024;
+
+/// Most arguments of a command, and most bytes of one, as clients may send them.
+const MOST_ARGUMENTS: usize = 1 << 20;
+const MOST_ARGUMENT: usize = 1 << 30;
 
 /// Most bytes of a command; places in it are kept in 32 bits.
 const MOST_COMMAND: usize = 3 << 30;
@@ -46,8 +50,7 @@ pub(super) struct Reader<R> {
     /// Its length; 0: there is none.
     length: usize,
     ended: bool,
-    parser: Parser,
-    /// Its arguments, if it was found whole at once; else the parser has them.
+    /// Its arguments.
     spans: Vec<Span>,
 }
 
@@ -61,7 +64,6 @@ impl<R: Read> Reader<R> {
             offset,
             length: 0,
             ended: false,
-            parser: Parser::default(),
             spans: Vec::new(),
         }
     }
@@ -78,11 +80,7 @@ impl<R: Read> Reader<R> {
 
     /// The present command.
     pub(super) fn args(&self) -> Args<'_> {
-        if self.spans.is_empty() {
-            self.parser.args(&self.data[self.at..])
-        } else {
-            Args::new(&self.data, &self.spans)
-        }
+        Args::new(&self.data, &self.spans)
     }
 
     /// Goes on to the next command.
@@ -118,36 +116,22 @@ impl<R: Read> Reader<R> {
 
     /// `None`: look again, there is more now.
     fn command(&mut self) -> Result<Option<Next>, Damage> {
-        let limits = Limits::default();
         self.spans.clear();
-        if !self.parser.is_midway()
-            && let Some(end) = whole_command(&self.data, self.at, &limits, &mut self.spans)
-        {
-            return self.ends_well(end - self.at).map(Some);
-        }
-        match self.parser.parse(&self.data[self.at..], &limits) {
-            Ok(Parsed::Command { length }) => self.ends_well(length).map(Some),
-            Ok(Parsed::Incomplete { .. }) if self.ended => Ok(Some(Next::Torn)),
-            Ok(Parsed::Incomplete { .. }) => {
+        match arguments(&self.data, self.at, &mut self.spans) {
+            Ok(Some(end)) => {
+                self.length = end - self.at;
+                Ok(Some(Next::Command))
+            }
+            Ok(None) if self.ended => Ok(Some(Next::Torn)),
+            Ok(None) => {
                 if self.data.len() - self.at > MOST_COMMAND {
                     return Err(self.damage("a command is too long"));
                 }
                 self.read_more()?;
                 Ok(None)
             }
-            Ok(Parsed::Nothing { .. }) => Err(self.damage("a command without a name")),
-            Err(error) => self.damaged_or_torn(error.to_string()).map(Some),
+            Err(reason) => self.damaged_or_torn(reason).map(Some),
         }
-    }
-
-    /// Zeros in the place of a command's end would make another value of what was begun.
-    fn ends_well(&mut self, length: usize) -> Result<Next, Damage> {
-        let end = self.at + length;
-        if self.data[..end].ends_with(b"\r\n") {
-            self.length = length;
-            return Ok(Next::Command);
-        }
-        self.damaged_or_torn("a command does not end with CR LF".to_owned())
     }
 
     /// A line that begins with `#`, such as `#TS:1700000000`, says nothing about the data.
@@ -187,9 +171,10 @@ impl<R: Read> Reader<R> {
         }
         let zeros = self.data.len() > self.at + written && self.only_zeros_follow()?;
         let begun = &self.data[self.at..self.at + written];
-        let begins = match Parser::default().parse(begun, &Limits::default()) {
-            Ok(Parsed::Incomplete { .. }) => begun.first().is_none_or(|first| *first == b'*'),
-            _ => false,
+        let begins = match begun.first() {
+            None => true,
+            Some(b'*') => matches!(arguments(begun, 0, &mut Vec::new()), Ok(None)),
+            Some(_) => false,
         };
         if zeros && begins {
             Ok(Next::Torn)
@@ -215,7 +200,7 @@ impl<R: Read> Reader<R> {
         self.data.drain(..self.at);
         self.at = 0;
         let filled = self.data.len();
-        let more = READ.max(self.parser.missing(filled).min(filled));
+        let more = READ.max(filled / 2);
         self.data.resize(filled + more, 0);
         let mut data = std::mem::take(&mut self.data);
         let read = self.read(&mut data[filled..]);
@@ -234,6 +219,68 @@ impl<R: Read> Reader<R> {
                 Ok(count) => return Ok(count),
             }
         }
+    }
+}
+
+/// Appends the places of the arguments of the command that begins at `start`; answers where it ends, or `None` when it goes on behind
+/// the data. Unlike what a client sends, every byte must be as it was written: what is wrong here is damage.
+fn arguments(data: &[u8], start: usize, spans: &mut Vec<Span>) -> Result<Option<usize>, String> {
+    let Some((count, mut at)) = line(data, start, b'*', MOST_ARGUMENTS)? else {
+        return Ok(None);
+    };
+    if count == 0 {
+        return Err("a command without a name".to_owned());
+    }
+    for _ in 0..count {
+        let Some((length, begin)) = line(data, at, b'$', MOST_ARGUMENT)? else {
+            return Ok(None);
+        };
+        let end = begin + length;
+        match (data.get(end), data.get(end + 1)) {
+            (Some(b'\r'), Some(b'\n')) => {}
+            (None, _) | (Some(b'\r'), None) => return Ok(None),
+            _ => return Err("an argument does not end where it should".to_owned()),
+        }
+        spans.push((begin as u32, end as u32));
+        at = end + 2;
+    }
+    Ok(Some(at))
+}
+
+/// The number up to `most` on a line that begins with `kind`, and where the next line begins.
+#[inline]
+fn line(
+    data: &[u8],
+    start: usize,
+    kind: u8,
+    most: usize,
+) -> Result<Option<(usize, usize)>, String> {
+    match data.get(start) {
+        None => return Ok(None),
+        Some(first) if *first == kind => {}
+        Some(other) => {
+            let (kind, other) = (char::from(kind), char::from(*other).escape_default());
+            return Err(format!("expected '{kind}', got '{other}'"));
+        }
+    }
+    let wrong = || "a length that cannot be".to_owned();
+    let mut number = 0;
+    let mut at = start + 1;
+    loop {
+        match data.get(at) {
+            None => return Ok(None),
+            Some(digit @ b'0'..=b'9') if number <= most => {
+                number = number * 10 + usize::from(digit - b'0');
+            }
+            Some(b'\r') if at > start + 1 && number <= most => break,
+            Some(_) => return Err(wrong()),
+        }
+        at += 1;
+    }
+    match data.get(at + 1) {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some((number, at + 2))),
+        Some(_) => Err(wrong()),
     }
 }
 
@@ -306,7 +353,8 @@ mod tests {
 
         #[test]
         fn any_bytes_end_in_commands_or_damage(bytes in prop::collection::vec(any::<u8>(), 0..300), step in 1_usize..50) {
-            let (_read, _end) = read_all(&bytes, step);
+            let (_, end) = read_all(&bytes, step);
+            prop_assert!(end.map_or_else(|at| at, |(_, at)| at) <= bytes.len() as u64);
         }
     }
 

@@ -33,35 +33,46 @@ impl Persistence {
             return load_snapshot(node).map(drop);
         }
         let layout = Layout::new(&settings);
-        let disk = Arc::clone(&self.aof.disk);
-        let found = load(node, disk.as_ref(), &layout)?;
         let failed = |error| refused(&layout.folder, error);
-        let mut writer = Writer::new(node, layout.clone());
-        if let Found::Files { manifest, last } = found {
-            writer.go_on_with(manifest, last).map_err(failed)?;
-            return self.aof.start(writer).map_err(failed);
-        }
-        if matches!(found, Found::Nothing) && load_snapshot(node)? {
-            // redis-server would begin empty.
-            warn!(
-                "appendonly is yes and there is no append-only file: the snapshot is loaded, and is its first base"
-            );
-        }
-        writer.begin_anew().map_err(failed)?;
-        self.aof.needs_base.store(true, SeqCst);
+        let writer = self.load_aof(node, &layout)?;
         self.aof.start(writer).map_err(failed)?;
+        if self.aof.is_in_force() {
+            return Ok(());
+        }
         self.first_base(node);
         if !self.aof.is_in_force() {
             let reason = "there is no first base of the append-only file; the log says why";
             return Err(refused(&layout.folder, reason));
         }
-        if matches!(found, Found::Old) {
-            info!(
-                path = %layout.old.display(),
-                "the append-only file of an older version is in the new one, and is of no more use"
-            );
-        }
         Ok(())
+    }
+
+    /// Loads what there is. The writer goes on with the append-only file, or there is to be a first base.
+    pub(super) fn load_aof(&self, node: &Arc<Node>, layout: &Layout) -> Result<Writer, LoadError> {
+        let disk = Arc::clone(&self.aof.disk);
+        let found = load(node, disk.as_ref(), layout)?;
+        let failed = |error| refused(&layout.folder, error);
+        let mut writer = Writer::new(node, layout.clone());
+        match found {
+            Found::Files { manifest, last } => {
+                writer.go_on_with(manifest, last).map_err(failed)?;
+                return Ok(writer);
+            }
+            Found::Old => info!(
+                path = %layout.old.display(),
+                "the append-only file of an older version becomes the first base, and is then of no more use"
+            ),
+            Found::Nothing if load_snapshot(node)? => {
+                // redis-server would begin empty.
+                warn!(
+                    "appendonly is yes and there is no append-only file: the snapshot is loaded, and is its first base"
+                );
+            }
+            Found::Nothing => {}
+        }
+        writer.begin_anew().map_err(failed)?;
+        self.aof.needs_base.store(true, SeqCst);
+        Ok(writer)
     }
 
     /// Writes a first base on this thread.

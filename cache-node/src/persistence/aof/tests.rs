@@ -1,0 +1,257 @@
+//! The append-only file on a disk that fails and loses power at any call: nothing that was said to be on it is missing afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::layout::Layout;
+use super::rewrite::Kind;
+use super::simulated::Simulated;
+use super::writer::{Next, Writer};
+use super::*;
+use crate::command::{Outcome, Session, execute};
+use crate::config::{Config, Settings};
+use crate::persistence::Persistence;
+use crate::resp::OwnedArgs;
+use crate::stats::WorkerStats;
+
+const LISTS: u64 = 5;
+
+/// A node on a simulated disk, whose writer takes turns when it is told to.
+struct Machine {
+    node: Arc<Node>,
+    session: Session,
+    writer: Writer,
+    rewriting: Option<JoinHandle<()>>,
+    /// The number of the last write, and of the first one that may be missing.
+    last: u64,
+    safe: u64,
+    /// Writes that are not known to be on the disk, and the log's offset behind each.
+    unsure: Vec<(u64, u64)>,
+    now: Instant,
+}
+
+fn node(disk: &Simulated, folder: &std::path::Path, policy: AppendFsync) -> Arc<Node> {
+    let settings = Settings {
+        dir: folder.to_owned(),
+        appendonly: true,
+        appendfsync: policy,
+        repl_backlog_size: 16 << 10,
+        ..Settings::default()
+    };
+    let (cluster, _) = crate::cluster::open(&settings).expect("cluster mode is off");
+    let mut node = Node::new(Config::new(settings, None), cluster);
+    let mut persistence = Persistence::new(0);
+    persistence.aof = Aof::on(Arc::new(disk.clone()));
+    node.persistence = persistence;
+    Arc::new(node)
+}
+
+impl Machine {
+    /// Starts; that never fails but for the disk's own errors, of which there are none.
+    fn start(disk: &Simulated, folder: &std::path::Path, policy: AppendFsync) -> Self {
+        let node = node(disk, folder, policy);
+        node.persistence.set_loading(true);
+        let layout = Layout::new(&node.config.get());
+        let writer = node
+            .persistence
+            .load_aof(&node, &layout)
+            .expect("whatever a crash leaves can be loaded");
+        node.persistence.aof.running.store(true, SeqCst);
+        let session = Session::new(
+            node.clients.internal(),
+            Arc::new(WorkerStats::new()),
+            node.eviction.usage(crate::clock::now()),
+            true,
+        );
+        let mut machine = Self {
+            node,
+            session,
+            writer,
+            rewriting: None,
+            last: 0,
+            safe: 0,
+            unsure: Vec::new(),
+            now: Instant::now(),
+        };
+        if !machine.aof().is_in_force() {
+            machine.begin_base(Kind::Found);
+            while machine.rewriting.is_some() {
+                machine.turn();
+            }
+            assert!(machine.aof().is_in_force());
+        }
+        machine.node.persistence.set_loading(false);
+        machine.last = machine.count();
+        machine.safe = machine.last;
+        machine
+    }
+
+    fn aof(&self) -> &Aof {
+        &self.node.persistence.aof
+    }
+
+    fn run(&mut self, line: &str) -> Option<String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let args = OwnedArgs::new(words);
+        let mut out = Vec::new();
+        match execute(&self.node, &mut self.session, args.as_args(), &mut out) {
+            Outcome::Done => Some(String::from_utf8_lossy(&out).into_owned()),
+            _ => None,
+        }
+    }
+
+    /// How many writes are there; those before the last are all there.
+    fn count(&mut self) -> u64 {
+        let mut found = Vec::new();
+        for list in 0..LISTS {
+            let text = self
+                .run(&format!("LRANGE list:{list} 0 -1"))
+                .expect("a read");
+            let mut lines = text.split("\r\n").skip(1);
+            while let (Some(_), Some(number)) = (lines.next(), lines.next()) {
+                let number: u64 = number.parse().expect("a number");
+                assert_eq!(number % LISTS, list);
+                found.push(number);
+            }
+        }
+        found.sort_unstable();
+        let count = found.len() as u64;
+        assert!(found.into_iter().eq(1..=count), "there is a gap");
+        count
+    }
+
+    fn write(&mut self) {
+        let number = self.last + 1;
+        let line = format!("RPUSH list:{} {number}", number % LISTS);
+        match self.run(&line) {
+            Some(reply) if reply.starts_with(':') => {
+                self.last = number;
+                self.unsure.push((number, self.node.log.end()));
+            }
+            // It is refused, or is to wait.
+            Some(reply) => assert!(reply.starts_with("-MISCONF"), "{reply}"),
+            None => self.turn(),
+        }
+    }
+
+    fn turn(&mut self) {
+        self.now += Duration::from_millis(100);
+        assert_ne!(self.writer.turn(self.now), Next::End);
+        let aof = &self.node.persistence.aof;
+        if let Some(at) = self
+            .unsure
+            .iter()
+            .rposition(|(_, offset)| aof.is_synced(*offset))
+        {
+            self.safe = self.unsure[at].0;
+            self.unsure.drain(..=at);
+        }
+        if self.rewriting.as_ref().is_some_and(JoinHandle::is_finished) {
+            let rewriting = self.rewriting.take().expect("it was there");
+            rewriting.join().expect("no panic");
+        }
+    }
+
+    fn begin_base(&mut self, kind: Kind) {
+        if self.rewriting.is_some() {
+            return;
+        }
+        let progress = Arc::new(Progress::beginning());
+        self.node.persistence.state.lock().rewrites.running = Some(Arc::clone(&progress));
+        let node = Arc::clone(&self.node);
+        self.rewriting = Some(std::thread::spawn(move || {
+            node.persistence.rewrite(&node, kind, &progress);
+        }));
+    }
+
+    /// The power is gone.
+    fn die(self) -> (u64, u64) {
+        let aof = &self.node.persistence.aof;
+        drop(self.writer);
+        if let Some(rewriting) = self.rewriting {
+            while !rewriting.is_finished() {
+                aof.orders.lock().base = None;
+                std::thread::yield_now();
+            }
+        }
+        (self.safe, self.last)
+    }
+}
+
+fn live(seed: u64, policy: AppendFsync) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Simulated::new(seed);
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut safe, mut last) = (0, 0);
+    for life in 0..6 {
+        let mut machine = Machine::start(&disk, folder.path(), policy);
+        let count = machine.count();
+        assert!(
+            (safe..=last).contains(&count),
+            "seed {seed}, life {life}: {count} of {safe} to {last}"
+        );
+        if random.random_bool(0.6) {
+            disk.fail_one_in(random.random_range(3..40));
+        }
+        let actions = random.random_range(1..200);
+        disk.die_after(random.random_range(1..150));
+        for _ in 0..actions {
+            match random.random_range(0..10) {
+                0..5 => machine.write(),
+                5..9 => machine.turn(),
+                _ => {
+                    let found = machine.aof().needs_base.load(SeqCst);
+                    machine.begin_base(if found { Kind::Found } else { Kind::Rewrite });
+                }
+            }
+        }
+        disk.die_after(0);
+        (safe, last) = machine.die();
+        disk.lose_power();
+    }
+}
+
+#[test]
+fn nothing_that_was_said_to_be_on_the_disk_is_missing_after_power_losses() {
+    for seed in 0..150 {
+        live(seed, AppendFsync::Always);
+        live(seed, AppendFsync::EverySecond);
+        live(seed, AppendFsync::Never);
+    }
+}
+
+/// Errors end, and then everything comes to the disk.
+#[test]
+fn after_errors_everything_is_written() {
+    for seed in 0..60 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Simulated::new(seed);
+        let mut machine = Machine::start(&disk, folder.path(), AppendFsync::Always);
+        for _ in 0..5 {
+            disk.fail_one_in(3);
+            for _ in 0..30 {
+                machine.write();
+                machine.turn();
+            }
+            disk.fail_one_in(0);
+            let patience = Instant::now() + Duration::from_secs(20);
+            while machine.safe < machine.last {
+                machine.turn();
+                assert!(Instant::now() < patience, "seed {seed}");
+            }
+            let before = machine.last;
+            machine.write();
+            assert_eq!(machine.last, before + 1, "writes are taken again");
+            machine.turn();
+            assert_eq!(machine.safe, machine.last);
+        }
+        let (_, last) = machine.die();
+        let mut again = Machine::start(&disk, folder.path(), AppendFsync::Always);
+        assert_eq!(again.count(), last);
+    }
+}
