@@ -219,9 +219,7 @@ fn append_only(node: &Node, report: &Report, text: &mut String) -> std::fmt::Res
         u8::from(aof.in_force),
         u8::from(report.rewriting.is_some()),
         u8::from(report.rewrite_scheduled),
-        report
-            .rewrite_took
-            .map_or(-1, |took| took.as_secs() as i64),
+        report.rewrite_took.map_or(-1, |took| took.as_secs() as i64),
         if report.rewrite_ok { "ok" } else { "err" },
         if aof.trouble.is_none() { "ok" } else { "err" },
         node.persistence.aof.metrics.rewrites.get(),

@@ -139,7 +139,9 @@ pub enum Refusal {
     )]
     Snapshot,
     /// The append-only file cannot be written.
-    #[error("MISCONF Errors writing to the AOF file: {0}. Writes are refused until it can be written again.")]
+    #[error(
+        "MISCONF Errors writing to the AOF file: {0}. Writes are refused until it can be written again."
+    )]
     AppendOnly(String),
 }
 
@@ -388,8 +390,10 @@ impl Persistence {
             return Some(Refusal::AppendOnly(trouble));
         }
         let settings = node.config.get();
-        (failing & SNAPSHOT != 0 && settings.stop_writes_on_bgsave_error && !settings.save.is_empty())
-            .then_some(Refusal::Snapshot)
+        (failing & SNAPSHOT != 0
+            && settings.stop_writes_on_bgsave_error
+            && !settings.save.is_empty())
+        .then_some(Refusal::Snapshot)
     }
 
     /// Keys were changed by a primary's effects.

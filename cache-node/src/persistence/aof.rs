@@ -34,8 +34,8 @@ use super::Progress;
 use disk::{Disk, RealDisk};
 use metrics::Metrics;
 
-pub(super) use rewrite::Rewrites;
 use rewrite::Kind;
+pub(super) use rewrite::Rewrites;
 
 /// The append-only file of this node, as those know it who do not write it.
 pub struct Aof {

@@ -103,10 +103,7 @@ pub(super) fn write_snapshot(
         cut(offset);
         (node.persistence.changes(node), offset)
     };
-    let (mut walk, (changes, offset)) = node
-        .store
-        .begin_walk(moment)
-        .ok_or(SaveError::Walking)?;
+    let (mut walk, (changes, offset)) = node.store.begin_walk(moment).ok_or(SaveError::Walking)?;
     write_facts(&mut writer, node, offset, purpose);
     writer.database(0, keys, volatile);
     while walk.step(&mut writer, &mut |writer| output.pass_on(writer, false))? {

@@ -71,7 +71,10 @@ fn rewrite(connection: &mut Connection) {
     ask::<String>(connection, "BGREWRITEAOF");
     eventually("the rewrite", || {
         let info = info(connection);
-        assert_eq!(info.get::<String>("aof_last_bgrewrite_status").unwrap(), "ok");
+        assert_eq!(
+            info.get::<String>("aof_last_bgrewrite_status").unwrap(),
+            "ok"
+        );
         (info.get::<u8>("aof_rewrite_in_progress") == Some(0) && rewrites(connection) > before)
             .then_some(())
     });
@@ -330,7 +333,8 @@ fn it_is_rewritten_by_itself_when_it_has_grown() {
         let () = connection.set("k", &value).unwrap();
     }
     eventually("the rewrite", || {
-        (rewrites(connection) >= 2 && number(connection, "aof_current_size") < 100_000).then_some(())
+        (rewrites(connection) >= 2 && number(connection, "aof_current_size") < 100_000)
+            .then_some(())
     });
     await_written(connection);
     server.restart(&args);
@@ -359,7 +363,11 @@ fn a_save_and_a_rewrite_wait_for_each_other() {
     }
     eventually("the end of both", || {
         let info = info(connection);
-        let idle = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+        let idle = [
+            "rdb_bgsave_in_progress",
+            "aof_rewrite_in_progress",
+            "aof_rewrite_scheduled",
+        ];
         idle.iter()
             .all(|field| info.get::<u64>(field) == Some(0))
             .then_some(())
@@ -385,7 +393,10 @@ fn a_torn_end_is_cut_off() {
     let whole = std::fs::read(&file).unwrap();
     let last = b"*3\r\n$3\r\nSET\r\n$6\r\nsecond\r\n$1\r\n2\r\n";
     let transaction = b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n1\r\n";
-    let mut tails: Vec<Vec<u8>> = (1..last.len()).step_by(5).map(|cut| last[..cut].to_vec()).collect();
+    let mut tails: Vec<Vec<u8>> = (1..last.len())
+        .step_by(5)
+        .map(|cut| last[..cut].to_vec())
+        .collect();
     tails.push(transaction.to_vec());
     tails.push(transaction[..20].to_vec());
     tails.push([&last[..9], &[0; 5000]].concat());
@@ -395,7 +406,10 @@ fn a_torn_end_is_cut_off() {
         let args = [&on("everysec")[..], &["--aof-load-truncated", "no"]].concat();
         let (code, text) = server.fails(&args);
         assert_eq!(code, Some(1));
-        let place = format!("appendonly.aof.1.incr.aof: byte {}: it ends in", whole.len());
+        let place = format!(
+            "appendonly.aof.1.incr.aof: byte {}: it ends in",
+            whole.len()
+        );
         assert!(text.contains(&place), "{text}");
         assert_eq!(
             std::fs::metadata(&file).unwrap().len() as usize,
@@ -434,32 +448,39 @@ fn damage_is_refused_with_file_and_offset() {
             .replacen(from, to, 1)
             .into_bytes()
     };
-    let at = |what: &str| {
-        String::from_utf8(text.clone())
-            .unwrap()
-            .find(what)
-            .unwrap()
-    };
+    let at = |what: &str| String::from_utf8(text.clone()).unwrap().find(what).unwrap();
     let first = at("*3\r\n$3\r\nSET\r\n$5\r\nkey:0");
     let cases: Vec<(&PathBuf, Option<Vec<u8>>, String)> = vec![
         (
             &increment,
-            Some(replaced("$3\r\nSET\r\n$5\r\nkey:0", "$3\r\nGET\r\n$5\r\nkey:0")),
+            Some(replaced(
+                "$3\r\nSET\r\n$5\r\nkey:0",
+                "$3\r\nGET\r\n$5\r\nkey:0",
+            )),
             format!("{incr}: byte {first}: "),
         ),
         (
             &increment,
-            Some(replaced("$3\r\nSET\r\n$5\r\nkey:0", "$4\r\nSET\r\n$5\r\nkey:0")),
+            Some(replaced(
+                "$3\r\nSET\r\n$5\r\nkey:0",
+                "$4\r\nSET\r\n$5\r\nkey:0",
+            )),
             format!("{incr}: byte {first}: "),
         ),
         (
             &increment,
-            Some(replaced("*3\r\n$3\r\nSET\r\n$5\r\nkey:0", "+3\r\n$3\r\nSET\r\n$5\r\nkey:0")),
+            Some(replaced(
+                "*3\r\n$3\r\nSET\r\n$5\r\nkey:0",
+                "+3\r\n$3\r\nSET\r\n$5\r\nkey:0",
+            )),
             format!("{incr}: byte {first}: expected '*', got '+'"),
         ),
         (
             &increment,
-            Some(replaced("$6\r\nSELECT\r\n$1\r\n0", "$6\r\nSELECT\r\n$1\r\n7")),
+            Some(replaced(
+                "$6\r\nSELECT\r\n$1\r\n0",
+                "$6\r\nSELECT\r\n$1\r\n7",
+            )),
             format!("{incr}: byte 0: another database than 0"),
         ),
         (&increment, None, format!("{incr}: byte 0: it is missing")),
@@ -467,7 +488,10 @@ fn damage_is_refused_with_file_and_offset() {
         (
             &base,
             Some(original[1].1[..original[1].1.len() / 2].to_vec()),
-            format!("base.rdb: byte {}: it ends in the middle", original[1].1.len() / 2),
+            format!(
+                "base.rdb: byte {}: it ends in the middle",
+                original[1].1.len() / 2
+            ),
         ),
         (
             &manifest,
@@ -549,7 +573,9 @@ fn a_full_disk_refuses_writes_until_there_is_room_again() {
         assert!(error(connection, "MSET a 1 b 2").starts_with("MISCONF"));
         assert_eq!(ask::<i64>(connection, "GET before"), 1);
         server.limit_files(None);
-        eventually("writes again", || try_ask::<()>(connection, "SET after 1").ok());
+        eventually("writes again", || {
+            try_ask::<()>(connection, "SET after 1").ok()
+        });
         held.expect("+OK\r\n");
         let told: String = info(connection).get("aof_last_write_status").unwrap();
         assert_eq!(told, "ok");
@@ -672,9 +698,18 @@ fn waitaof_answers_when_it_is_on_the_disk() {
         assert_eq!(ask::<Vec<i64>>(connection, "WAITAOF 0 0 0"), [1, 0]);
         assert_eq!(ask::<Vec<i64>>(connection, "WAITAOF 1 1 20"), [1, 0]);
         for (wrong, reason) in [
-            ("WAITAOF 2 0 0", "ERR value is out of range, must be between 0 and 1"),
-            ("WAITAOF 1 -1 0", "ERR value is out of range, must be positive"),
-            ("WAITAOF 1 0 x", "ERR timeout is not an integer or out of range"),
+            (
+                "WAITAOF 2 0 0",
+                "ERR value is out of range, must be between 0 and 1",
+            ),
+            (
+                "WAITAOF 1 -1 0",
+                "ERR value is out of range, must be positive",
+            ),
+            (
+                "WAITAOF 1 0 x",
+                "ERR timeout is not an integer or out of range",
+            ),
             ("WAITAOF 1 0 -1", "ERR timeout is negative"),
         ] {
             assert_eq!(error(connection, wrong), reason);
@@ -720,7 +755,9 @@ fn writers_that_are_faster_than_the_disk_wait_for_it() {
                     }
                     let _: redis::Value = pipe.query(&mut connection).unwrap();
                 }
-                let () = connection.set(format!("big:{writer}"), "b".repeat(300_000)).unwrap();
+                let () = connection
+                    .set(format!("big:{writer}"), "b".repeat(300_000))
+                    .unwrap();
             });
         }
     });
@@ -754,7 +791,10 @@ fn write_in_order(port: u16, always: bool, begun: &AtomicU64) -> u64 {
             pipe.atomic();
         }
         pipe.set("{c}ount", count).rpush("{c}log", count);
-        pipe.set(format!("filler:{}", count % 300), "x".repeat(count as usize % 900));
+        pipe.set(
+            format!("filler:{}", count % 300),
+            "x".repeat(count as usize % 900),
+        );
         if pipe.query::<redis::Value>(&mut connection).is_err() {
             return confirmed;
         }
@@ -769,7 +809,10 @@ fn write_in_order(port: u16, always: bool, begun: &AtomicU64) -> u64 {
                 Err(_) => return confirmed,
             }
         }
-        if count % 211 == 0 && try_ask::<redis::Value>(&mut connection, "BGREWRITEAOF").is_err_and(|why| why.is_io_error()) {
+        if count % 211 == 0
+            && try_ask::<redis::Value>(&mut connection, "BGREWRITEAOF")
+                .is_err_and(|why| why.is_io_error())
+        {
             return confirmed;
         }
     }
@@ -787,7 +830,10 @@ fn crash(mode: &str, rounds: u64) {
             let begun = &begun;
             let writer = scope.spawn(move || write_in_order(port, mode == "always", begun));
             eventually("a write", || (begun.load(SeqCst) > 0).then_some(()));
-            let (began, moment) = (Instant::now(), Duration::from_micros(round * 7919 % 150_000));
+            let (began, moment) = (
+                Instant::now(),
+                Duration::from_micros(round * 7919 % 150_000),
+            );
             eventually("the moment", || (began.elapsed() >= moment).then_some(()));
             server.kill();
             writer.join().unwrap()
@@ -805,7 +851,10 @@ fn crash(mode: &str, rounds: u64) {
         let log: Vec<u64> = connection.lrange("{c}log", 0, -1).unwrap();
         assert!(count >= least, "round {round}: {count} of {least}");
         assert!(count <= begun.load(SeqCst), "round {round}");
-        assert!(log.iter().copied().eq(1..=log.len() as u64), "round {round}");
+        assert!(
+            log.iter().copied().eq(1..=log.len() as u64),
+            "round {round}"
+        );
         let length = log.len() as u64;
         if length + 1 == count {
             // The file ended between the two; they go on together.

@@ -1,7 +1,8 @@
 //! Loading an append-only file: its base, then its commands in order.
 
+use std::fmt::Display;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use super::disk::Disk;
 use super::layout::{Layout, shown};
 use super::manifest::Manifest;
 use super::reader::{Next, Reader};
+use super::segment::HEADER;
 
 /// What was found on the disk, and is loaded.
 pub(super) enum Found {
@@ -33,19 +35,15 @@ pub(super) enum Found {
 }
 
 /// A file that cannot be loaded.
-pub(super) fn refused(path: &Path, reason: impl ToString) -> LoadError {
+pub(super) fn refused(path: &Path, reason: impl Display) -> LoadError {
     LoadError::AppendOnly {
         path: shown(path),
-        reason: reason.to_string(),
+        reason: format!("{reason}"),
     }
 }
 
 /// Loads what there is into a data set that is empty. Changes nothing on the disk.
-pub(super) fn load(
-    node: &Arc<Node>,
-    disk: &dyn Disk,
-    layout: &Layout,
-) -> Result<Found, LoadError> {
+pub(super) fn load(node: &Arc<Node>, disk: &dyn Disk, layout: &Layout) -> Result<Found, LoadError> {
     let path = layout.path(&layout.manifest());
     if length(disk, &path)?.is_none() {
         return load_without_manifest(node, disk, layout);
@@ -55,6 +53,7 @@ pub(super) fn load(
     read.and_then(|mut file| file.read_to_end(&mut text))
         .map_err(|error| refused(&path, error))?;
     let manifest = Manifest::parse(&text).map_err(|error| refused(&path, error))?;
+    check_unnamed(disk, layout, &manifest)?;
     let mut files = Vec::new();
     for part in manifest.parts() {
         let file = layout.path(&part.name);
@@ -76,13 +75,43 @@ pub(super) fn load(
         let is_base = index == 0 && manifest.base.is_some();
         let is_last = index + 1 == count;
         last = if is_base {
-            loading.base(file, bytes, is_last)?
+            loading.base(&file, bytes, is_last)?
         } else {
-            loading.commands(file, 0, bytes, is_last)?
+            loading.commands(&file, 0, bytes, is_last)?
         };
     }
     loading.report();
     Ok(Found::Files { manifest, last })
+}
+
+/// An incremental file behind those that the manifest names has no commands: it was begun and never in force. Otherwise the manifest is
+/// not what it was.
+fn check_unnamed(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Result<(), LoadError> {
+    let names = disk
+        .list(&layout.folder)
+        .map_err(|error| refused(&layout.folder, error))?;
+    if is_interrupted(layout, &names) {
+        return Ok(());
+    }
+    for name in names {
+        let behind = layout
+            .increment_number(&name)
+            .is_some_and(|number| number >= manifest.next_increment());
+        let path = layout.path(&name);
+        if behind && length(disk, &path)?.unwrap_or(0) > HEADER.len() as u64 {
+            let place = layout.path(&layout.manifest());
+            let end = length(disk, &place)?.unwrap_or(0);
+            let reason = format!("byte {end}: {name} has commands and is not named");
+            return Err(refused(&place, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Where files were about to come into force, there is the manifest that would have done it, under another name.
+fn is_interrupted(layout: &Layout, names: &[String]) -> bool {
+    let temporary = layout.temporary(&layout.manifest());
+    names.iter().any(|name| layout.path(name) == temporary)
 }
 
 fn load_without_manifest(
@@ -93,15 +122,11 @@ fn load_without_manifest(
     let names = disk
         .list(&layout.folder)
         .map_err(|error| refused(&layout.folder, error))?;
-    // Where a first base was about to come into force, there is the manifest that would have done it, under another name.
-    let interrupted = names.iter().any(|name| {
-        layout.is_temporary(name) && layout.path(name) == layout.temporary(&layout.manifest())
-    });
     let part = names
         .iter()
         .find(|name| layout.is_part(name) && !layout.is_temporary(name));
     if let Some(part) = part
-        && !interrupted
+        && !is_interrupted(layout, &names)
     {
         let manifest = layout.path(&layout.manifest());
         return Err(refused(
@@ -115,7 +140,7 @@ fn load_without_manifest(
     let progress = node.persistence.progress();
     progress.bytes_total.store(bytes, Relaxed);
     let mut loading = Loading::new(node, disk);
-    loading.base(layout.old.clone(), bytes, true)?;
+    loading.base(&layout.old, bytes, true)?;
     loading.report();
     Ok(Found::Old)
 }
@@ -154,24 +179,23 @@ impl<'n> Loading<'n> {
     }
 
     /// Loads a base: a snapshot, commands, or both. Answers how much of it is whole.
-    fn base(&mut self, path: PathBuf, bytes: u64, is_last: bool) -> Result<u64, LoadError> {
+    fn base(&mut self, path: &Path, bytes: u64, is_last: bool) -> Result<u64, LoadError> {
         let mut begins = Vec::new();
-        let file = self.disk.read(&path, 0);
+        let file = self.disk.read(path, 0);
         file.and_then(|file| file.take(6).read_to_end(&mut begins))
-            .map_err(|error| refused(&path, error))?;
-        if !begins.starts_with(b"REDIS") && !begins.starts_with(b"VALKEY") {
-            return self.commands(path, 0, bytes, is_last);
-        }
+            .map_err(|error| refused(path, error))?;
         let role = if path.extension().is_some_and(|extension| extension == "rdb") {
             Role::Base
-        } else {
+        } else if begins.starts_with(b"REDIS") || begins.starts_with(b"VALKEY") {
             Role::Preamble
+        } else {
+            return self.commands(path, 0, bytes, is_last);
         };
         let file = self
             .disk
-            .read(&path, 0)
-            .map_err(|error| refused(&path, error))?;
-        let end = load_rdb(self.node, &path, file, bytes, role)?;
+            .read(path, 0)
+            .map_err(|error| refused(path, error))?;
+        let end = load_rdb(self.node, path, file, bytes, role)?;
         if end == bytes {
             return Ok(end);
         }
@@ -181,7 +205,7 @@ impl<'n> Loading<'n> {
     /// Executes the commands of a file from byte `from` on. Answers how much of it is whole: all of it, unless it is the last.
     fn commands(
         &mut self,
-        path: PathBuf,
+        path: &Path,
         from: u64,
         bytes: u64,
         is_last: bool,
@@ -189,22 +213,22 @@ impl<'n> Loading<'n> {
         info!(path = %path.display(), bytes, "loading commands");
         let file = self
             .disk
-            .read(&path, from)
-            .map_err(|error| refused(&path, error))?;
+            .read(path, from)
+            .map_err(|error| refused(path, error))?;
         let (torn_at, reason) = match self.execute_all(file, from) {
             Ok(None) => return Ok(bytes),
             Ok(Some(torn)) => torn,
-            Err(reason) => return Err(refused(&path, reason)),
+            Err(reason) => return Err(refused(path, reason)),
         };
         if !is_last {
             let reason = format!("byte {torn_at}: {reason}, and other files follow it");
-            return Err(refused(&path, reason));
+            return Err(refused(path, reason));
         }
         if !self.node.config.get().aof_load_truncated {
             let reason = format!(
                 "byte {torn_at}: {reason}; with aof-load-truncated it would be cut there and loaded"
             );
-            return Err(refused(&path, reason));
+            return Err(refused(path, reason));
         }
         warn!(
             path = %path.display(),

@@ -364,7 +364,14 @@ mod tests {
         let (read, end) = read_all(format!("#TS:123\r\n{ping}#\n").as_bytes(), 7);
         assert_eq!(read.len(), 1);
         assert_eq!(end, Ok((Next::End, 25)));
-        for wrong in ["PING\r\n", "*0\r\n", "\r\n", "*1\r\n:4\r\n", "*x\r\n", "\0\0x"] {
+        for wrong in [
+            "PING\r\n",
+            "*0\r\n",
+            "\r\n",
+            "*1\r\n:4\r\n",
+            "*x\r\n",
+            "\0\0x",
+        ] {
             let (read, end) = read_all(format!("{ping}{wrong}").as_bytes(), 3);
             assert_eq!((read.len(), end), (1, Err(14)), "{wrong}");
         }

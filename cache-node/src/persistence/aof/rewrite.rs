@@ -193,7 +193,11 @@ impl Persistence {
             rewrites.running = None;
             rewrites.last = Some((ok, took));
             rewrites.ended = clock::now();
-            rewrites.failures = if ok { 0 } else { rewrites.failures + u32::from(failed) };
+            rewrites.failures = if ok {
+                0
+            } else {
+                rewrites.failures + u32::from(failed)
+            };
             std::mem::take(&mut state.scheduled)
         };
         let metrics = &self.aof.metrics;

@@ -64,7 +64,9 @@ impl Persistence {
             ),
             Found::Nothing if load_snapshot(node)? => {
                 // redis-server would begin empty.
-                warn!("appendonly is yes and there is no append-only file: the snapshot is loaded, and is its first base");
+                warn!(
+                    "appendonly is yes and there is no append-only file: the snapshot is loaded, and is its first base"
+                );
             }
             Found::Nothing => {}
         }

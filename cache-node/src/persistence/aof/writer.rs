@@ -105,7 +105,10 @@ impl Pending {
     fn put_back(&mut self, mut front: Self) {
         let length = front.bytes.len();
         front.bytes.append(&mut self.bytes);
-        let moved = self.records.drain(..).map(|(offset, end)| (offset, end + length));
+        let moved = self
+            .records
+            .drain(..)
+            .map(|(offset, end)| (offset, end + length));
         front.records.extend(moved);
         *self = front;
     }
@@ -414,6 +417,8 @@ impl Writer {
             let (offset, kind) = (cut.offset, cut.kind);
             self.write(offset)?;
             self.switch(kind)?;
+            // Nothing is in the next file before the manifest that names it is on the disk.
+            self.sync_folder()?;
         }
         self.write(u64::MAX)?;
         self.pending = None;
