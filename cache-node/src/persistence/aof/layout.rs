@@ -54,6 +54,14 @@ impl Layout {
         format!("{}.{number}.incr.aof", self.name)
     }
 
+    /// The number of an incremental file of this name that was put in force.
+    pub(super) fn increment_number(&self, file: &str) -> Option<u64> {
+        file.strip_prefix(self.name.as_str())
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(".incr.aof"))
+            .and_then(|number| number.parse().ok())
+    }
+
     /// Whether a file in the folder is a base or an incremental file of this name, in force or not.
     pub(super) fn is_part(&self, file: &str) -> bool {
         let name = file.strip_prefix(TEMPORARY).unwrap_or(file);

@@ -1,5 +1,6 @@
 //! Loading an append-only file: its base, then its commands in order.
 
+use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::disk::Disk;
 use super::layout::{Layout, shown};
 use super::manifest::Manifest;
 use super::reader::{Next, Reader};
+use super::segment::HEADER;
 
 /// What was found on the disk, and is loaded.
 pub(super) enum Found {
@@ -33,11 +35,10 @@ pub(super) enum Found {
 }
 
 /// A file that cannot be loaded.
-pub(super) fn refused(path: &Path, reason: impl std::fmt::Display) -> LoadError {
-    let reason = format!("{reason}");
+pub(super) fn refused(path: &Path, reason: impl Display) -> LoadError {
     LoadError::AppendOnly {
         path: shown(path),
-        reason,
+        reason: format!("{reason}"),
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn load(node: &Arc<Node>, disk: &dyn Disk, layout: &Layout) -> Result
     read.and_then(|mut file| file.read_to_end(&mut text))
         .map_err(|error| refused(&path, error))?;
     let manifest = Manifest::parse(&text).map_err(|error| refused(&path, error))?;
+    check_unnamed(disk, layout, &manifest)?;
     let mut files = Vec::new();
     for part in manifest.parts() {
         let file = layout.path(&part.name);
@@ -82,6 +84,36 @@ pub(super) fn load(node: &Arc<Node>, disk: &dyn Disk, layout: &Layout) -> Result
     Ok(Found::Files { manifest, last })
 }
 
+/// An incremental file behind those that the manifest names has no commands: it was begun and never in force. Otherwise the manifest is
+/// not what it was.
+fn check_unnamed(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Result<(), LoadError> {
+    let names = disk
+        .list(&layout.folder)
+        .map_err(|error| refused(&layout.folder, error))?;
+    if is_interrupted(layout, &names) {
+        return Ok(());
+    }
+    for name in names {
+        let behind = layout
+            .increment_number(&name)
+            .is_some_and(|number| number >= manifest.next_increment());
+        let path = layout.path(&name);
+        if behind && length(disk, &path)?.unwrap_or(0) > HEADER.len() as u64 {
+            let place = layout.path(&layout.manifest());
+            let end = length(disk, &place)?.unwrap_or(0);
+            let reason = format!("byte {end}: {name} has commands and is not named");
+            return Err(refused(&place, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Where files were about to come into force, there is the manifest that would have done it, under another name.
+fn is_interrupted(layout: &Layout, names: &[String]) -> bool {
+    let temporary = layout.temporary(&layout.manifest());
+    names.iter().any(|name| layout.path(name) == temporary)
+}
+
 fn load_without_manifest(
     node: &Arc<Node>,
     disk: &dyn Disk,
@@ -90,15 +122,11 @@ fn load_without_manifest(
     let names = disk
         .list(&layout.folder)
         .map_err(|error| refused(&layout.folder, error))?;
-    // Where a first base was about to come into force, there is the manifest that would have done it, under another name.
-    let interrupted = names.iter().any(|name| {
-        layout.is_temporary(name) && layout.path(name) == layout.temporary(&layout.manifest())
-    });
     let part = names
         .iter()
         .find(|name| layout.is_part(name) && !layout.is_temporary(name));
     if let Some(part) = part
-        && !interrupted
+        && !is_interrupted(layout, &names)
     {
         let manifest = layout.path(&layout.manifest());
         return Err(refused(
@@ -156,13 +184,12 @@ impl<'n> Loading<'n> {
         let file = self.disk.read(path, 0);
         file.and_then(|file| file.take(6).read_to_end(&mut begins))
             .map_err(|error| refused(path, error))?;
-        if !begins.starts_with(b"REDIS") && !begins.starts_with(b"VALKEY") {
-            return self.commands(path, 0, bytes, is_last);
-        }
         let role = if path.extension().is_some_and(|extension| extension == "rdb") {
             Role::Base
-        } else {
+        } else if begins.starts_with(b"REDIS") || begins.starts_with(b"VALKEY") {
             Role::Preamble
+        } else {
+            return self.commands(path, 0, bytes, is_last);
         };
         let file = self
             .disk

@@ -37,6 +37,7 @@ impl Manifest {
     /// Reads a manifest.
     pub(super) fn parse(text: &[u8]) -> Result<Self, BadManifest> {
         let mut manifest = Self::default();
+        let mut history = Vec::new();
         let mut offset = 0;
         let bad = |offset, line, reason: &str| BadManifest {
             offset,
@@ -45,17 +46,31 @@ impl Manifest {
         };
         for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
             manifest
-                .read_line(line)
+                .read_line(line, &mut history)
                 .map_err(|reason| bad(offset, index + 1, reason))?;
             offset += line.len();
         }
         if manifest.base.is_none() && manifest.increments.is_empty() {
             return Err(bad(offset, 1, "it names no file"));
         }
+        if !history.iter().all(|part| manifest.is_past(part)) {
+            let reason = "a file is said to be of no more use, and nothing has taken its place";
+            return Err(bad(offset, 1, reason));
+        }
         Ok(manifest)
     }
 
-    fn read_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    /// Whether a file has a successor in force.
+    fn is_past(&self, part: &Part) -> bool {
+        let successor = if part.name.contains(".incr.") {
+            self.increments.first()
+        } else {
+            self.base.as_ref()
+        };
+        successor.is_some_and(|successor| successor.number > part.number)
+    }
+
+    fn read_line(&mut self, line: &[u8], history: &mut Vec<Part>) -> Result<(), &'static str> {
         let Some(line) = line.strip_suffix(b"\n") else {
             return Err("it ends in the middle of a line");
         };
@@ -100,7 +115,7 @@ impl Manifest {
                 }
                 self.increments.push(part);
             }
-            "h" => {}
+            "h" => history.push(part),
             _ => return Err("the type of a file is none of b, i and h"),
         }
         Ok(())
@@ -207,6 +222,9 @@ mod tests {
             assert!(refused.contains(reason), "{refused}");
         }
         assert!(Manifest::parse(b"").is_err());
+        let past = format!("{first}file a.1.incr.aof seq 1 type h\n");
+        let refused = Manifest::parse(past.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("nothing has taken its place"), "{refused}");
         let twice = "file a seq 2 type i\nfile b seq 2 type i\n";
         assert!(Manifest::parse(twice.as_bytes()).is_err());
     }

@@ -57,6 +57,28 @@ impl Simulated {
         })))
     }
 
+    /// A file that was there before.
+    pub(super) fn put(&self, path: &Path, data: Vec<u8>) {
+        let state = &mut *self.0.lock();
+        let file = state.files.len();
+        state.files.push(Content {
+            synced: data.clone(),
+            data,
+            doomed: Vec::new(),
+        });
+        state.names.insert(path.to_owned(), file);
+        state.synced_names.insert(path.to_owned(), file);
+    }
+
+    /// All files.
+    pub(super) fn all(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.0.lock();
+        let names = state.names.iter();
+        names
+            .map(|(path, file)| (path.clone(), state.files[*file].data.clone()))
+            .collect()
+    }
+
     /// One call in so many fails from now on; 0: none.
     pub(super) fn fail_one_in(&self, calls: u32) {
         self.0.lock().fails_one_in = calls;

@@ -417,6 +417,8 @@ impl Writer {
             let (offset, kind) = (cut.offset, cut.kind);
             self.write(offset)?;
             self.switch(kind)?;
+            // Nothing is in the next file before the manifest that names it is on the disk.
+            self.sync_folder()?;
         }
         self.write(u64::MAX)?;
         self.pending = None;
