@@ -771,6 +771,50 @@ fn writers_that_are_faster_than_the_disk_wait_for_it() {
     assert_eq!(ask::<i64>(connection, "STRLEN big:3"), 300_000);
 }
 
+/// Begins a snapshot, writes 10,000 keys, is killed, and starts again: what is left of them in each mode.
+#[test]
+fn what_is_left_of_ten_thousand_writes_during_a_snapshot() {
+    let snapshots = vec!["--save", "3600 100000000"];
+    let both = [&on("always")[..], &snapshots].concat();
+    let modes = [
+        ("cache only", vec![], 0..=0),
+        ("snapshots", snapshots, 0..=0),
+        ("append-only file, always", on("always"), 10_000..=10_000),
+        ("append-only file, everysec", on("everysec"), 9_000..=10_000),
+        ("append-only file, no", on("no"), 9_000..=10_000),
+        ("both, always", both, 10_000..=10_000),
+    ];
+    for (name, args, expected) in modes {
+        let mut server = Server::start(&args);
+        let connection = &mut server.connect();
+        fill(connection);
+        if name != "cache only" {
+            ask::<String>(connection, "BGSAVE");
+            eventually("the snapshot's moment", || {
+                let info = info(connection);
+                let begun = info.get::<u64>("current_save_slots_processed").unwrap_or(0) > 0;
+                (begun || info.get::<u64>("rdb_saves") > Some(0)).then_some(())
+            });
+        }
+        for hundred in 0..100 {
+            let mut pipe = redis::pipe();
+            for number in 0..100 {
+                pipe.set(format!("new:{}", hundred * 100 + number), number);
+            }
+            let _: redis::Value = pipe.query(connection).unwrap();
+            if hundred == 90 && ["everysec", "no"].iter().any(|mode| name.ends_with(mode)) {
+                // What was written a while ago is in the file.
+                await_written(connection);
+            }
+        }
+        server.kill();
+        server.restart(&args);
+        let keys: Vec<Vec<u8>> = server.connect().keys("new:*").unwrap();
+        println!("{name}: of 10,000 writes {} are left", keys.len());
+        assert!(expected.contains(&keys.len()), "{name}: {}", keys.len());
+    }
+}
+
 /// Writes a known sequence; answers the number of the last write of which it was told that it is on the disk.
 fn write_in_order(port: u16, always: bool, begun: &AtomicU64) -> u64 {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
