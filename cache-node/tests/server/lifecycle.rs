@@ -45,9 +45,9 @@ fn mistakes_on_the_command_line_are_named() {
         text,
         "cache-node: unknown option 'maxmemry'; did you mean 'maxmemory'?\n"
     );
-    let (code, text) = cache_node(&["--appendonly", "yes"]);
+    let (code, text) = cache_node(&["--daemonize", "yes"]);
     assert_eq!(code, Some(2));
-    assert!(text.contains("there is no append-only file yet"), "{text}");
+    assert!(text.contains("the process stays in the foreground"), "{text}");
     let (code, text) = cache_node(&["--help"]);
     assert_eq!(code, Some(0));
     assert!(text.contains("--maxmemory-policy POLICY"));
