@@ -111,7 +111,7 @@ async fn wait_counts_replicas_and_gives_up_in_time() {
         .await;
     assert!(refused.is_err());
     let refused: redis::RedisResult<u32> = redis::cmd("WAITAOF")
-        .arg(0)
+        .arg(1)
         .arg(1)
         .arg(1)
         .query_async(&mut writer)
