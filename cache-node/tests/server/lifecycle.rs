@@ -49,6 +49,12 @@ fn mistakes_on_the_command_line_are_named() {
     assert_eq!(code, Some(2));
     assert!(text.contains("appendfsync"), "{text}");
     assert!(text.contains("everysec"), "{text}");
+    let (code, text) = cache_node(&["--daemonize", "yes"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        text.contains("the process stays in the foreground"),
+        "{text}"
+    );
     let (code, text) = cache_node(&["--help"]);
     assert_eq!(code, Some(0));
     assert!(text.contains("--maxmemory-policy POLICY"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::bus::Request;
 use crate::node::Node;
+use crate::replication::empty_if;
 use crate::resp::parse_integer;
 use crate::slot::SlotId;
 use crate::topology::TopologyCommand;
@@ -124,6 +125,6 @@ pub(super) fn reset(mut context: AsyncContext<'_>) -> Waiting<'_> {
 /// Drops a replica's copy; it belongs to a cluster that this node has left.
 async fn forget_keys(node: &Arc<Node>) {
     for slot in SlotId::all().filter(|slot| node.store.keys_in(*slot) > 0) {
-        node.store.lock(slot).await.clear();
+        empty_if(node, slot, || true).await;
     }
 }

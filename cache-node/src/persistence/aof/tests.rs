@@ -374,3 +374,47 @@ fn after_errors_everything_is_written() {
         assert_eq!(again.count(), last);
     }
 }
+
+/// A replica that has copied another primary goes on with that one's log.
+#[test]
+fn another_history_begins_with_a_base_of_its_own() {
+    for offset in [0, 1 << 40] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Simulated::new(offset);
+        let mut machine = Machine::start(&disk, folder.path(), AppendFsync::Always);
+        for _ in 0..10 {
+            machine.write();
+            machine.turn();
+        }
+        let before = disk.all().len();
+        machine.unsure.clear();
+        machine.node.log.restart_at(offset);
+        let node = Arc::clone(&machine.node);
+        node.persistence.history_restarted(&node);
+        assert!(
+            !node.persistence.aof.is_synced(1),
+            "nothing is known of this history"
+        );
+        let patience = Instant::now() + Duration::from_secs(20);
+        while machine.safe < 11 {
+            // It has to wait while all slots are locked.
+            if machine.last < 11 {
+                machine.write();
+            }
+            machine.turn();
+            assert!(Instant::now() < patience);
+        }
+        machine.turn();
+        assert_eq!(
+            disk.all().len(),
+            before,
+            "the files of the other history are gone"
+        );
+        machine.write();
+        machine.turn();
+        machine.die();
+        disk.lose_power();
+        let mut again = Machine::start(&disk, folder.path(), AppendFsync::Always);
+        assert_eq!(again.count(), 12);
+    }
+}
