@@ -21,7 +21,8 @@ use crate::clock;
 use crate::node::Node;
 
 pub use aof::{Aof, AofReport};
-pub use load::LoadError;
+pub use load::{LoadError, receive};
+pub(crate) use save::{Purpose, SaveError, write_snapshot};
 
 /// After a save that failed, save points wait so long.
 const RETRY: Duration = Duration::from_secs(5);

@@ -101,6 +101,8 @@ pub struct Replication {
     /// A full sync has begun and not ended: the data are neither the old nor the new.
     incomplete: AtomicBool,
     handing_over: AtomicBool,
+    /// The data set goes on with another node's history, or did until now: as long as that is not over, it is not this node's own.
+    follows: AtomicBool,
     /// The history that the data set belongs to.
     history: watch::Sender<History>,
     /// A copy of the primary's data that is being put together.
@@ -135,6 +137,7 @@ impl Default for Replication {
             applied: AtomicU64::new(0),
             incomplete: AtomicBool::new(false),
             handing_over: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
             history: watch::Sender::new(History::begin()),
             beside: Mutex::default(),
             synced_from: Mutex::default(),
@@ -306,8 +309,20 @@ impl Replication {
 
     /// This node's data go their own way from here: it is a primary now.
     fn branch(&self) {
-        let branched = self.history.borrow().branch(self.applied());
-        self.adopt(branched);
+        let history = if self.is_incomplete() {
+            // A mixture has no place in the old one.
+            History::begin()
+        } else {
+            self.history().branch(self.applied())
+        };
+        self.adopt(history);
+        self.follows.store(false, Ordering::Release);
+    }
+
+    /// Whether the history is that of this node's present role. Between a promotion and the history that begins with it, a place in the
+    /// old one says nothing about what was written since.
+    pub fn is_settled(&self, node: &Node) -> bool {
+        self.follows.load(Ordering::Acquire) == node.is_replica()
     }
 
     /// Whom the data set was copied from, once it was whole.

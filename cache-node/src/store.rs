@@ -255,20 +255,23 @@ impl Store {
         keys
     }
 
-    /// Puts the content of another data set, which nobody else knows, in the place of this one's; `cut` is called at that moment, while
-    /// nothing changes. Blocks the thread while commands hold slots.
-    pub fn replace_by(&self, other: &Self, cut: impl FnOnce()) {
+    /// Puts the content of another data set, which nobody else knows, in the place of this one's if `allowed`, which is asked at that
+    /// moment, while nothing changes. Answers what it said. Blocks the thread while commands hold slots.
+    pub fn replace_by(&self, other: &Self, allowed: impl FnOnce() -> bool) -> bool {
         let mut guards: Vec<SlotGuard<'_>> =
             SlotId::all().map(|slot| self.lock_blocking(slot)).collect();
+        if !allowed() {
+            return false;
+        }
         for guard in &mut guards {
             let slot = guard.id();
             guard.replace_by(&mut other.lock_blocking(slot));
         }
         // What this thread has counted so far belongs to the other one.
         other.memory.publish();
-        cut();
         drop(guards);
         self.memory.publish();
+        true
     }
 
     /// Brings what is known of a slot without its lock up to date.

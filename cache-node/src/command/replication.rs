@@ -149,7 +149,10 @@ fn begin_psync(context: &mut Context<'_, '_>) -> Result {
             "ERR cluster mode is on here, where only members of the cluster are copied to",
         ));
     }
-    if node.is_loading() || (node.replication.is_configured() && !node.replication.is_link_up()) {
+    if node.is_loading()
+        || !node.replication.is_settled(node)
+        || (node.replication.is_configured() && !node.replication.is_link_up())
+    {
         return Err(error(
             "NOMASTERLINK Can't SYNC while not connected with my master",
         ));
@@ -222,6 +225,9 @@ fn sync(context: &mut Context<'_, '_>) -> Result {
     let has_data = !replication.is_configured() || replication.is_link_up();
     admit(&node.cluster.view(), has_data, &hello)
         .map_err(|why| Failure::new(format!("ERR {why}")))?;
+    if !replication.is_settled(node) {
+        return Err(error("ERR my role changes; try again"));
+    }
     context.session.takeover = Some(takeover(node, move |node, wire| serve(node, hello, wire)));
     Ok(())
 }

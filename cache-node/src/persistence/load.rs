@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::clock::{self, Millis};
 use crate::node::Node;
 use crate::slot::SlotId;
-use crate::store::{AllLimits, Builder, Deadline, KeyHash, Value};
+use crate::store::{AllLimits, Builder, Deadline, KeyHash, Store, Value};
 
 use super::Progress;
 use super::file::remove_leftovers;
@@ -117,7 +117,7 @@ pub(super) fn load_rdb(
         input,
         progress: &progress,
     };
-    let result = load(node, input, role, &progress).and_then(|(expired, end)| {
+    let result = load(node, &node.store, input, role, &progress).and_then(|(expired, end)| {
         if end < length && role != Role::Preamble {
             return Err(damaged(end, "there is something behind the end"));
         }
@@ -154,9 +154,22 @@ fn damaged(offset: u64, what: &'static str) -> cache_rdb::Error {
     }
 }
 
+/// Puts what comes from another server in the RDB format into `store`, which is empty; what has expired is left to what follows. Answers
+/// how many keys there are. The input may have been read beyond the end of the data.
+///
+/// # Errors
+///
+/// It is damaged, ends too early, or holds what cannot be held here.
+pub fn receive(node: &Node, store: &Store, input: impl Read) -> Result<u64, cache_rdb::Error> {
+    let progress = Progress::default();
+    load(node, store, input, Role::Base, &progress)?;
+    Ok(progress.keys.load(Relaxed))
+}
+
 /// Answers how many entries had expired and were left out, and where the file ends.
 fn load(
     node: &Node,
+    store: &Store,
     input: impl Read,
     role: Role,
     progress: &Progress,
@@ -169,7 +182,7 @@ fn load(
         for _ in 0..threads.min(MOST_THREADS) {
             let receiver = Arc::clone(&receiver);
             let twice = &twice;
-            scope.spawn(move || put_all(node, &receiver, twice, progress));
+            scope.spawn(move || put_all(node, store, &receiver, twice, progress));
         }
         drop(receiver);
         let mut loader = Loader {
@@ -202,6 +215,7 @@ fn load(
 /// Puts entries into their slots as long as some come.
 fn put_all(
     node: &Node,
+    store: &Store,
     receiver: &Mutex<Receiver<Vec<Loaded>>>,
     twice: &AtomicBool,
     progress: &Progress,
@@ -218,7 +232,7 @@ fn put_all(
         progress.keys.fetch_add(batch.len() as u64, Relaxed);
         for entry in batch {
             let hash = KeyHash::of(&entry.key);
-            let mut slot = node.store.lock_blocking(SlotId::of(&entry.key));
+            let mut slot = store.lock_blocking(SlotId::of(&entry.key));
             if slot.find(&entry.key, hash).is_some() {
                 twice.store(true, Relaxed);
                 continue;
@@ -227,7 +241,7 @@ fn put_all(
             let deadline = entry.deadline.map_or(Deadline::Never, Deadline::At);
             slot.insert(&entry.key, hash, entry.value, deadline, meta);
         }
-        node.store.memory().publish();
+        store.memory().publish();
     }
 }
 

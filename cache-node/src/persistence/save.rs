@@ -17,7 +17,7 @@ const BLOCK: usize = 256 * 1024;
 
 /// Why there is no new snapshot. The one before is still there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SaveError {
+pub(crate) enum SaveError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("given up")]
@@ -27,17 +27,17 @@ pub(super) enum SaveError {
 }
 
 /// What was saved.
-pub(super) struct Saved {
+pub(crate) struct Saved {
     /// Keys, about.
-    pub(super) keys: u64,
-    pub(super) bytes: u64,
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
     /// Changes since the process began that are in it.
-    pub(super) changes: u64,
+    pub(crate) changes: u64,
 }
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// To be loaded by itself.
     Snapshot,
     /// To be the base of an append-only file.
@@ -81,7 +81,7 @@ pub(super) fn save(node: &Node, progress: &Progress) -> Result<Saved, SaveError>
 }
 
 /// Writes a snapshot of the moment at which `cut` is called with the log's offset; nothing changes at that moment.
-pub(super) fn write_snapshot(
+pub(crate) fn write_snapshot(
     node: &Node,
     progress: &Progress,
     purpose: Purpose,

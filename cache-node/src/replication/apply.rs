@@ -85,21 +85,27 @@ impl Target {
     }
 
     /// The copy is whole: it takes the place of the old data, and the log goes on with the sender's at `offset`.
-    pub(crate) async fn synced(&mut self, offset: u64) -> Result<(), FlowError> {
+    pub(crate) fn synced(&mut self, offset: u64) -> Result<(), FlowError> {
         let Some(copy) = self.copy.take() else {
             return Ok(());
         };
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
-        if !right.holds(node, proof) {
+        node.replication.set_beside(None);
+        // Asked while all slots are locked, as for each effect: what a client has written since this node's role changed is never replaced.
+        let mut allowed = || {
+            let holds = right.holds(node, proof);
+            if holds {
+                node.log.restart_at(offset);
+            }
+            holds
+        };
+        let whole = match &copy.beside {
+            Some(beside) => node.store.replace_by(beside, allowed),
+            None => allowed(),
+        };
+        if !whole {
             return Err(right.lost());
         }
-        match &copy.beside {
-            Some(beside) => node
-                .store
-                .replace_by(beside, || node.log.restart_at(offset)),
-            None => node.log.restart_at(offset),
-        }
-        node.replication.set_beside(None);
         node.replication.adopt(copy.history);
         node.replication.set_incomplete(false);
         node.replication.set_applied(offset);

@@ -1,6 +1,7 @@
 //! Following the role that the topology (or `REPLICAOF`) gives this node: one link to the right primary, or none.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -43,6 +44,7 @@ fn start(node: &Arc<Node>, upstream: Upstream) -> (Upstream, JoinHandle<()>) {
     tracing::info!(primary = %upstream.host, port = upstream.port, "copying another node from now on");
     let (requests, inbox) = mpsc::unbounded_channel();
     node.replication.set_requests(Some(requests));
+    node.replication.follows.store(true, Ordering::Release);
     let task = tokio::spawn(link::run(node.clone(), upstream.clone(), inbox));
     (upstream, task)
 }

@@ -120,7 +120,7 @@ impl Inflow {
                 Todo::MirrorOther(record) => self.target.mirror_other(&record, frame.offset)?,
                 Todo::AckNow => self.ack(),
                 Todo::Synced => {
-                    self.target.synced(self.receiver.applied()).await?;
+                    self.target.synced(self.receiver.applied())?;
                     self.ack();
                     return Ok(Told::Synced);
                 }

@@ -22,6 +22,9 @@ use super::manifest::{Manifest, Part};
 use super::segment::Segment;
 use super::{Aof, Base, Cut, Kind};
 
+/// The name by which metrics know how far it is behind the log.
+const READER: &str = "append-only file";
+
 /// Bytes of the log that are read at once.
 const READ: usize = 512 * 1024;
 
@@ -150,7 +153,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A writer that follows the log from now on, with no files.
     pub(super) fn new(node: &Arc<Node>, layout: Layout) -> Self {
-        let mut cursor = node.log.cursor();
+        let mut cursor = node.log.cursor().named(READER);
         cursor.pin();
         let read_to = cursor.offset();
         let aof = &node.persistence.aof;
@@ -346,7 +349,7 @@ impl Writer {
             }
             Err(overrun) => {
                 self.lose(&io::Error::other(overrun));
-                self.cursor = self.node.log.cursor();
+                self.cursor = self.node.log.cursor().named(READER);
                 self.cursor.pin();
                 self.read_to = self.cursor.offset();
                 0

@@ -4,13 +4,14 @@
 //! the primary's, whose commands may be about several slots; so the offsets that are acknowledged are not this log's.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::input::{UntilMark, load};
+use super::input::UntilMark;
 use crate::command::{Followed, Replayer};
 use crate::node::Node;
+use crate::persistence::receive;
 use crate::replication::FlowError;
 use crate::replication::history::History;
 use crate::replication::link::{LinkState, Upstream};
@@ -20,6 +21,9 @@ use crate::store::Store;
 
 /// What is applied is acknowledged so often.
 const ACK: Duration = Duration::from_secs(1);
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
 
 const READ: usize = 64 << 10;
 
@@ -46,7 +50,10 @@ impl Drop for Line {
 ///
 /// It cannot be reached.
 pub fn connect(upstream: &Upstream) -> io::Result<(TcpStream, Line)> {
-    let stream = TcpStream::connect((upstream.host.as_str(), upstream.port))?;
+    let mut addresses = (upstream.host.as_str(), upstream.port).to_socket_addrs()?;
+    let unknown = || io::Error::other("the host has no address");
+    let address = addresses.next().ok_or_else(unknown)?;
+    let stream = TcpStream::connect_timeout(&address, CONNECT)?;
     stream.set_nodelay(true)?;
     let line = Line(stream.try_clone()?);
     Ok((stream, line))
@@ -201,26 +208,35 @@ impl Following<'_> {
         let _beside = Beside(self.node);
         let keys = if let Some(mark) = header.strip_prefix("$EOF:") {
             let mut input = UntilMark::new(&mut self.input, mark.as_bytes());
-            load(self.node, &store, &mut input)
+            let keys = receive(self.node, &store, &mut input);
+            read_away(keys.is_ok(), &mut input)?;
+            keys
         } else {
             let length = header
                 .strip_prefix('$')
                 .and_then(|length| length.parse().ok())
                 .ok_or_else(|| unexpected(&header))?;
-            load(self.node, &store, &mut self.input.by_ref().take(length))
+            let mut input = self.input.by_ref().take(length);
+            let keys = receive(self.node, &store, &mut input);
+            read_away(keys.is_ok(), &mut input)?;
+            keys
         };
         let keys = keys.map_err(|error| {
             replication.set_refused(&error.to_string());
             FlowError::Unwanted(error.to_string())
         })?;
         replication.set_refused("");
-        if !self.is_wanted() {
+        let log = &self.node.log;
+        let replaced = self.node.store.replace_by(&store, || {
+            let wanted = self.is_wanted();
+            if wanted {
+                log.restart_at(log.end() + 1);
+            }
+            wanted
+        });
+        if !replaced {
             return Err(no_more());
         }
-        let log = &self.node.log;
-        self.node
-            .store
-            .replace_by(&store, || log.restart_at(log.end() + 1));
         let replication = &self.node.replication;
         replication.adopt(History::begin());
         replication.set_applied(offset);
@@ -342,6 +358,14 @@ impl Following<'_> {
             Followed::Unwanted => Err(no_more()),
         }
     }
+}
+
+/// Reads what is left behind a data set, so that the stream begins; after an error the connection is of no more use.
+fn read_away(whole: bool, input: &mut impl Read) -> io::Result<()> {
+    if whole {
+        io::copy(input, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// A data set that is being put together, until this goes.

@@ -1,13 +1,6 @@
-//! A data set as it comes from a server of another kind.
+//! Where a data set ends that comes from a server of another kind, which does not say before how long it is.
 
 use std::io::{self, Read};
-
-use cache_rdb::Event;
-
-use crate::clock::{self, Millis};
-use crate::node::Node;
-use crate::slot::SlotId;
-use crate::store::{Builder, Deadline, KeyHash, Store};
 
 /// Reads until bytes have come that are a mark, behind which nothing comes for a while.
 pub(super) struct UntilMark<R> {
@@ -42,60 +35,6 @@ impl<R: Read> Read for UntilMark<R> {
         self.held.drain(..ready);
         Ok(ready)
     }
-}
-
-/// Puts a data set in the RDB format into `store`, which is empty; answers how many keys it has.
-pub(super) fn load(
-    node: &Node,
-    store: &Store,
-    input: &mut impl Read,
-) -> Result<u64, cache_rdb::Error> {
-    let limits = node.config.get().all_limits();
-    let usage = node.eviction.usage(clock::now());
-    let mut building: Option<(Box<[u8]>, Option<Millis>, Builder)> = None;
-    let mut keys = 0;
-    cache_rdb::read(&mut *input, &mut |event| match event {
-        Event::Aux(..) | Event::Sizes { .. } | Event::Database(0) | Event::ModuleAux(_) => Ok(()),
-        Event::Database(number) => Err(format!(
-            "database {number}: there is only database 0, as in a cluster"
-        )),
-        Event::Function(_) => Err("libraries of functions cannot be loaded yet".to_owned()),
-        Event::Begin(header) => {
-            let builder = Builder::new(header.kind, limits);
-            building = Some((header.key.into(), header.deadline, builder));
-            Ok(())
-        }
-        Event::End => {
-            let Some((key, deadline, builder)) = building.take() else {
-                return Ok(());
-            };
-            if let Some(value) = builder.finish() {
-                let hash = KeyHash::of(&key);
-                let meta = node.eviction.fresh(node.store.memory(), hash, &usage);
-                let deadline = deadline.map_or(Deadline::Never, Deadline::At);
-                let mut slot = store.lock_blocking(SlotId::of(&key));
-                if slot.find(&key, hash).is_some() {
-                    return Err("a key is there twice".to_owned());
-                }
-                slot.insert(&key, hash, value, deadline, meta);
-                keys += 1;
-            }
-            Ok(())
-        }
-        part => match &mut building {
-            Some((key, _, builder)) => builder
-                .add(part)
-                .map_err(|why| format!("key '{}': {why}", String::from_utf8_lossy(key))),
-            None => Err("a value without a key".to_owned()),
-        },
-    })?;
-    store.memory().publish();
-    // What follows the data set, up to the mark or the length that was announced, is read away.
-    io::copy(input, &mut io::sink()).map_err(|error| cache_rdb::Error {
-        offset: 0,
-        reason: cache_rdb::Reason::Io(error),
-    })?;
-    Ok(keys)
 }
 
 #[cfg(test)]

@@ -97,6 +97,11 @@ impl Spool {
         self.state.lock().abandoned = true;
     }
 
+    /// Whether nobody takes anything any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
+    }
+
     /// Waits until everything was pushed; answers how many bytes there are.
     ///
     /// # Errors
