@@ -1,6 +1,7 @@
 //! `maxmemory`: what it holds back, and that it holds.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::ScopedJoinHandle;
 
 use redis::Connection;
 
@@ -121,10 +122,10 @@ fn assert_a_storm_stays_within(
             })
             .collect();
         scope.spawn(|| {
-            for writer in writers {
-                writer.join().unwrap();
-            }
+            let ended: Vec<_> = writers.into_iter().map(ScopedJoinHandle::join).collect();
+            // Also when one has failed, or else nobody would hear of it.
             done.store(true, Relaxed);
+            ended.into_iter().for_each(|writer| writer.unwrap());
         });
         while !done.load(Relaxed) {
             assert_within(watcher, limit);
