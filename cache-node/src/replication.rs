@@ -307,6 +307,11 @@ impl Replication {
         self.history.send_replace(history);
     }
 
+    /// The data are not what any history says any more.
+    pub fn forget_history(&self) {
+        self.adopt(History::begin());
+    }
+
     /// This node's data go their own way from here: it is a primary now.
     fn branch(&self) {
         let history = if self.is_incomplete() {

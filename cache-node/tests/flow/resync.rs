@@ -3,6 +3,7 @@
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
+use crate::cluster::Cluster;
 use crate::processes::{Process, eventually};
 use crate::replication::{follow, info, wait_for_link};
 use crate::slow_link::SlowLink;
@@ -305,6 +306,30 @@ async fn a_slow_replica_costs_the_ring_and_no_full_sync() {
     assert!(here.starts_with("419:"));
     eventually("the disk is free again", async || {
         number(&mut writer, "log_disk_bytes").await == 0
+    })
+    .await;
+}
+
+/// One that has left and dropped its copy does not go on where it was when it comes back: nothing of it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_reset_gets_everything_when_it_comes_back() {
+    let cluster = Cluster::start(3, &[0], true).await;
+    let mut client = cluster.client().await;
+    for number in 0..500 {
+        let _: () = client.set(number, "v").await.expect("SET");
+    }
+    wait(&mut cluster.connect(0).await, 1).await;
+    let keys = cluster.keys_in(0, 0, 5460).await;
+    assert_eq!(cluster.keys_in(3, 0, 5460).await, keys);
+    cluster.insist(3, "CLUSTER RESET").await;
+    assert_eq!(cluster.keys_in(3, 0, 5460).await, 0);
+    let back = format!("CLUSTER MEET 127.0.0.1 {}", cluster.nodes[3].port());
+    cluster.insist(0, &back).await;
+    let replicate = format!("CLUSTER REPLICATE {}", cluster.ids[0]);
+    cluster.insist(3, &replicate).await;
+    cluster.wait_for_link(3).await;
+    eventually("all keys are there", async || {
+        cluster.keys_in(3, 0, 5460).await == keys
     })
     .await;
 }

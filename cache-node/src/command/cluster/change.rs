@@ -124,6 +124,8 @@ pub(super) fn reset(mut context: AsyncContext<'_>) -> Waiting<'_> {
 
 /// Drops a replica's copy; it belongs to a cluster that this node has left.
 async fn forget_keys(node: &Arc<Node>) {
+    // Or else it would go on, without them, where it was when it comes back.
+    node.replication.forget_history();
     for slot in SlotId::all().filter(|slot| node.store.keys_in(*slot) > 0) {
         empty_if(node, slot, || true).await;
     }
