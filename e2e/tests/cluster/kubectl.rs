@@ -73,6 +73,33 @@ async fn ok(bench: &Bench, arguments: &[&str], input: &str) -> String {
     answer.out
 }
 
+/// Deletes a pod and waits for the one that takes its place. kubectl's own wait ends for a pod of another uid only if that is there when it
+/// looks first: one that comes between that look and its watch is taken for the old one, for which it waits on and on.
+async fn replace_pod(bench: &Bench, pod: &str) {
+    let query = [
+        "get",
+        "pod",
+        pod,
+        "--ignore-not-found",
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ];
+    let old = ok(bench, &query, "").await;
+    assert!(!old.is_empty(), "there is no {pod}");
+    ok(bench, &["delete", "pod", pod, "--wait=false"], "").await;
+    let replaced = tokio::time::timeout(BOUND, async {
+        loop {
+            let uid = ok(bench, &query, "").await;
+            if !uid.is_empty() && uid != old {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let replaced = replaced.await.is_ok();
+    assert!(replaced, "{pod} is not replaced:\n{}", state(bench).await);
+}
+
 fn contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
@@ -181,7 +208,7 @@ fn kubectl_applies_shows_explains_scales_and_deletes() {
         .await;
         bench.cache().wait_ready(BOUND, say).await.unwrap();
 
-        ok(bench, &["delete", "pod", "cache-s0-0"], "").await;
+        replace_pod(bench, "cache-s0-0").await;
         ok(bench, &["delete", "cc", "cache", "--timeout=120s"], "").await;
         let selector = "app.kubernetes.io/managed-by=cache-operator";
         let kinds = "statefulsets,services,poddisruptionbudgets,configmaps,endpointslices,persistentvolumeclaims";
