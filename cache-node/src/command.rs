@@ -59,6 +59,7 @@ pub(crate) use connection::REDIS_VERSION;
 pub use context::{AsyncContext, Context};
 pub use db::{Db, StringBytes};
 pub use error::{Failure, Result};
+pub(crate) use execute::no_room;
 pub use execute::{Outcome, Wait, execute, execute_prepared};
 pub use held::Hashed;
 pub use long_reply::LongReply;

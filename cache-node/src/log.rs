@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -44,6 +45,9 @@ pub enum Scope {
     Other,
 }
 
+/// Writers wait no longer than this for a disk that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The ring of effects.
 #[derive(Debug)]
 pub struct Log {
@@ -56,6 +60,10 @@ pub struct Log {
     segments: Mutex<Segments>,
     /// A reader has fallen behind: what the ring holds is to be written to segments.
     spill_wanted: Condvar,
+    /// The offset from which on writers should wait for the segments; the greatest while none are written.
+    room: AtomicU64,
+    /// Something was written to segments, or needs not be any more.
+    spilled: Notify,
 }
 
 /// One record of a [`Batch`].
@@ -94,6 +102,8 @@ impl Log {
             appended: Notify::new(),
             segments: Mutex::default(),
             spill_wanted: Condvar::new(),
+            room: AtomicU64::new(u64::MAX),
+            spilled: Notify::new(),
         }
     }
 
@@ -162,13 +172,38 @@ impl Log {
                 }
             }
             self.end.store(end, Ordering::SeqCst);
-            (end, recording && ring.wants_spilling())
+            let spill = recording && ring.wants_spilling();
+            if spill && !ring.spilling {
+                self.room.store(ring.room(), Ordering::Relaxed);
+            }
+            (end, spill)
         };
         if spill {
             self.spill_wanted.notify_one();
         }
         self.appended.notify_waiters();
         end
+    }
+
+    /// Whether commands that write should wait, because a reader is slow and the disk has not taken what it has not read.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        let room = self.room.load(Ordering::Relaxed);
+        room != u64::MAX && self.end() > room
+    }
+
+    /// Resolves when that seems to be over. A disk that takes nothing for a second is given up: then the reader has to start over.
+    pub async fn has_room(&self) {
+        let spilled = self.spilled.notified();
+        if self.is_crowded() && tokio::time::timeout(PATIENCE, spilled).await.is_err() {
+            tracing::warn!("the disk takes nothing of the log: writes go on without it");
+            self.set_room(u64::MAX);
+        }
+    }
+
+    fn set_room(&self, room: u64) {
+        self.room.store(room, Ordering::Relaxed);
+        self.spilled.notify_waiters();
     }
 
     /// A cursor that reads what is appended from now on.

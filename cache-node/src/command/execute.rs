@@ -50,6 +50,21 @@ pub enum Wait {
     Walk,
     /// The append-only file, which is far behind the log.
     Aof,
+    /// The disk, which takes what a slow reader of the log has not read.
+    Log,
+}
+
+impl Wait {
+    /// Resolves when that seems to be over.
+    pub(crate) async fn over(self, node: &Node) {
+        match self {
+            Self::Slot(slot) => node.store.available(slot).await,
+            Self::Pause => node.pause.over().await,
+            Self::Walk => node.store.walk_has_room().await,
+            Self::Aof => node.persistence.aof.has_room(node).await,
+            Self::Log => node.log.has_room().await,
+        }
+    }
 }
 
 /// Executes the command in `args` and appends its reply to `out`. Never waits.
@@ -207,11 +222,13 @@ fn run(
 
 /// What a command that writes is to wait for, because others must get on first.
 #[inline]
-pub(super) fn no_room(node: &Node) -> Option<Wait> {
+pub(crate) fn no_room(node: &Node) -> Option<Wait> {
     if node.store.is_walk_full() {
         Some(Wait::Walk)
     } else if node.persistence.aof.is_behind(node) {
         Some(Wait::Aof)
+    } else if node.log.is_crowded() {
+        Some(Wait::Log)
     } else {
         None
     }

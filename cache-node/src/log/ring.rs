@@ -28,6 +28,8 @@ pub(super) struct Ring {
     pub(super) spills: bool,
     /// Whether they are being written.
     pub(super) spilling: bool,
+    /// Whether the disk has refused them a moment ago.
+    pub(super) failed: bool,
     /// Position of the first record that is kept for a reader that must not miss any; see [`super::Cursor::pin`].
     pub(super) pinned: u64,
     /// Bytes appended since it was last looked how far the readers are behind.
@@ -56,6 +58,7 @@ impl Ring {
             places: Vec::new(),
             spills: false,
             spilling: false,
+            failed: false,
             pinned: u64::MAX,
             unchecked: 0,
         }
@@ -137,7 +140,7 @@ impl Ring {
 
     /// Whether whoever writes segments has something to do. Looks now and then only.
     pub(super) fn wants_spilling(&mut self) -> bool {
-        if !self.spills || self.unchecked < self.capacity / 64 {
+        if !self.spills || self.failed || self.unchecked < self.capacity / 64 {
             return false;
         }
         self.unchecked = 0;
@@ -150,6 +153,17 @@ impl Ring {
         self.places
             .iter()
             .any(|place| end.saturating_sub(place.offset()) > bytes as u64)
+    }
+
+    /// The offset from which on writers should wait, while no segments are written yet: short of what the ring throws out.
+    pub(super) fn room(&self) -> u64 {
+        let slowest = self.places.iter().map(|place| place.offset()).min();
+        self.room_behind(slowest.unwrap_or(self.start).max(self.start))
+    }
+
+    /// The same when everything before `offset` may be thrown out.
+    pub(super) fn room_behind(&self, offset: u64) -> u64 {
+        offset + (self.capacity / 4 * 3) as u64
     }
 
     /// The position of the reader that is furthest behind.

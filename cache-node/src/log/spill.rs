@@ -12,6 +12,9 @@ const PIECE: usize = 128 << 10;
 /// How long it waits for something to be appended before it looks after its readers.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long it leaves a disk alone that has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Starts the thread. It waits, without work, until a reader is slow.
 pub(super) fn start(log: &Arc<Log>) -> io::Result<()> {
     let log = Arc::downgrade(log);
@@ -30,7 +33,12 @@ pub(super) fn start(log: &Arc<Log>) -> io::Result<()> {
 fn wait(log: &Log) -> bool {
     let mut ring = log.ring.lock();
     let behind = ring.capacity / 4;
+    if ring.failed {
+        log.spill_wanted.wait_for(&mut ring, RETRY);
+        ring.failed = false;
+    }
     if !ring.lags_by(behind) {
+        log.set_room(u64::MAX);
         log.spill_wanted.wait_for(&mut ring, LOOK * 10);
     }
     ring.spills && ring.lags_by(behind)
@@ -38,36 +46,13 @@ fn wait(log: &Log) -> bool {
 
 /// Writes segments until no reader needs them any more.
 fn spill(log: &Log) {
-    let (mut next, mut start, era) = {
-        let mut ring = log.ring.lock();
-        let Some(next) = ring.slowest().map(|next| next.max(ring.first)) else {
-            return;
-        };
-        let start = ring
-            .read(next, 1)
-            .ok()
-            .and_then(|batch| Some(batch.records.first()?.end - batch.bytes.len() as u64));
-        let Some(start) = start else {
-            return;
-        };
-        ring.spilling = true;
-        (next, start, ring.era)
+    let Some((next, start, era)) = begin(log) else {
+        log.set_room(u64::MAX);
+        return;
     };
     tracing::info!("a reader of the log is slow: what it has not read goes to disk");
-    let result = loop {
-        match take(log, next, era) {
-            Ok(Some(batch)) => {
-                if let Err(error) = log.segments.lock().append(next, start, &batch) {
-                    break Err(error.to_string());
-                }
-                next += batch.records.len() as u64;
-                start = batch.records.last().map_or(start, |record| record.end);
-            }
-            Ok(None) => break Ok(()),
-            Err(Overrun) => break Err("the disk is slower than the writes".to_owned()),
-        }
-    };
-    match result {
+    let result = write(log, next, start, era);
+    match &result {
         Ok(()) => tracing::info!("no reader of the log needs the disk any more"),
         Err(error) => {
             tracing::error!(%error, "slow readers of the log have to start over");
@@ -76,15 +61,44 @@ fn spill(log: &Log) {
     let mut ring = log.ring.lock();
     log.segments.lock().clear();
     ring.spilling = false;
+    ring.failed = result.is_err();
+    log.set_room(u64::MAX);
 }
 
-/// What is to be written next, waiting for it if need be; `None` when that is no longer needed.
-fn take(log: &Log, next: u64, era: u64) -> Result<Option<Batch>, Overrun> {
+/// Position of the first record that is to be written, the offset before it, and the log's era.
+fn begin(log: &Log) -> Option<(u64, u64, u64)> {
+    let mut ring = log.ring.lock();
+    let next = ring.slowest()?.max(ring.first);
+    let batch = ring.read(next, 1).ok()?;
+    let start = batch.records.first()?.end - batch.bytes.len() as u64;
+    ring.spilling = true;
+    Some((next, start, ring.era))
+}
+
+/// Writes records from position `next` on, before which the offset is `start`.
+fn write(log: &Log, mut next: u64, mut start: u64, era: u64) -> Result<(), String> {
+    loop {
+        match take(log, next, start, era) {
+            Ok(Some(batch)) => {
+                let appended = log.segments.lock().append(next, start, &batch);
+                appended.map_err(|error| error.to_string())?;
+                next += batch.records.len() as u64;
+                start = batch.records.last().map_or(start, |record| record.end);
+            }
+            Ok(None) => return Ok(()),
+            Err(Overrun) => return Err("the disk is slower than the writes".to_owned()),
+        }
+    }
+}
+
+/// What is to be written next, waiting for it if need be; `None` when that is no longer needed. Everything before `start` is written.
+fn take(log: &Log, next: u64, start: u64, era: u64) -> Result<Option<Batch>, Overrun> {
     loop {
         let mut ring = log.ring.lock();
         if ring.era != era {
             return Ok(None);
         }
+        log.set_room(ring.room_behind(start));
         let slowest = ring.slowest().unwrap_or(u64::MAX);
         if slowest >= ring.first && !ring.lags_by(ring.capacity / 8) {
             return Ok(None);

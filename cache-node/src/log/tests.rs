@@ -229,3 +229,44 @@ fn what_a_pinning_cursor_has_not_read_is_kept_beyond_the_capacity() {
     drop(pinning);
     assert_eq!(log.held().0, 16);
 }
+
+/// Writers that wait when they are told to can write as fast as they like: nothing is thrown out that the disk has not taken.
+#[tokio::test]
+async fn writers_wait_for_the_disk_rather_than_lose_a_slow_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(Log::new(64 << 10));
+    log.spill_into(folder.path(), 1 << 30).unwrap();
+    let mut slow = log.cursor();
+    let text = [7; 1000];
+    let mut waited = 0;
+    for _ in 0..20_000 {
+        while log.is_crowded() {
+            log.has_room().await;
+            waited += 1;
+        }
+        log.append(slot(1), &text);
+    }
+    assert!(waited > 0, "the memory is faster than any disk");
+    let mut read = 0;
+    while read < 20_000 {
+        read += slow.try_next(1 << 20).unwrap().records.len();
+    }
+    eventually("nobody is held up any more", || {
+        log.room.load(Ordering::Relaxed) == u64::MAX
+    });
+}
+
+/// A disk that refuses everything holds writers up for a moment only.
+#[tokio::test]
+async fn a_disk_that_fails_holds_nobody_up() {
+    let log = Arc::new(Log::new(64 << 10));
+    log.spill_into(Path::new("/proc"), 1 << 30).unwrap();
+    let mut slow = log.cursor();
+    for _ in 0..20_000 {
+        while log.is_crowded() {
+            log.has_room().await;
+        }
+        log.append(slot(1), &[7; 1000]);
+    }
+    assert_eq!(slow.try_next(1), Err(Overrun));
+}

@@ -482,17 +482,9 @@ impl Connection {
 
     async fn wait(&self, wait: Wait) {
         let client = &self.session.client;
-        let waiting = async {
-            match wait {
-                Wait::Slot(slot) => self.node.store.available(slot).await,
-                Wait::Pause => self.node.pause.over().await,
-                Wait::Walk => self.node.store.walk_has_room().await,
-                Wait::Aof => self.node.persistence.aof.has_room(&self.node).await,
-            }
-        };
         client.blocked.store(true, Relaxed);
         tokio::select! {
-            () = waiting => {}
+            () = wait.over(&self.node) => {}
             () = client.interrupt.notified() => {}
         }
         client.blocked.store(false, Relaxed);

@@ -1,18 +1,22 @@
 //! Applying what arrives to this node's data set, as long as this node still has the right to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::FlowError;
 use super::history::History;
 use super::link::Upstream;
 use crate::cluster::View;
-use crate::command::{ReplayError, Replayer};
+use crate::command::{ReplayError, Replayer, Wait, no_room};
 use crate::log::Scope;
 use crate::node::Node;
 use crate::resp::encode_request;
 use crate::slot::{SlotId, SlotSet};
 use crate::store::Store;
 use crate::topology::MigrationId;
+
+/// How long what arrives waits for a slow disk at a time.
+const MOST_WAIT: Duration = Duration::from_secs(1);
 
 /// By what right data is applied.
 enum Right {
@@ -64,6 +68,18 @@ impl Target {
             right,
             proof: Proof::default(),
             copy: None,
+        }
+    }
+
+    /// Resolves when what keeps what is applied here has room for more: the disk or a walk is given up to a second. A file that cannot be
+    /// written at all holds nobody up.
+    pub(crate) async fn has_room(&self) {
+        let node = &self.node;
+        if let Some(wait) = no_room(node)
+            && (wait != Wait::Aof || node.persistence.aof.trouble().is_none())
+        {
+            // What the sender has sent waits in the connection meanwhile, which must not look dead to it.
+            let _ = tokio::time::timeout(MOST_WAIT, wait.over(node)).await;
         }
     }
 

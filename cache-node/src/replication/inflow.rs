@@ -94,6 +94,7 @@ impl Inflow {
         &mut self,
         interrupted: impl Future<Output = T>,
     ) -> Result<Told<T>, FlowError> {
+        self.target.has_room().await;
         for _ in 0..FRAMES_PER_TURN {
             let Some(frame) = self.wire.try_frame()? else {
                 self.target.applied(self.receiver.applied());

@@ -293,7 +293,14 @@ async fn a_slow_replica_costs_the_ring_and_no_full_sync() {
     let more = resident(&primary).saturating_sub(before);
     assert!(more < 32 << 20, "{more} bytes more");
     let mut writer = primary.connect().await;
-    assert!(number(&mut writer, "log_disk_bytes").await > 300 << 20);
+    let (full, disk) = (
+        number(&mut writer, "sync_full").await,
+        number(&mut writer, "log_disk_bytes").await,
+    );
+    assert!(
+        full == 1 && disk > 300 << 20,
+        "{full} full syncs, {disk} bytes on disk"
+    );
     assert_eq!(number(&mut writer, "repl_backlog_size").await, 8 << 20);
     link.set_rate(u64::MAX);
     wait(&mut writer, 1).await;
