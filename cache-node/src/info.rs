@@ -250,7 +250,7 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
          total_net_output_bytes:{}\r\nrejected_connections:{}\r\nevicted_clients:{}\r\n\
          client_query_buffer_limit_disconnections:{}\r\nclient_output_buffer_limit_disconnections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nkeyspace_hits:{}\r\n\
          keyspace_misses:{}\r\ntotal_error_replies:{}\r\nlog_end_offset:{}\r\nlog_readers:{}\r\nlog_disk_bytes:{}\r\n\
-         sync_full:{}\r\nsync_partial_ok:{}\r\nevenkeel_longest_stall_usec:{}\r\nevenkeel_longest_walk_lock_usec:{}\r\n",
+         sync_full:{}\r\nsync_partial_ok:{}\r\nevenkeel_slot_migrations_resumed:{}\r\nevenkeel_longest_stall_usec:{}\r\nevenkeel_longest_walk_lock_usec:{}\r\n",
         stats.connections.load(Relaxed),
         stats.total_calls(),
         stats.rate.load(Relaxed),
@@ -270,6 +270,7 @@ fn stats(node: &Node, text: &mut String) -> std::fmt::Result {
         node.log.held_on_disk(),
         node.replication.metrics.served_full.get(),
         node.replication.metrics.served_partial.get(),
+        node.migrations.metrics.resumed.get(),
         stats.stalls().longest.as_micros(),
         node.store.walk_locks().spread().longest.as_micros(),
     )

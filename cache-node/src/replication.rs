@@ -12,6 +12,7 @@ pub mod link;
 pub mod metrics;
 mod outflow;
 mod paused;
+pub mod place;
 pub mod psync;
 pub mod receive;
 pub mod replicas;

@@ -119,6 +119,8 @@ pub struct Shard {
     pub primary: NodeId,
     /// The incarnation of the primary that may serve. A primary that restarted has another one and is quarantined.
     pub primary_incarnation: u64,
+    /// The topology index at which this primary took over. One that comes back to an earlier node is another.
+    pub primary_since: u64,
     /// The slots it owns.
     pub slots: SlotSet,
     /// The topology index at which primary or slots changed last: the shard's `config-epoch` in Redis's terms.
@@ -209,7 +211,8 @@ pub enum TopologyCommand {
         /// The shard's primary.
         primary: NodeId,
     },
-    /// Makes `node` the primary of its shard, in the given incarnation only. Aborts the shard's migrations when that changes anything.
+    /// Makes `node` the primary of its shard, in the given incarnation only. The shard's migrations go on, but what its former primary
+    /// proposes about them is refused from then on.
     Promote {
         /// The new primary.
         node: NodeId,
@@ -234,10 +237,14 @@ pub enum TopologyCommand {
         /// What moves from where to where.
         migration: Migration,
     },
-    /// The slots of a migration change owner.
+    /// The slots of a migration change owner. Refused when one of the two primaries that have agreed on it is none any more.
     CompleteMigration {
         /// The migration's id; refused when it is not running.
         id: MigrationId,
+        /// [`Shard::primary_since`] of the source.
+        source_since: u64,
+        /// [`Shard::primary_since`] of the target.
+        target_since: u64,
     },
     /// A migration ends without effect.
     AbortMigration {
@@ -270,6 +277,7 @@ impl Topology {
         let shard = Shard {
             primary: member.id,
             primary_incarnation: incarnation,
+            primary_since: 1,
             slots: SlotSet::new(),
             epoch: 1,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::migration::request;
 use crate::migration::tracker::{Operation, Subject, Tracker};
 use crate::node::Node;
+use crate::replication::link::is_certain;
 use crate::resp::Reply;
 use crate::topology::{Migration, MigrationId, TopologyCommand};
 
@@ -45,7 +46,7 @@ pub(super) fn migrate_slots(context: AsyncContext<'_>) -> Waiting<'_> {
 
 async fn begin(node: &Arc<Node>, migration: Migration) -> Result<MigrationId> {
     let id = MigrationId::random();
-    // Before the proposal: the driver ends migrations from here that nobody has announced.
+    // Before the proposal, so that it is listed from its beginning, and can be cancelled.
     let view = node.cluster.view();
     let target = view.topology.shards.get(&migration.target);
     node.migrations.announce(Subject {
@@ -59,7 +60,7 @@ async fn begin(node: &Arc<Node>, migration: Migration) -> Result<MigrationId> {
     match node.cluster.propose(begin).await {
         Ok(_) => Ok(id),
         Err(error) => {
-            node.migrations.withdraw(id);
+            node.migrations.withdraw(id, !is_certain(&error));
             Err(Failure::new(format!("ERR {error}")))
         }
     }

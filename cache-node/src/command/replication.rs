@@ -77,7 +77,7 @@ pub(super) static COMMANDS: &[Command] = &[
     .flag(Flags::NO_MULTI),
     Command::waiting(
         "evenkeel.import",
-        5,
+        6,
         receive,
         "Internal: hands the connection over to a slot migration.",
     )
@@ -232,7 +232,7 @@ fn sync(context: &mut Context<'_, '_>) -> Result {
     Ok(())
 }
 
-/// `EVENKEEL.IMPORT version migration source incarnation`.
+/// `EVENKEEL.IMPORT version migration source incarnation history`.
 fn receive(context: AsyncContext<'_>) -> Waiting<'_> {
     Box::pin(async move {
         let args = context.args;
@@ -241,6 +241,7 @@ fn receive(context: AsyncContext<'_>) -> Waiting<'_> {
             id: internal(args, 2)?,
             source: internal(args, 3)?,
             incarnation: internal(args, 4)?,
+            history: internal(args, 5)?,
         };
         let migration = import::admit(context.node, offer)
             .await

@@ -1,4 +1,5 @@
-//! Keeps this node's migrations as the topology has them: starts exports, ends those that are nobody's, sweeps stray data.
+//! Keeps this node's migrations as the topology has them: starts exports, also those that an earlier primary or an earlier life of this
+//! node has begun, and sweeps stray data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,28 +8,29 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::export;
+use super::tracker::{Operation, Subject};
 use crate::cluster::View;
 use crate::node::Node;
 use crate::replication::empty_if;
 use crate::slot::{SlotId, SlotSet};
 use crate::topology::{Migration, MigrationId, TopologyCommand};
 
-/// Pause between attempts to abort a migration that is nobody's.
+/// Pause between attempts to abort a migration that was withdrawn.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Attempts to abort migrations that are nobody's.
-type Orphans = BTreeMap<MigrationId, JoinHandle<()>>;
+/// Attempts to abort migrations that were withdrawn.
+type Aborts = BTreeMap<MigrationId, JoinHandle<()>>;
 
 /// Runs for ever.
 pub async fn drive(node: Arc<Node>) {
     let mut views = node.cluster.changes();
-    let mut orphans = Orphans::new();
+    let mut aborts = Aborts::new();
     loop {
         let view = node.cluster.view();
-        orphans.retain(|_, attempt| !attempt.is_finished());
+        aborts.retain(|_, attempt| !attempt.is_finished());
         if view.enabled && view.is_serving_primary() {
             for (id, migration) in from_here(&view) {
-                look_after(&node, id, migration, &mut orphans);
+                look_after(&node, &view, id, migration, &mut aborts);
             }
             sweep(&node, &view).await;
         }
@@ -49,23 +51,36 @@ fn from_here(view: &View) -> Vec<(MigrationId, Migration)> {
         .collect()
 }
 
-fn look_after(node: &Arc<Node>, id: MigrationId, migration: Migration, orphans: &mut Orphans) {
+fn look_after(
+    node: &Arc<Node>,
+    view: &View,
+    id: MigrationId,
+    migration: Migration,
+    aborts: &mut Aborts,
+) {
     let migrations = &node.migrations;
-    if migrations.is_exporting(id) || orphans.contains_key(&id) {
+    if migrations.is_exporting(id) || aborts.contains_key(&id) {
         return;
     }
-    if let Some(exporting) = migrations.begin_export(id) {
-        tokio::spawn(export::run(node.clone(), id, migration, exporting));
+    if migrations.is_withdrawn(id) {
+        aborts.insert(id, tokio::spawn(abort(node.clone(), id)));
         return;
     }
-    // Begun by an earlier life of this node, which has forgotten what it had sent.
-    orphans.insert(id, tokio::spawn(abort(node.clone(), id)));
+    let target = view.topology.shards.get(&migration.target);
+    let exporting = migrations.begin_export(Subject {
+        id,
+        operation: Operation::Export,
+        slots: migration.slots.clone(),
+        source: view.myself,
+        target: target.map_or(view.myself, |shard| shard.primary),
+    });
+    tokio::spawn(export::run(node.clone(), id, migration, exporting));
 }
 
 async fn abort(node: Arc<Node>, id: MigrationId) {
     let abort = TopologyCommand::AbortMigration { id };
     match node.cluster.propose(abort).await {
-        Ok(_) => tracing::info!(migration = %id, "aborted a migration that nobody drives"),
+        Ok(_) => tracing::info!(migration = %id, "aborted a migration that was committed too late"),
         Err(error) => {
             tracing::warn!(migration = %id, "could not abort: {error}");
             tokio::time::sleep(RETRY).await;

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Exporting;
 use super::job::{Action, Event, Job, Outcome, State};
 use crate::cluster::View;
 use crate::node::Node;
 use crate::replication::frame::{Frame, Kind, PROTOCOL_VERSION};
-use crate::replication::wire::{Wire, WireError};
+use crate::replication::place::Place;
+use crate::replication::walk::{Progress, Walk};
+use crate::replication::wire::{Backoff, Wire, WireError};
 use crate::replication::{FlowError, Heard, Outflow, PausedSlots, StoreSource};
-use crate::topology::{Migration, MigrationId, TopologyCommand};
+use crate::topology::{Migration, MigrationId, ShardId, TopologyCommand};
 
 /// Progress is published and the lag looked at so often.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Reaching the target may not take longer; the job waits a little longer than that.
+const REACH_LIMIT: Duration = Duration::from_secs(6);
 
 /// Pausing may not take longer: a command that holds one of the slots goes first.
 const PAUSE_LIMIT: Duration = Duration::from_secs(2);
@@ -29,8 +34,15 @@ struct Export {
     exporting: Exporting,
     views: watch::Receiver<Arc<View>>,
     job: Job,
-    connecting: Option<JoinHandle<Result<Wire, WireError>>>,
+    /// [`crate::topology::Shard::primary_since`] of this node's shard: when it changes, another node drives the migration.
+    source_since: u64,
+    /// The same of the target that the slots are sent to.
+    target_since: Option<u64>,
+    connecting: Option<Connecting>,
+    backoff: Backoff,
     outflow: Option<Outflow>,
+    /// What earlier connections have sent.
+    earlier: Progress,
     paused: Option<PausedSlots>,
     /// The slots are paused for a while because their writers outrun the target.
     throttle: Option<PausedSlots>,
@@ -48,16 +60,20 @@ pub(super) async fn run(
     migration: Migration,
     exporting: Exporting,
 ) {
-    let connecting = tokio::spawn(connect(node.clone(), id, migration.clone()));
+    let source_since = primary_since(&node.cluster.view(), migration.source).unwrap_or_default();
     let mut export = Export {
         views: node.cluster.changes(),
+        source_since,
+        target_since: None,
         node,
         id,
         migration,
         exporting,
         job: Job::new(),
-        connecting: Some(connecting),
+        connecting: None,
+        backoff: Backoff::default(),
         outflow: None,
+        earlier: Progress::default(),
         paused: None,
         throttle: None,
         acknowledged: 0,
@@ -66,6 +82,7 @@ pub(super) async fn run(
         since: Instant::now(),
     };
     tracing::info!(migration = %id, slots = %export.migration.slots, target = %export.exporting.tracker.subject.target, "slot migration begins");
+    export.connect(Duration::ZERO);
     export.check_topology();
     while !export.job.has_ended() {
         export.act().await;
@@ -77,28 +94,54 @@ pub(super) async fn run(
     export.finish();
 }
 
-async fn connect(
-    node: Arc<Node>,
-    id: MigrationId,
-    migration: Migration,
-) -> Result<Wire, WireError> {
+/// A target that awaits the slots.
+struct Reached {
+    wire: Wire,
+    /// Since when it is its shard's primary.
+    since: u64,
+    /// What it has of the slots already.
+    place: Option<Place>,
+}
+
+type Connecting = JoinHandle<Result<Reached, FlowError>>;
+
+/// Since when the shard has the primary that it has.
+fn primary_since(view: &View, shard: ShardId) -> Option<u64> {
+    let shard = view.topology.shards.get(&shard)?;
+    Some(shard.primary_since)
+}
+
+async fn reach(node: &Node, id: MigrationId, migration: &Migration) -> Result<Reached, FlowError> {
     let view = node.cluster.view();
-    let target = view
-        .topology
-        .shards
-        .get(&migration.target)
-        .and_then(|shard| view.topology.members.get(&shard.primary))
-        .ok_or(WireError::Closed)?;
+    let shard = view.topology.shards.get(&migration.target);
+    let shard = shard.ok_or(WireError::Closed)?;
+    let target = view.topology.members.get(&shard.primary);
+    let address = &target.ok_or(WireError::Closed)?.address;
+    if !node.replication.is_settled(node) {
+        return Err(FlowError::Role("my role changes".to_owned()));
+    }
+    let history = node.replication.history();
     let command = [
         "EVENKEEL.IMPORT".to_owned(),
         PROTOCOL_VERSION.to_string(),
         id.to_string(),
         view.myself.to_string(),
         view.incarnation.to_string(),
+        history.id.to_string(),
     ];
-    let address = (target.address.ip.as_str(), target.address.port);
-    let opened = Wire::open(address, node.peer_password().as_deref(), &command).await;
-    opened.map(|(wire, _)| wire)
+    let password = node.peer_password();
+    let opened = Wire::open((&address.ip, address.port), password.as_deref(), &command);
+    let (mut wire, _) = opened.await?;
+    let frame = wire.frame().await?;
+    if frame.kind == Kind::Goodbye {
+        return Err(FlowError::Role(frame.text()));
+    }
+    let place = Place::decode(&frame).map_err(WireError::from)?;
+    Ok(Reached {
+        wire,
+        since: shard.primary_since,
+        place: place.filter(|place| history.passes(place.history, place.offset)),
+    })
 }
 
 impl Export {
@@ -132,25 +175,60 @@ impl Export {
         }
     }
 
-    fn connected(&mut self, result: Result<Wire, WireError>) {
+    /// Reaches the target, after a while.
+    fn connect(&mut self, after: Duration) {
+        let (node, id, migration) = (self.node.clone(), self.id, self.migration.clone());
+        self.connecting = Some(tokio::spawn(async move {
+            sleep(after).await;
+            let reaching = timeout(REACH_LIMIT, reach(&node, id, &migration));
+            reaching.await.unwrap_or(Err(WireError::Silent.into()))
+        }));
+    }
+
+    fn connected(&mut self, result: Result<Reached, FlowError>) {
         self.connecting = None;
         match result {
-            Ok(wire) if self.job.state() == State::Connecting => {
-                let name = format!("migration {}", self.id);
-                let source = StoreSource::new(self.node.clone()).named(name);
-                let slots = self.migration.slots.clone();
-                self.outflow = Some(Outflow::new(wire, slots, source));
+            Ok(reached) if self.job.state() == State::Connecting => {
+                self.begin(reached);
                 self.job.handle(Event::Accepted);
+                self.check_topology();
             }
             Ok(_) => {}
             Err(error) => self.job.handle(Event::Failed(error.to_string())),
         }
     }
 
+    /// Sends what the target does not have: everything, or what has come since an earlier connection was lost.
+    fn begin(&mut self, mut reached: Reached) {
+        let name = format!("migration {}", self.id);
+        let slots = self.migration.slots.clone();
+        let resumed = reached.place.and_then(|place| {
+            let cursor = self.node.log.cursor_at(place.offset)?;
+            Some((place, cursor))
+        });
+        let (place, walk, source) = match resumed {
+            Some((place, cursor)) => {
+                tracing::info!(migration = %self.id, slots = place.slots.len(), offset = place.offset, "going on with what the target has");
+                self.node.migrations.metrics.resumed.inc();
+                let walk = Walk::resuming(slots, &place.slots, place.offset);
+                (
+                    Some(place),
+                    walk,
+                    StoreSource::at(self.node.clone(), cursor),
+                )
+            }
+            None => (None, Walk::new(slots), StoreSource::new(self.node.clone())),
+        };
+        Place::encode(place.as_ref(), &mut reached.wire.out);
+        self.target_since = Some(reached.since);
+        self.outflow = Some(Outflow::of(reached.wire, walk, source.named(name)));
+    }
+
     fn heard(&mut self, heard: Result<Heard, FlowError>) {
         match heard {
             Ok(Heard::Synced) => {
                 self.job.handle(Event::Synced);
+                self.backoff.reset();
                 self.ask_ack();
             }
             Ok(Heard::Frame(frame)) => {
@@ -165,8 +243,7 @@ impl Export {
         if matches!(error, FlowError::Overrun(_)) {
             self.node.replication.metrics.overruns.inc();
         }
-        self.outflow = None;
-        self.job.handle(Event::Failed(error.to_string()));
+        self.lose(error.to_string());
     }
 
     fn frame(&mut self, frame: &Frame) {
@@ -182,16 +259,25 @@ impl Export {
                 }
             }
             Kind::Owned => self.job.handle(Event::Owned),
-            Kind::Goodbye => {
-                self.outflow = None;
-                self.job.handle(Event::Failed(frame.text()));
-            }
-            kind => {
-                self.outflow = None;
-                let reason = format!("the target sent an unexpected {kind:?} frame");
-                self.job.handle(Event::Failed(reason));
-            }
+            Kind::Goodbye => self.lose(frame.text()),
+            kind => self.lose(format!("the target sent an unexpected {kind:?} frame")),
         }
+    }
+
+    /// The connection is of no more use.
+    fn lose(&mut self, reason: String) {
+        tracing::warn!(migration = %self.id, "the transfer broke: {reason}");
+        self.take_outflow();
+        self.job.handle(Event::Failed(reason));
+    }
+
+    fn take_outflow(&mut self) -> Option<Outflow> {
+        let outflow = self.outflow.take()?;
+        let sent = outflow.progress();
+        self.earlier.keys += sent.keys;
+        self.earlier.bytes += sent.bytes;
+        self.acknowledged = 0;
+        Some(outflow)
     }
 
     fn ask_ack(&mut self) {
@@ -208,6 +294,14 @@ impl Export {
     fn check_topology(&mut self) {
         let view = self.node.cluster.view();
         if view.topology.migrations.contains_key(&self.id) {
+            if primary_since(&view, self.migration.source) != Some(self.source_since) {
+                self.job.handle(Event::Deposed);
+            } else if self.target_since.is_some()
+                && primary_since(&view, self.migration.target) != self.target_since
+            {
+                self.target_since = None;
+                self.job.handle(Event::Replaced);
+            }
             return;
         }
         let moved = view
@@ -224,8 +318,10 @@ impl Export {
                 Action::Pause => self.pause().await,
                 Action::Resume => self.resume(),
                 Action::Close => self.close(),
-                Action::ProposeComplete => {
-                    self.propose(TopologyCommand::CompleteMigration { id: self.id });
+                Action::ProposeComplete => self.propose_complete(),
+                Action::Reconnect => {
+                    let after = self.backoff.next_wait();
+                    self.connect(after);
                 }
                 Action::ProposeAbort => {
                     self.propose(TopologyCommand::AbortMigration { id: self.id });
@@ -266,9 +362,20 @@ impl Export {
         if let Some(connecting) = self.connecting.take() {
             connecting.abort();
         }
-        if let Some(outflow) = self.outflow.take() {
+        self.target_since = None;
+        if let Some(outflow) = self.take_outflow() {
             let message = self.job.message();
             outflow.goodbye(if message.is_empty() { "done" } else { message });
+        }
+    }
+
+    fn propose_complete(&self) {
+        if let Some(target_since) = self.target_since {
+            self.propose(TopologyCommand::CompleteMigration {
+                id: self.id,
+                source_since: self.source_since,
+                target_since,
+            });
         }
     }
 
@@ -300,6 +407,7 @@ impl Export {
 
     fn publish(&mut self) {
         let progress = self.outflow.as_ref().map(Outflow::progress);
+        let earlier = self.earlier;
         let remaining = if self.job.state() == State::Connecting {
             0
         } else {
@@ -312,8 +420,8 @@ impl Export {
             status.remaining = remaining;
             if let Some(progress) = progress {
                 status.slots = progress.slots_sent;
-                status.keys = progress.keys;
-                status.bytes = progress.bytes;
+                status.keys = earlier.keys + progress.keys;
+                status.bytes = earlier.bytes + progress.bytes;
             }
         });
     }
@@ -353,11 +461,11 @@ async fn next(outflow: &mut Option<Outflow>) -> Result<Heard, FlowError> {
     }
 }
 
-async fn join(
-    connecting: &mut Option<JoinHandle<Result<Wire, WireError>>>,
-) -> Result<Wire, WireError> {
+async fn join(connecting: &mut Option<Connecting>) -> Result<Reached, FlowError> {
     match connecting {
-        Some(connecting) => connecting.await.unwrap_or(Err(WireError::Closed)),
+        Some(connecting) => connecting
+            .await
+            .unwrap_or(Err(FlowError::Wire(WireError::Closed))),
         None => std::future::pending().await,
     }
 }

@@ -3,7 +3,9 @@
 //! Invariants (the tests name them too):
 //!  - the slots are paused from `Pause` until `Resume`, and every `Pause` is followed by exactly one `Resume`;
 //!  - the completion is proposed only while paused and when the target has acknowledged the final offset;
-//!  - once it has been proposed, only the topology decides: the slots stay paused until it says whether they moved;
+//!  - once it has been proposed, only the topology decides: the slots stay paused until it says whether they moved, or that they cannot
+//!    move any more as proposed;
+//!  - a transfer that breaks goes on over another connection, a bounded number of times;
 //!  - the slots' data is dropped only after the topology has given the slots away.
 
 use std::collections::VecDeque;
@@ -12,10 +14,13 @@ use std::time::Duration;
 /// The slots are paused when the target is at most this many bytes of log behind.
 pub const PAUSE_BELOW: u64 = 64 * 1024;
 
+/// A job is given up when its transfer breaks more often: over a minute after the first time when the target cannot be reached.
+pub const MOST_FAILURES: u32 = 24;
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The target is being reached.
+    /// The target is being reached, for the first time or again.
     Connecting,
     /// The slots' content is being sent.
     Snapshotting,
@@ -64,6 +69,10 @@ pub enum Event {
         /// Whether the slots belong to the target now.
         moved: bool,
     },
+    /// The topology has another primary for the target's shard than the one that the slots are sent to.
+    Replaced,
+    /// The topology has another primary for this node's shard.
+    Deposed,
     /// The target has applied the topology in which it owns the slots.
     Owned,
     /// The transfer cannot go on, for this reason.
@@ -83,6 +92,8 @@ pub enum Action {
     ProposeComplete,
     /// Propose `AbortMigration`.
     ProposeAbort,
+    /// Reach the target again, after a while.
+    Reconnect,
     /// Let the parked commands run; they are routed anew.
     Resume,
     /// Close the connection to the target.
@@ -96,6 +107,7 @@ pub enum Action {
 pub struct Job {
     state: State,
     message: String,
+    failures: u32,
     cancelled: bool,
     paused: bool,
     final_offset: u64,
@@ -109,6 +121,7 @@ impl Job {
         Self {
             state: State::Connecting,
             message: String::new(),
+            failures: 0,
             cancelled: false,
             paused: false,
             final_offset: 0,
@@ -122,7 +135,7 @@ impl Job {
         self.state
     }
 
-    /// Why it failed; empty when there is nothing to say.
+    /// Why it failed, or its transfer broke; empty when there is nothing to say.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -170,8 +183,12 @@ impl Job {
             (State::Ended(_), _) => {}
             (_, Event::Ended { moved: true }) => self.moved(),
             (_, Event::Ended { moved: false }) => self.forgotten(),
+            (_, Event::Deposed) => self.depose(),
             (State::Connecting, Event::Accepted) => self.state = State::Snapshotting,
-            (State::Snapshotting, Event::Synced) => self.state = State::Replicating,
+            (State::Snapshotting, Event::Synced) => {
+                self.state = State::Replicating;
+                self.message.clear();
+            }
             (State::Replicating, Event::Behind(bytes)) if bytes <= PAUSE_BELOW => self.pause(),
             // A writer that outruns the target would keep it behind for ever: a longer pause ends that.
             (State::Replicating, Event::Late) => self.pause(),
@@ -188,6 +205,11 @@ impl Job {
                 // Whichever of the two entries is committed first wins.
                 self.actions.push_back(Action::ProposeAbort);
             }
+            // What was proposed is void then, so that writers need not wait for it.
+            (State::Confirming | State::Aborting, Event::Replaced) => {}
+            (_, Event::Replaced) => {
+                self.retry("the target shard has another primary now".to_owned());
+            }
             (State::Confirming, Event::Owned | Event::Failed(_) | Event::Late) => self.succeed(),
             (State::Aborting, Event::Late) => self.actions.push_back(Action::ProposeAbort),
             (State::Confirming | State::Aborting, _) => {}
@@ -195,8 +217,9 @@ impl Job {
                 self.cancelled = true;
                 self.abort("cancelled on request".to_owned());
             }
-            (_, Event::Failed(reason)) => self.abort(reason),
-            (state, Event::Late) => self.abort(format!("timed out while {}", doing(state))),
+            (_, Event::Failed(reason)) => self.retry(reason),
+            (State::Connecting, Event::Late) => self.retry(doing_too_long(State::Connecting)),
+            (state, Event::Late) => self.abort(doing_too_long(state)),
             _ => {}
         }
     }
@@ -212,6 +235,30 @@ impl Job {
             self.state = State::Committing;
             self.actions.push_back(Action::ProposeComplete);
         }
+    }
+
+    fn retry(&mut self, reason: String) {
+        self.failures += 1;
+        if self.failures > MOST_FAILURES {
+            return self.abort(format!(
+                "{reason} (given up after {MOST_FAILURES} attempts)"
+            ));
+        }
+        self.message = reason;
+        self.state = State::Connecting;
+        // The next one may begin anew.
+        self.acknowledged = 0;
+        self.actions.push_back(Action::Close);
+        self.resume();
+        self.actions.push_back(Action::Reconnect);
+    }
+
+    /// The successor goes on with it.
+    fn depose(&mut self) {
+        self.message = "this node is not the primary of the source shard any more".to_owned();
+        self.state = State::Ended(Outcome::Failed);
+        self.actions.push_back(Action::Close);
+        self.resume();
     }
 
     fn abort(&mut self, reason: String) {
@@ -265,13 +312,14 @@ impl Default for Job {
     }
 }
 
-fn doing(state: State) -> &'static str {
-    match state {
+fn doing_too_long(state: State) -> String {
+    let doing = match state {
         State::Connecting => "connecting to the target",
         State::Pausing => "pausing the slots",
         State::Paused => "waiting for the target to catch up with the paused slots",
         _ => "moving the slots",
-    }
+    };
+    format!("timed out while {doing}")
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub keys: IntCounter,
     /// Bytes of content and changes sent.
     pub bytes: IntCounter,
+    /// Connections to a target that went on with what it had.
+    pub resumed: IntCounter,
     /// Milliseconds for which moving slots were paused.
     pub paused_ms: IntCounter,
 }
@@ -43,6 +45,10 @@ impl Default for Metrics {
                 "evenkeel_slot_migration_bytes_total",
                 "Bytes of content and changes sent by slot migrations.",
             ),
+            resumed: counter(
+                "evenkeel_slot_migrations_resumed_total",
+                "Times that an interrupted slot migration went on with what its target had.",
+            ),
             paused_ms: counter(
                 "evenkeel_slot_migration_paused_milliseconds_total",
                 "Time for which moving slots were paused.",
@@ -58,11 +64,12 @@ impl Metrics {
     ///
     /// One of them is there already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 5] = [
+        let collectors: [Box<dyn Collector>; 6] = [
             Box::new(self.ended.clone()),
             Box::new(self.slots.clone()),
             Box::new(self.keys.clone()),
             Box::new(self.bytes.clone()),
+            Box::new(self.resumed.clone()),
             Box::new(self.paused_ms.clone()),
         ];
         collectors

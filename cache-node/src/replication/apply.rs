@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::resp::encode_request;
 use crate::slot::{SlotId, SlotSet};
 use crate::store::Store;
-use crate::topology::MigrationId;
+use crate::topology::{MigrationId, NodeId};
 
 /// How long what arrives waits for a slow disk at a time.
 const MOST_WAIT: Duration = Duration::from_secs(1);
@@ -22,8 +22,8 @@ const MOST_WAIT: Duration = Duration::from_secs(1);
 enum Right {
     /// This node is a replica of this primary.
     Copies(Upstream),
-    /// This node is the target of this migration.
-    Imports(MigrationId),
+    /// This node is the target of this migration, and has the history with which it began to be.
+    Imports(MigrationId, NodeId),
 }
 
 /// Where received data goes.
@@ -56,9 +56,9 @@ impl Target {
         Self::new(node, Right::Copies(upstream))
     }
 
-    /// The slots of a migration to this node.
-    pub(crate) fn import(node: Arc<Node>, migration: MigrationId) -> Self {
-        Self::new(node, Right::Imports(migration))
+    /// The slots of a migration to this node, as long as it has this history.
+    pub(crate) fn import(node: Arc<Node>, migration: MigrationId, history: NodeId) -> Self {
+        Self::new(node, Right::Imports(migration, history))
     }
 
     fn new(node: Arc<Node>, right: Right) -> Self {
@@ -284,9 +284,14 @@ impl Right {
     fn is_given(&self, node: &Node) -> bool {
         match self {
             Self::Copies(upstream) => node.replication.upstream(node).as_ref() == Some(upstream),
-            Self::Imports(migration) => {
+            Self::Imports(id, history) => {
                 let view = node.cluster.peek();
-                view.topology.migrations.contains_key(migration)
+                let migration = view.topology.migrations.get(id);
+                migration.is_some_and(|migration| {
+                    view.me().map(|me| me.shard) == Some(migration.target)
+                        && view.is_serving_primary()
+                        && node.replication.history().id == *history
+                })
             }
         }
     }
@@ -294,7 +299,9 @@ impl Right {
     fn lost(&self) -> FlowError {
         FlowError::Role(match self {
             Self::Copies(_) => "this node copies another node now, or none".to_owned(),
-            Self::Imports(_) => "the migration has ended".to_owned(),
+            Self::Imports(..) => {
+                "the migration has ended, or this node's part in its shard has changed".to_owned()
+            }
         })
     }
 }

@@ -17,7 +17,7 @@ pub const MAX_PAYLOAD: usize = 1 << 30;
 const CRC_AT: usize = 15;
 
 /// Version of the frames and of their meaning; both sides must speak the same.
-pub const PROTOCOL_VERSION: u64 = 2;
+pub const PROTOCOL_VERSION: u64 = 3;
 
 /// What a frame says. "Sender" is the side that has the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,11 @@ pub enum Kind {
     All = 14,
     /// Sender, after [`Kind::Synced`]: a record that changes nothing; likewise.
     Other = 15,
+    /// Sender of a migration: the slot's content was sent whole, and with this frame the receiver holds its exact state of `offset`.
+    Whole = 16,
+    /// Receiver of a migration, first of all: what it has of an earlier connection, a [`Place`](super::place::Place). Sender, in answer:
+    /// the same when it goes on there, nothing when it begins anew.
+    Have = 17,
 }
 
 impl Kind {
@@ -73,6 +78,8 @@ impl Kind {
             13 => Self::Emptied,
             14 => Self::All,
             15 => Self::Other,
+            16 => Self::Whole,
+            17 => Self::Have,
             _ => return None,
         })
     }
@@ -106,9 +113,12 @@ pub enum FrameError {
     /// The checksum does not fit the content.
     #[error("frame is damaged (checksum)")]
     Checksum,
-    /// The payload of a `Clear` frame is not a list of ranges.
+    /// The payload is not a list of ranges of slots.
     #[error("frame has a bad list of slots")]
     Ranges,
+    /// The payload of a `Have` frame names no place.
+    #[error("frame has a bad place")]
+    Place,
 }
 
 fn checksum(header: &[u8], payload: &[u8]) -> u32 {
@@ -144,13 +154,34 @@ pub fn encode_goodbye(out: &mut BytesMut, why: &str) {
 
 /// Appends a [`Kind::Clear`] of `slots`.
 pub fn encode_clear(out: &mut BytesMut, slots: &SlotSet, offset: u64) {
-    let payload: Vec<u8> = slots
+    encode(out, Kind::Clear, no_slot(), offset, &ranges(slots));
+}
+
+/// Slots as a payload: the first and the last one of each range.
+pub(super) fn ranges(slots: &SlotSet) -> Vec<u8> {
+    slots
         .ranges()
         .into_iter()
         .flat_map(|(first, last)| [first.number(), last.number()])
         .flat_map(u16::to_le_bytes)
-        .collect();
-    encode(out, Kind::Clear, no_slot(), offset, &payload);
+        .collect()
+}
+
+/// Reads [`ranges`].
+pub(super) fn slots_of(ranges: &[u8]) -> Result<SlotSet, FrameError> {
+    if !ranges.len().is_multiple_of(4) {
+        return Err(FrameError::Ranges);
+    }
+    let mut slots = SlotSet::new();
+    for pair in ranges.chunks_exact(4) {
+        let first = SlotId::new(u16::from_le_bytes([pair[0], pair[1]]));
+        let last = SlotId::new(u16::from_le_bytes([pair[2], pair[3]]));
+        let (Some(first), Some(last)) = (first, last) else {
+            return Err(FrameError::Ranges);
+        };
+        slots.insert_range(first, last);
+    }
+    Ok(slots)
 }
 
 pub(super) fn no_slot() -> SlotId {
@@ -160,19 +191,7 @@ pub(super) fn no_slot() -> SlotId {
 impl Frame {
     /// The slots of a [`Kind::Clear`].
     pub fn cleared(&self) -> Result<SlotSet, FrameError> {
-        if !self.payload.len().is_multiple_of(4) {
-            return Err(FrameError::Ranges);
-        }
-        let mut slots = SlotSet::new();
-        for pair in self.payload.chunks_exact(4) {
-            let first = SlotId::new(u16::from_le_bytes([pair[0], pair[1]]));
-            let last = SlotId::new(u16::from_le_bytes([pair[2], pair[3]]));
-            let (Some(first), Some(last)) = (first, last) else {
-                return Err(FrameError::Ranges);
-            };
-            slots.insert_range(first, last);
-        }
-        Ok(slots)
+        slots_of(&self.payload)
     }
 
     /// The text of a [`Kind::Goodbye`].
@@ -221,7 +240,7 @@ mod tests {
 
     fn any_frame() -> impl Strategy<Value = Frame> {
         (
-            1u8..=15,
+            1u8..=17,
             0u16..SLOT_COUNT as u16,
             any::<u64>(),
             proptest::collection::vec(any::<u8>(), 0..200),

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use super::FlowError;
 use super::apply::Target;
 use super::frame::{Kind, encode_goodbye, encode_signal};
+use super::place::Place;
 use super::receive::{Receiver, Todo};
 use super::wire::Wire;
-use crate::slot::SlotSet;
+use crate::topology::NodeId;
 
 /// An acknowledgement is sent at least so often while something arrives.
 const ACK: Duration = Duration::from_millis(100);
@@ -53,11 +54,6 @@ pub(crate) struct Inflow {
 }
 
 impl Inflow {
-    /// Receives `slots` over `wire` into `target`.
-    pub(crate) fn new(wire: Wire, target: Target, slots: SlotSet) -> Self {
-        Self::of(wire, target, Receiver::new(slots))
-    }
-
     /// Receives what a receiver expects.
     pub(crate) fn of(wire: Wire, target: Target, receiver: Receiver) -> Self {
         let now = Instant::now();
@@ -78,6 +74,16 @@ impl Inflow {
     /// The sender's log offset that is applied here.
     pub(crate) fn applied(&self) -> u64 {
         self.receiver.applied()
+    }
+
+    /// What of a migration is here, as the sender's history counts.
+    pub(crate) fn place(&self, history: NodeId) -> Option<Place> {
+        let slots = self.receiver.whole().clone();
+        (!slots.is_empty()).then(|| Place {
+            history,
+            offset: self.receiver.applied(),
+            slots,
+        })
     }
 
     /// Bytes of content and effects that arrived.
@@ -119,6 +125,7 @@ impl Inflow {
                         .await?;
                 }
                 Todo::MirrorOther(record) => self.target.mirror_other(&record, frame.offset)?,
+                Todo::Nothing => {}
                 Todo::AckNow => self.ack(),
                 Todo::Synced => {
                     self.target.synced(self.receiver.applied())?;

@@ -9,7 +9,6 @@ use super::frame::{Frame, Kind, encode_goodbye, encode_signal};
 use super::source::StoreSource;
 use super::walk::{Budget, Progress, Source, Walk};
 use super::wire::{HIGH_WATER, Wire};
-use crate::slot::SlotSet;
 
 /// The receiver is asked to acknowledge at least so often.
 const PING: Duration = Duration::from_secs(1);
@@ -40,11 +39,6 @@ pub(crate) struct Outflow {
 }
 
 impl Outflow {
-    /// Sends `slots` of `source` over `wire`.
-    pub(crate) fn new(wire: Wire, slots: SlotSet, source: StoreSource) -> Self {
-        Self::of(wire, Walk::new(slots), source)
-    }
-
     /// Sends what a walk says.
     pub(crate) fn of(wire: Wire, walk: Walk, source: StoreSource) -> Self {
         Self {

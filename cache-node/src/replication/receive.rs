@@ -57,6 +57,8 @@ pub enum Todo {
     Final(u64),
     /// The sender goes on without a hand-over.
     Resumed,
+    /// Nothing.
+    Nothing,
     /// The sender closes, with its reason.
     Goodbye(String),
 }
@@ -66,6 +68,8 @@ pub enum Todo {
 pub struct Receiver {
     slots: SlotSet,
     begun: SlotSet,
+    /// The slots of which everything up to `applied` is here.
+    whole: SlotSet,
     applied: u64,
     synced: bool,
     /// Whether this node's log continues the sender's.
@@ -97,11 +101,27 @@ impl Receiver {
         Self {
             slots,
             begun: SlotSet::new(),
+            whole: SlotSet::new(),
             applied: 0,
             synced: false,
             mirrors: false,
             bytes: 0,
         }
+    }
+
+    /// `whole` of `slots` are here up to `offset`; a transfer of the rest goes on.
+    pub fn resuming(slots: SlotSet, whole: SlotSet, offset: u64) -> Self {
+        Self {
+            begun: whole.clone(),
+            whole,
+            applied: offset,
+            ..Self::new(slots)
+        }
+    }
+
+    /// The slots of which everything up to [`Self::applied`] is here.
+    pub fn whole(&self) -> &SlotSet {
+        &self.whole
     }
 
     /// The sender's log offset that is applied here once everything asked for is done.
@@ -125,6 +145,7 @@ impl Receiver {
             Kind::Slot => {
                 self.check_content(frame)?;
                 self.begun.insert(frame.slot);
+                self.whole.remove(frame.slot);
                 Ok(Todo::Clear(SlotSet::from_iter([frame.slot])))
             }
             Kind::Entries => {
@@ -158,8 +179,16 @@ impl Receiver {
                 self.applied = frame.offset;
                 Ok(Todo::Clear(slots))
             }
+            Kind::Whole if !self.mirrors => {
+                self.check_content(frame)?;
+                self.check_begun(frame.slot)?;
+                self.whole.insert(frame.slot);
+                self.applied = frame.offset;
+                Ok(Todo::Nothing)
+            }
             Kind::Synced => {
                 self.synced = true;
+                self.whole = self.slots.clone();
                 self.applied = frame.offset;
                 Ok(Todo::Synced)
             }
@@ -178,9 +207,14 @@ impl Receiver {
             }
             Kind::Resume => Ok(Todo::Resumed),
             Kind::Goodbye => Ok(Todo::Goodbye(frame.text())),
-            Kind::Final | Kind::Ack | Kind::Owned | Kind::Emptied | Kind::All | Kind::Other => {
-                Err(ReceiveError::Unexpected(frame.kind))
-            }
+            Kind::Final
+            | Kind::Ack
+            | Kind::Owned
+            | Kind::Emptied
+            | Kind::All
+            | Kind::Other
+            | Kind::Whole
+            | Kind::Have => Err(ReceiveError::Unexpected(frame.kind)),
         }
     }
 
@@ -194,10 +228,16 @@ impl Receiver {
         Ok(())
     }
 
-    fn execute(&mut self, frame: &Frame) -> Result<Todo, ReceiveError> {
-        if !self.begun.contains(frame.slot) {
-            return Err(ReceiveError::Foreign(frame.slot));
+    fn check_begun(&self, slot: SlotId) -> Result<(), ReceiveError> {
+        if self.begun.contains(slot) {
+            Ok(())
+        } else {
+            Err(ReceiveError::Foreign(slot))
         }
+    }
+
+    fn execute(&mut self, frame: &Frame) -> Result<Todo, ReceiveError> {
+        self.check_begun(frame.slot)?;
         self.bytes += frame.payload.len() as u64;
         Ok(Todo::Execute(frame.slot, frame.payload.clone()))
     }

@@ -183,6 +183,19 @@ impl Walk {
         }
     }
 
+    /// A walk over `slots` for a receiver that has `whole` of them up to `offset`, where the source's cursor stands.
+    pub fn resuming(slots: SlotSet, whole: &SlotSet, offset: u64) -> Self {
+        let mut walk = Self::new(slots);
+        walk.unsent.retain(|slot| !whole.contains(*slot));
+        for slot in walk.slots.iter().filter(|slot| whole.contains(*slot)) {
+            walk.cuts[slot.index()] = offset;
+            walk.progress.slots_sent += 1;
+        }
+        walk.newest_cut = offset;
+        walk.announced = offset;
+        walk
+    }
+
     /// Whether every slot has been sent and [`Kind::Synced`] with it.
     pub fn is_synced(&self) -> bool {
         self.synced
@@ -209,7 +222,7 @@ impl Walk {
         let was_synced = self.synced;
         self.send_pieces(source, budget, out);
         self.drain(source, budget.log_bytes, out)?;
-        self.settle(source.cursor());
+        self.settle(source.cursor(), out);
         self.announce(source.cursor(), out);
         let after = (self.progress.keys, self.unsent.len(), source.cursor());
         Ok(before != after || was_synced != self.synced)
@@ -274,13 +287,16 @@ impl Walk {
     }
 
     /// Slots that are complete, and whose records were read up to the last cut, have one cut like any other.
-    fn settle(&mut self, cursor: u64) {
-        let cuts = &mut self.cuts;
+    fn settle(&mut self, cursor: u64, out: &mut BytesMut) {
+        let (cuts, mirrors) = (&mut self.cuts, self.mirrors);
         self.pieces.retain(|slot, pieces| {
             let newest = pieces.newest_cut();
             let settled = pieces.next().is_none() && newest <= cursor;
             if settled {
                 cuts[slot.index()] = newest;
+                if !mirrors {
+                    frame::encode(out, Kind::Whole, *slot, cursor, &[]);
+                }
             }
             !settled
         });

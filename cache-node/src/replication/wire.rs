@@ -163,6 +163,20 @@ impl Wire {
         }
     }
 
+    /// The next frame; waits for it.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, the peer silent, or the bytes are no frame.
+    pub async fn frame(&mut self) -> Result<Frame, WireError> {
+        loop {
+            if let Some(frame) = self.try_frame()? {
+                return Ok(frame);
+            }
+            self.progress().await?;
+        }
+    }
+
     /// The next frame if it has arrived already.
     ///
     /// # Errors

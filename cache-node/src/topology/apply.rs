@@ -74,6 +74,9 @@ pub enum Refusal {
     /// The shard changed since the hand-over started.
     #[error("The shard changed in the meantime; its epoch is {0}")]
     StaleHandOver(u64),
+    /// The source or the target of the migration has another primary than when the slots were sent.
+    #[error("Slot migration {0}: source or target has another primary now")]
+    StaleMigration(MigrationId),
     /// Source and target of a migration are the same shard.
     #[error("The slots are owned by the target shard already")]
     SameShard,
@@ -108,7 +111,11 @@ impl Topology {
             TopologyCommand::BeginMigration { id, migration } => {
                 self.begin_migration(*id, migration)
             }
-            TopologyCommand::CompleteMigration { id } => self.complete_migration(*id),
+            TopologyCommand::CompleteMigration {
+                id,
+                source_since,
+                target_since,
+            } => self.complete_migration(*id, *source_since, *target_since),
             TopologyCommand::AbortMigration { id } => self
                 .migrations
                 .remove(id)
@@ -133,6 +140,7 @@ impl Topology {
         let shard = Shard {
             primary: member.id,
             primary_incarnation: incarnation,
+            primary_since: self.index,
             slots: slots.clone(),
             epoch: self.index,
         };
@@ -226,8 +234,8 @@ impl Topology {
         }
         shard.primary = node;
         shard.primary_incarnation = incarnation;
+        shard.primary_since = index;
         shard.epoch = index;
-        self.abort_migrations_of(id);
         Ok(())
     }
 
@@ -269,11 +277,26 @@ impl Topology {
         Ok(())
     }
 
-    fn complete_migration(&mut self, id: MigrationId) -> Result<(), Refusal> {
+    /// A migration outlives its primaries, but what two of them have agreed on says nothing about their successors: those may have other
+    /// data.
+    fn complete_migration(
+        &mut self,
+        id: MigrationId,
+        source_since: u64,
+        target_since: u64,
+    ) -> Result<(), Refusal> {
         let migration = self
             .migrations
-            .remove(&id)
+            .get(&id)
+            .cloned()
             .ok_or(Refusal::UnknownMigration(id))?;
+        let since = |shard| self.shards.get(&shard).map(|shard| shard.primary_since);
+        if (since(migration.source), since(migration.target))
+            != (Some(source_since), Some(target_since))
+        {
+            return Err(Refusal::StaleMigration(id));
+        }
+        self.migrations.remove(&id);
         self.change_slots(migration.source, |owned| owned.subtract(&migration.slots));
         self.change_slots(migration.target, |owned| owned.union_with(&migration.slots));
         Ok(())
@@ -350,7 +373,6 @@ impl Topology {
         }
     }
 
-    /// A migration is a conversation between two primaries: when one of them changes, what it had moved is not known to its successor.
     fn abort_migrations_of(&mut self, shard: ShardId) {
         self.migrations
             .retain(|_, migration| migration.source != shard && migration.target != shard);

@@ -49,7 +49,7 @@ fn a_job_that_meets_no_obstacle_pauses_commits_and_drops() {
 }
 
 #[test]
-fn a_failure_before_the_commit_resumes_at_once_and_aborts() {
+fn a_failure_before_the_commit_resumes_at_once_and_tries_again() {
     let mut job = Job::new();
     let mut events = up_to_paused();
     events.push(Event::Failed("connection reset".to_owned()));
@@ -59,12 +59,60 @@ fn a_failure_before_the_commit_resumes_at_once_and_aborts() {
             Action::Pause,
             Action::Close,
             Action::Resume,
-            Action::ProposeAbort
+            Action::Reconnect
         ]
     );
+    assert_eq!(job.state_name(), "connecting");
+    assert_eq!(job.message(), "connection reset");
+    // What the target acknowledged before says nothing about the next attempt.
+    run(&mut job, [Event::Accepted, Event::Acknowledged(100)]);
+    run(&mut job, [Event::Failed("again".to_owned())]);
+    run(&mut job, up_to_paused());
+    assert_eq!(job.state(), State::Paused);
+    assert_eq!(
+        run(&mut job, [Event::Acknowledged(100)]),
+        [Action::ProposeComplete]
+    );
+    assert_eq!(job.message(), "");
+}
+
+#[test]
+fn a_transfer_that_breaks_again_and_again_is_given_up() {
+    let mut job = Job::new();
+    for _ in 0..MOST_FAILURES {
+        job.handle(Event::Accepted);
+        let actions = run(&mut job, [Event::Failed("out of memory".to_owned())]);
+        assert_eq!(actions, [Action::Close, Action::Reconnect]);
+    }
+    let actions = run(&mut job, [Event::Late]);
+    assert_eq!(actions, [Action::Close, Action::ProposeAbort]);
     run(&mut job, [Event::Ended { moved: false }]);
     assert_eq!(job.state_name(), "failed");
-    assert_eq!(job.message(), "connection reset");
+    assert!(job.message().contains("given up after 24 attempts"));
+}
+
+#[test]
+fn a_target_that_is_replaced_frees_the_slots_even_after_the_proposal() {
+    let mut job = Job::new();
+    let mut events = up_to_paused();
+    events.push(Event::Acknowledged(100));
+    run(&mut job, events);
+    assert_eq!(job.state(), State::Committing);
+    assert_eq!(
+        run(&mut job, [Event::Replaced]),
+        [Action::Close, Action::Resume, Action::Reconnect]
+    );
+}
+
+#[test]
+fn a_source_that_is_deposed_leaves_the_rest_to_its_successor() {
+    let mut job = Job::new();
+    run(&mut job, up_to_paused());
+    assert_eq!(
+        run(&mut job, [Event::Deposed]),
+        [Action::Close, Action::Resume]
+    );
+    assert_eq!(job.state_name(), "failed");
 }
 
 #[test]
@@ -133,6 +181,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Owned),
         1 => Just(Event::Failed("x".to_owned())),
         1 => Just(Event::Cancelled),
+        1 => Just(Event::Replaced),
+        1 => Just(Event::Deposed),
         2 => Just(Event::Late),
     ]
 }
@@ -147,6 +197,8 @@ proptest! {
             match &event {
                 Event::Ended { moved } => { decided.get_or_insert(*moved); }
                 Event::Acknowledged(offset) => acknowledged = acknowledged.max(*offset),
+                // The topology refuses what was proposed before.
+                Event::Replaced | Event::Deposed => proposed = false,
                 Event::Paused(offset) if job.state() == State::Pausing => final_offset = Some(*offset),
                 _ => {}
             }
@@ -165,6 +217,7 @@ proptest! {
                         proposed = true;
                     }
                     Action::Drop => prop_assert_eq!(decided, Some(true)),
+                    Action::Reconnect => acknowledged = 0,
                     Action::ProposeAbort | Action::Close => {}
                 }
             }

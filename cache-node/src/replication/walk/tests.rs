@@ -75,7 +75,7 @@ impl ModelSource {
                 model.data.clear();
                 (Scope::All, Vec::new())
             }
-            Operation::Step | Operation::Busy(_) => return,
+            Operation::Step | Operation::Busy(_) | Operation::Break(_) => return,
         };
         if !effect.is_empty() {
             execute(&mut model.data, &effect);
@@ -186,6 +186,8 @@ enum Operation {
     FlushAll,
     Step,
     Busy(Option<u8>),
+    /// The connection is lost when so many frames of what is on its way have arrived; another one goes on.
+    Break(usize),
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
@@ -198,11 +200,19 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::FlushAll),
         6 => Just(Operation::Step),
         1 => proptest::option::of(0u8..48).prop_map(Operation::Busy),
+        1 => (0usize..12).prop_map(Operation::Break),
     ]
 }
 
 fn deliver(wire: &mut BytesMut, receiver: &mut Receiver, sink: &mut ModelSink) {
-    while let Some(frame) = decode(wire).expect("our own frames") {
+    deliver_some(usize::MAX, wire, receiver, sink);
+}
+
+fn deliver_some(frames: usize, wire: &mut BytesMut, receiver: &mut Receiver, sink: &mut ModelSink) {
+    for _ in 0..frames {
+        let Some(frame) = decode(wire).expect("our own frames") else {
+            return;
+        };
         match receiver.receive(&frame).expect("our own stream") {
             Todo::Clear(slots) => sink.0.retain(|key, _| !slots.contains(slot_of(*key))),
             Todo::Execute(slot, effects) => sink.execute(slot, &effects),
@@ -257,6 +267,17 @@ proptest! {
                     }
                 }
                 Operation::Busy(key) => source.busy = key.map(slot_of),
+                Operation::Break(frames) => {
+                    for _ in 0..3 {
+                        walk.step(&mut source, SMALL, &mut wire).expect("log is kept");
+                    }
+                    deliver_some(*frames, &mut wire, &mut receiver, &mut sink);
+                    wire.clear();
+                    let (whole, offset) = (receiver.whole().clone(), receiver.applied());
+                    walk = Walk::resuming(slots.clone(), &whole, offset);
+                    source.cursor = offset;
+                    receiver = Receiver::resuming(slots.clone(), whole, offset);
+                }
                 write => source.write(write),
             }
         }

@@ -120,9 +120,13 @@ fn any_command() -> impl Strategy<Value = TopologyCommand> {
                 },
             }
         ),
-        number
-            .clone()
-            .prop_map(|n| TopologyCommand::CompleteMigration { id: migration(n) }),
+        (number.clone(), 1u64..20, 1u64..20).prop_map(|(n, source_since, target_since)| {
+            TopologyCommand::CompleteMigration {
+                id: migration(n),
+                source_since,
+                target_since,
+            }
+        }),
         number.prop_map(|n| TopologyCommand::AbortMigration { id: migration(n) }),
     ]
 }
@@ -137,7 +141,7 @@ fn check(topology: &Topology) {
             Some(*id),
             "the primary is a member of its shard"
         );
-        assert!(shard.epoch <= topology.index);
+        assert!(shard.primary_since <= shard.epoch && shard.epoch <= topology.index);
     }
     assert!(!topology.members.is_empty());
     for member in topology.members.values() {
@@ -251,9 +255,18 @@ fn a_primary_that_is_needed_neither_leaves_nor_becomes_a_replica() {
     );
 }
 
+/// What completes a migration between the shards as they are now.
+fn complete(topology: &Topology, id: u8) -> TopologyCommand {
+    let moving = &topology.migrations[&migration(id)];
+    TopologyCommand::CompleteMigration {
+        id: migration(id),
+        source_since: topology.shards[&moving.source].primary_since,
+        target_since: topology.shards[&moving.target].primary_since,
+    }
+}
+
 #[test]
-fn a_promotion_aborts_the_migrations_of_its_shard() {
-    let mut topology = three();
+fn a_migration_goes_on_after_a_promotion_but_what_was_agreed_before_is_void() {
     let begin = TopologyCommand::BeginMigration {
         id: migration(1),
         migration: Migration {
@@ -262,19 +275,33 @@ fn a_promotion_aborts_the_migrations_of_its_shard() {
             slots: range(0, 9),
         },
     };
-    apply(&mut topology, begin).unwrap();
-    let promote = |incarnation| TopologyCommand::Promote {
-        node: node(3),
-        incarnation,
-    };
-    apply(&mut topology, promote(13)).unwrap();
-    assert_eq!(topology.migrations.len(), 1, "nothing changed");
-    apply(&mut topology, promote(14)).unwrap();
-    assert!(topology.migrations.is_empty());
-    assert_eq!(
-        apply(&mut topology, promote(13)),
-        Err(Refusal::StaleIncarnation(node(3)))
-    );
+    for promoted in [1, 3] {
+        let mut topology = three();
+        apply(&mut topology, begin.clone()).unwrap();
+        let agreed = complete(&topology, 1);
+        let promote = |incarnation| TopologyCommand::Promote {
+            node: node(promoted),
+            incarnation,
+        };
+        let same = topology.shards[&shard(promoted)].primary_incarnation;
+        apply(&mut topology, promote(same)).unwrap();
+        assert_eq!(complete(&topology, 1), agreed, "nothing changed");
+        apply(&mut topology, promote(same + 1)).unwrap();
+        assert_eq!(
+            apply(&mut topology, promote(same)),
+            Err(Refusal::StaleIncarnation(node(promoted)))
+        );
+        let before = topology.clone();
+        assert_eq!(
+            apply(&mut topology, agreed),
+            Err(Refusal::StaleMigration(migration(1)))
+        );
+        assert_eq!(topology.shards, before.shards);
+        let anew = complete(&topology, 1);
+        apply(&mut topology, anew).unwrap();
+        assert_eq!(topology.shards[&shard(3)].slots, range(0, 9));
+        assert!(topology.migrations.is_empty());
+    }
 }
 
 #[test]
@@ -334,11 +361,8 @@ fn a_migration_changes_the_owner_at_once() {
             shard: shard(1)
         })
     );
-    apply(
-        &mut topology,
-        TopologyCommand::CompleteMigration { id: migration(1) },
-    )
-    .unwrap();
+    let complete = complete(&topology, 1);
+    apply(&mut topology, complete).unwrap();
     assert_eq!(topology.shards[&shard(3)].slots, range(0, 9));
     assert_eq!(topology.shards[&shard(1)].slots, range(10, 99));
     check(&topology);

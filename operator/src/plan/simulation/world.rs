@@ -769,7 +769,7 @@ fn state(node: &Node) -> NodeState {
     }
 }
 
-/// A promotion aborts the shard's migrations; one that changes nothing does not.
+/// The new primary goes on with the shard's migrations.
 fn set_primary(topology: &mut Topology, id: &NodeId, incarnation: u64) -> bool {
     let key = topology.members[id].2.clone();
     let Some(shard) = topology.shards.get_mut(&key) else {
@@ -778,8 +778,15 @@ fn set_primary(topology: &mut Topology, id: &NodeId, incarnation: u64) -> bool {
     if shard.primary == *id && shard.incarnation == incarnation {
         return true;
     }
-    (shard.primary, shard.incarnation) = (id.clone(), incarnation);
-    abort_migrations(topology, &key);
+    let before = std::mem::replace(&mut shard.primary, id.clone());
+    shard.incarnation = incarnation;
+    for migration in topology.migrations.values_mut() {
+        for side in [&mut migration.source, &mut migration.target] {
+            if *side == before {
+                side.clone_from(id);
+            }
+        }
+    }
     true
 }
 
