@@ -14,7 +14,7 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug)]
 enum Renamed {
     Created(PathBuf, usize),
-    Moved(PathBuf, PathBuf),
+    Moved(PathBuf, PathBuf, usize),
     Removed(PathBuf),
 }
 
@@ -94,9 +94,8 @@ impl Simulated {
         let state = &mut *self.0.lock();
         state.dies_after = None;
         state.fails_one_in = 0;
-        let kept = state.random.random_range(0..=state.renamed.len());
         let mut names = std::mem::take(&mut state.synced_names);
-        for renamed in state.renamed.drain(..).take(kept) {
+        for renamed in left_of_names(&mut state.renamed, &mut state.random) {
             apply(&mut names, renamed);
         }
         state.names.clone_from(&names);
@@ -109,15 +108,24 @@ impl Simulated {
     }
 }
 
+/// What of changes to a folder is found after the power has failed: those up to some moment, or any, for only an fsync makes an order.
+fn left_of_names(renamed: &mut Vec<Renamed>, random: &mut StdRng) -> Vec<Renamed> {
+    if random.random_bool(0.5) {
+        renamed.truncate(random.random_range(0..=renamed.len()));
+    } else {
+        renamed.retain(|_| random.random_bool(0.5));
+    }
+    std::mem::take(renamed)
+}
+
 fn apply(names: &mut BTreeMap<PathBuf, usize>, renamed: Renamed) {
     match renamed {
         Renamed::Created(path, file) => {
             names.insert(path, file);
         }
-        Renamed::Moved(from, to) => {
-            if let Some(file) = names.remove(&from) {
-                names.insert(to, file);
-            }
+        Renamed::Moved(from, to, file) => {
+            names.remove(&from);
+            names.insert(to, file);
         }
         Renamed::Removed(path) => {
             names.remove(&path);
@@ -279,8 +287,8 @@ impl Disk for Simulated {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.call()?;
-        let renamed = Renamed::Moved(from.to_owned(), to.to_owned());
-        state.file(from)?;
+        let file = state.file(from)?;
+        let renamed = Renamed::Moved(from.to_owned(), to.to_owned(), file);
         apply(&mut state.names, renamed.clone());
         state.renamed.push(renamed);
         Ok(())

@@ -18,8 +18,9 @@ use crate::node::Node;
 
 use super::disk::Disk;
 use super::layout::Layout;
+use super::load::Whole;
 use super::manifest::{Manifest, Part};
-use super::segment::Segment;
+use super::segment::{How, Segment};
 use super::{Aof, Base, Cut, Kind};
 
 /// The name by which metrics know how far it is behind the log.
@@ -45,6 +46,10 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// A record that says only that the sender is there.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// Records between which there are others that take effect together.
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// What to wait for before the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +107,20 @@ impl Pending {
             *end -= length;
         }
         Self { bytes, records }
+    }
+
+    /// Whether they end within a transaction, when it is known whether they begin in one.
+    fn ends_within(&self, mut within: bool) -> bool {
+        let mut begin = 0;
+        for (_, end) in &self.records {
+            match &self.bytes[begin..*end] {
+                MULTI => within = true,
+                EXEC => within = false,
+                _ => {}
+            }
+            begin = *end;
+        }
+        within
     }
 
     /// Puts records back in front.
@@ -182,8 +201,8 @@ impl Writer {
         }
     }
 
-    /// Goes on with files that were loaded; `last` bytes of the last one are whole. What is left of others is removed.
-    pub(super) fn go_on_with(&mut self, mut manifest: Manifest, last: u64) -> io::Result<()> {
+    /// Goes on with files that were loaded; `last` is how much of the last one is whole. What is left of others is removed.
+    pub(super) fn go_on_with(&mut self, mut manifest: Manifest, last: Whole) -> io::Result<()> {
         let disk = Arc::clone(&self.disk);
         let part = manifest.increments.last();
         let segment = match part {
@@ -191,7 +210,7 @@ impl Writer {
             None => {
                 if let Some(base) = &manifest.base {
                     let mut file = disk.append(&self.layout.path(&base.name))?;
-                    file.truncate(last)?;
+                    file.truncate(last.length)?;
                     file.sync()?;
                 }
                 let number = manifest.next_increment();
@@ -441,8 +460,13 @@ impl Writer {
         let Some(segment) = self.segment.as_mut().filter(|_| !part.bytes.is_empty()) else {
             return Ok(());
         };
-        let keep = self.node.config.get().appendfsync != AppendFsync::Never;
-        let written = segment.write(&mut part.bytes, keep);
+        let policy = self.node.config.get().appendfsync;
+        let how = How {
+            keep: policy != AppendFsync::Never,
+            confirm: policy == AppendFsync::Always,
+            within: part.ends_within(segment.is_within()),
+        };
+        let written = segment.write(&mut part.bytes, how);
         if written.is_err() {
             pending.put_back(part);
         }
