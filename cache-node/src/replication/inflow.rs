@@ -102,26 +102,17 @@ impl Inflow {
                 self.wire.poll_both()?;
                 return self.wait(interrupted).await;
             };
-            match self.receiver.receive(&frame)? {
-                Todo::Clear(slots) => self.target.clear(&slots).await?,
-                Todo::Execute(slot, effects) => self.target.execute(slot, &effects)?,
-                Todo::Mirror(slot, effects) => {
-                    self.target.mirror(slot, &effects, frame.offset)?;
-                }
-                Todo::MirrorEmptied(slot, record) => {
-                    self.target
-                        .mirror_emptied(Some(slot), &record, frame.offset)
-                        .await?;
-                }
-                Todo::MirrorAll(record) => {
-                    self.target
-                        .mirror_emptied(None, &record, frame.offset)
-                        .await?;
-                }
-                Todo::MirrorOther(record) => self.target.mirror_other(&record, frame.offset)?,
+            let todo = self.receiver.receive(&frame)?;
+            self.target.apply(&todo, frame.offset).await?;
+            match todo {
+                Todo::Clear(_)
+                | Todo::Execute(..)
+                | Todo::Mirror(..)
+                | Todo::MirrorEmptied(..)
+                | Todo::MirrorAll(_)
+                | Todo::MirrorOther(_) => {}
                 Todo::AckNow => self.ack(),
                 Todo::Synced => {
-                    self.target.synced(self.receiver.applied())?;
                     self.ack();
                     return Ok(Told::Synced);
                 }
