@@ -28,6 +28,7 @@ struct Content {
     doomed: Vec<std::ops::Range<usize>>,
 }
 
+#[derive(Clone)]
 struct State {
     names: BTreeMap<PathBuf, usize>,
     synced_names: BTreeMap<PathBuf, usize>,
@@ -87,6 +88,20 @@ impl Simulated {
     /// The power fails at the call after so many.
     pub(super) fn die_after(&self, calls: u32) {
         self.0.lock().dies_after = Some(calls);
+    }
+
+    /// Whether the power has failed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.lock().dies_after == Some(0)
+    }
+
+    /// A disk on which this one's files are as they may be found after the power has failed now.
+    pub(super) fn after_power_loss(&self, seed: u64) -> Self {
+        let mut state = self.0.lock().clone();
+        state.random = StdRng::seed_from_u64(seed);
+        let disk = Self(Arc::new(Mutex::new(state)));
+        disk.lose_power();
+        disk
     }
 
     /// The power is back.
