@@ -6,6 +6,8 @@
 pub mod psync;
 pub mod stream;
 
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +15,9 @@ use crate::cluster::{Cluster, View, announced};
 use crate::config::{Config, Settings};
 use crate::node::Node;
 use crate::resp::encode_request;
-use crate::slot::SlotId;
+use crate::slot::{SlotId, SlotSet};
 use crate::store::Store;
-use crate::topology::{NodeId, Topology};
+use crate::topology::{Migration, MigrationId, NodeId};
 
 /// Longest string, so that one command cannot take much memory.
 const MOST_BYTES: usize = 1 << 20;
@@ -88,13 +90,28 @@ const WORDS: [&str; 64] = [
     "",
 ];
 
-/// A node with nothing in it, that serves nobody.
-pub(crate) fn node() -> Arc<Node> {
-    node_with(|_| ())
+/// The migration by which slots come to the node.
+fn migration() -> MigrationId {
+    MigrationId::new([7; 20])
 }
 
-/// The same, in a cluster that is a little different.
-fn node_with(change: impl FnOnce(&mut Topology)) -> Arc<Node> {
+thread_local! {
+    /// Nodes that are not in use: to make one takes long.
+    static NODES: RefCell<Vec<Arc<Node>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A node with nothing in it, that serves nobody. It is a replica, and slots come to it.
+pub(crate) struct Nobody(Arc<Node>);
+
+/// One that was made before, or another.
+pub(crate) fn node() -> Nobody {
+    let node = NODES.with_borrow_mut(Vec::pop).unwrap_or_else(new_node);
+    node.log.restart_at(0);
+    node.replication.configure(Some(("primary".to_owned(), 1)));
+    Nobody(node)
+}
+
+fn new_node() -> Arc<Node> {
     let settings = Settings {
         dir: Path::new("/nowhere").to_owned(),
         proto_max_bulk_len: MOST_BYTES,
@@ -102,10 +119,36 @@ fn node_with(change: impl FnOnce(&mut Topology)) -> Arc<Node> {
         repl_backlog_disk_size: 0,
         ..Settings::default()
     };
-    let mut view = View::standalone(NodeId::random(), 1, announced(&settings));
-    change(Arc::make_mut(&mut view.topology));
+    let mut view = View::standalone(NodeId::new([1; 20]), 1, announced(&settings));
+    let topology = Arc::make_mut(&mut view.topology);
+    let shard = *topology.shards.keys().next().expect("there is one");
+    let migration = Migration {
+        source: shard,
+        target: shard,
+        slots: SlotSet::full(),
+    };
+    topology.migrations.insert(self::migration(), migration);
     let cluster = Cluster::detached(view);
     Arc::new(Node::new(Config::new(settings, None), cluster))
+}
+
+impl Deref for Nobody {
+    type Target = Arc<Node>;
+
+    fn deref(&self) -> &Arc<Node> {
+        &self.0
+    }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        let store = &self.0.store;
+        for slot in occupied(store) {
+            store.lock_blocking(slot).clear();
+        }
+        self.0.replication.configure(None);
+        NODES.with_borrow_mut(|nodes| nodes.push(Arc::clone(&self.0)));
+    }
 }
 
 /// The steps of an input.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cache_rdb::{Event, Header};
 
-use super::{Steps, node};
+use super::{Nobody, Steps, node};
 use crate::node::Node;
 use crate::persistence::{Progress, Purpose, write_snapshot};
 use crate::replication::psync::{ACK, Following, StreamPlace};
@@ -42,14 +42,13 @@ struct Outcome {
 
 /// A replica of a primary of another kind.
 struct Replica {
-    node: Arc<Node>,
+    node: Nobody,
     place: StreamPlace,
 }
 
 impl Replica {
     fn new() -> Self {
         let node = node();
-        node.replication.configure(Some(("primary".to_owned(), 1)));
         let place = StreamPlace {
             history: String::new(),
             offset: BEGIN,

@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Steps, node, occupied};
-use crate::node::Node;
+use super::{Nobody, Steps, migration, node, occupied};
 use crate::replication::Target;
 use crate::replication::frame::{self, Kind, encode};
 use crate::replication::history::History;
 use crate::replication::receive::{Receiver, Todo};
 use crate::slot::{SlotId, SlotSet};
-use crate::topology::{Migration, MigrationId};
 
 /// A transfer at its receiver.
 struct Transfer {
-    node: Arc<Node>,
+    // Before the node, which is used again.
     target: Target,
+    node: Nobody,
     receiver: Receiver,
     /// Slots whose content was begun.
     begun: SlotSet,
@@ -72,30 +71,20 @@ impl Transfer {
 
     fn replica(receiver: Receiver) -> Self {
         let node = node();
-        let replication = &node.replication;
-        replication.configure(Some(("primary".to_owned(), 1)));
-        let upstream = replication.upstream(&node).expect("it was configured");
-        Self::of(Target::replica(node.clone(), upstream), receiver, node)
+        let upstream = node.replication.upstream(&node);
+        let target = Target::replica(Arc::clone(&node), upstream.expect("it was configured"));
+        Self::of(target, receiver, node)
     }
 
     /// The slots of some keys and a few others.
     fn import() -> Self {
-        let id = MigrationId::random();
-        let slots: SlotSet = (0..4).map(slot).collect();
-        let node = super::node_with(|topology| {
-            let shard = *topology.shards.keys().next().expect("there is one");
-            let migration = Migration {
-                source: shard,
-                target: shard,
-                slots: slots.clone(),
-            };
-            topology.migrations.insert(id, migration);
-        });
-        let target = Target::import(node.clone(), id);
+        let node = node();
+        let target = Target::import(Arc::clone(&node), migration());
+        let slots = (0..4).map(slot).collect();
         Self::of(target, Receiver::new(slots), node)
     }
 
-    fn of(target: Target, receiver: Receiver, node: Arc<Node>) -> Self {
+    fn of(target: Target, receiver: Receiver, node: Nobody) -> Self {
         Self {
             node,
             target,
