@@ -406,4 +406,30 @@ mod tests {
             assert_eq!((read.len(), end), (1, Err(14)), "{wrong}");
         }
     }
+
+    #[test]
+    fn a_checksum_is_compared_with_what_comes_before_it() {
+        let ping = b"*1\r\n$0004\r\nPING\r\n";
+        let mut sum = Sum::default();
+        sum.add(b"#TS:1\r\n");
+        sum.add(ping);
+        let group = [b"#TS:1\r\n", ping.as_slice(), sum.line().as_bytes()].concat();
+        let file = [&group[..], &group, ping].concat();
+        for step in [1, 7, 1000] {
+            let (read, end) = read_all(&file, step);
+            assert_eq!((read.len(), end), (3, Ok((Next::End, file.len() as u64))));
+        }
+        let second = group.len() + 24;
+        for (at, bit, place) in [
+            (group.len() + 3, 2, second),
+            (group.len() + 19, 1, second),
+            // The command would be longer than the file.
+            (group.len() + 12, 1, group.len() + 7),
+        ] {
+            let mut damaged = file.clone();
+            damaged[at] ^= bit;
+            let (_, end) = read_all(&damaged, 10);
+            assert_eq!(end, Err(place as u64), "byte {at}");
+        }
+    }
 }

@@ -331,6 +331,52 @@ fn damaged_10000() {
     damage(10_000);
 }
 
+/// What was loaded without a checksum, as redis-server writes it, has one as soon as something is written behind it; and there is none within a
+/// transaction.
+#[test]
+fn what_had_no_checksum_gets_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = Layout::new(&Settings {
+        dir: folder.path().to_owned(),
+        ..Settings::default()
+    });
+    let name = layout.increment(1);
+    let (file, manifest) = (layout.path(&name), layout.path(&layout.manifest()));
+    let old = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$5\r\nkey:1\r\n$3\r\nold\r\n";
+    let with = |content: &[u8]| {
+        let disk = Simulated::new(1);
+        disk.put(&file, content.to_vec());
+        let text = format!("file {name} seq 1 type i\n");
+        disk.put(&manifest, text.into_bytes());
+        disk
+    };
+    let disk = with(old.as_bytes());
+    let mut machine = Machine::start(&disk, folder.path(), AppendFsync::EverySecond);
+    machine.run("MSET key:2 a key:3 b");
+    machine.write();
+    for _ in 0..20 {
+        machine.turn();
+    }
+    assert_eq!(machine.safe, machine.last);
+    machine.die();
+    let whole = disk.all().into_iter().find(|(path, _)| *path == file);
+    let (_, whole) = whole.expect("it is there");
+    let text = String::from_utf8_lossy(&whole).into_owned();
+    assert!(text.starts_with(old));
+    assert_eq!(text.matches("#EVENKEEL-CRC:").count(), 1, "{text}");
+    for at in 0..whole.len() - 2 {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        let started = Machine::try_start(&with(&damaged), folder.path(), AppendFsync::Always);
+        // The name of the line may be hit, which is then another's remark.
+        let remark = text.rfind('#').expect("there is one") < at;
+        match started.map(Machine::die) {
+            Err(reason) => assert!(reason.contains(": byte "), "{reason}"),
+            Ok(_) => assert!(remark, "byte {at} of {text}"),
+        }
+    }
+}
+
 fn live(seed: u64, policy: AppendFsync) {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = Simulated::new(seed);
