@@ -11,6 +11,7 @@ mod layout;
 mod load;
 mod manifest;
 mod metrics;
+mod pending;
 mod reader;
 mod rewrite;
 mod segment;
