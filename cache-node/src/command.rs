@@ -58,6 +58,7 @@ mod waiting;
 pub(crate) use connection::REDIS_VERSION;
 pub use context::{AsyncContext, Context};
 pub use db::{Db, StringBytes};
+pub(crate) use db::{EXEC, MULTI};
 pub use error::{Failure, Result};
 pub(crate) use execute::no_room;
 pub use execute::{Outcome, Wait, execute, execute_prepared};

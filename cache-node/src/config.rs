@@ -5,6 +5,7 @@
 
 mod help;
 mod options;
+mod rows;
 mod settings;
 mod sources;
 mod table;

@@ -9,6 +9,8 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 mod eviction;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod housekeeping;
 mod http;
 mod info;

@@ -13,6 +13,7 @@ mod node {
 #[allow(dead_code)]
 #[path = "../../cache-node/src/persistence/aof"]
 mod aof {
+    mod annotation;
     mod manifest;
     mod reader;
 

@@ -595,9 +595,10 @@ fn append_together<'a>(
     }
 }
 
-/// What stands before effects that belong together, and behind them.
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+/// What stands before effects that belong together, as a record of its own.
+pub(crate) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// What stands behind them.
+pub(crate) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// A string: bytes of the entry, the text of a number, or the chunks of a long one.
 pub enum StringBytes<'e, 'n> {

@@ -159,7 +159,8 @@ impl Replayer {
             let name = || String::from_utf8_lossy(&args[0]).into_owned();
             let unknown = |_| ReplayError::Failed(name(), "it is not known here".to_owned());
             let command = commands().resolve(args).map_err(unknown)?.command;
-            let Handler::Sync(handler) = command.handler else {
+            let (Handler::Sync(handler), true) = (command.handler, command.flags.has(Flags::WRITE))
+            else {
                 return Err(ReplayError::Failed(name(), "it changes nothing".to_owned()));
             };
             if command.flags.has(Flags::ALL_SLOTS) {
@@ -270,4 +271,30 @@ fn run_one(
         };
         ReplayError::Failed(String::from_utf8_lossy(&args[0]).into_owned(), why)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_of_another_kind_changes_data_and_nothing_else() {
+        let node = crate::fuzzed::node();
+        let mut replayer = Replayer::new(&node);
+        for line in [
+            "SHUTDOWN NOSAVE",
+            "CONFIG SET appendonly yes",
+            "REPLICAOF NO ONE",
+            "GET a",
+        ] {
+            let args = OwnedArgs::new(line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            let error = replayer.follow(&[args], || true).unwrap_err().to_string();
+            assert!(error.contains("it changes nothing"), "{line}: {error}");
+        }
+        assert!(!node.shutdown.is_requested() && !node.config.get().appendonly);
+        for line in ["SET a 1", "FLUSHALL"] {
+            let args = OwnedArgs::new(line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            assert_eq!(replayer.follow(&[args], || true), Ok(Followed::Done));
+        }
+    }
 }

@@ -5,11 +5,13 @@
 //! new bases in force, which other threads write. It must never miss a record, and never say that something is on the disk before
 //! it is. Workers never wait for the disk themselves: connections hold their replies back, or try a command again.
 
+mod annotation;
 mod disk;
 mod layout;
 mod load;
 mod manifest;
 mod metrics;
+mod pending;
 mod reader;
 mod rewrite;
 mod segment;

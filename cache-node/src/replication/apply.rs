@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::FlowError;
 use super::history::History;
 use super::link::Upstream;
+use super::receive::Todo;
 use crate::cluster::View;
 use crate::command::{ReplayError, Replayer, Wait, no_room};
 use crate::log::Scope;
@@ -100,8 +101,35 @@ impl Target {
         Ok(())
     }
 
+    /// Where a copy is put together beside the old data.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn beside(&self) -> Option<Arc<Store>> {
+        self.copy.as_ref().and_then(|copy| copy.beside.clone())
+    }
+
+    /// Does what a frame asks of the data set; `offset` is the frame's.
+    pub(crate) async fn apply(&mut self, todo: &Todo, offset: u64) -> Result<(), FlowError> {
+        match todo {
+            Todo::Clear(slots) => self.clear(slots).await,
+            Todo::Execute(slot, effects) => self.execute(*slot, effects),
+            Todo::Mirror(slot, effects) => self.mirror(*slot, effects, offset),
+            Todo::MirrorEmptied(slot, record) => {
+                self.mirror_emptied(Some(*slot), record, offset).await
+            }
+            Todo::MirrorAll(record) => self.mirror_emptied(None, record, offset).await,
+            Todo::MirrorOther(record) => self.mirror_other(record, offset),
+            Todo::Synced => self.synced(offset),
+            Todo::Nothing
+            | Todo::AckNow
+            | Todo::Offered { .. }
+            | Todo::Final(_)
+            | Todo::Resumed
+            | Todo::Goodbye(_) => Ok(()),
+        }
+    }
+
     /// The copy is whole: it takes the place of the old data, and the log goes on with the sender's at `offset`.
-    pub(crate) fn synced(&mut self, offset: u64) -> Result<(), FlowError> {
+    fn synced(&mut self, offset: u64) -> Result<(), FlowError> {
         let Some(copy) = self.copy.take() else {
             return Ok(());
         };
@@ -130,7 +158,7 @@ impl Target {
     }
 
     /// Executes effects on a slot as one step; those of a migration are appended to this node's log.
-    pub(crate) fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
+    fn execute(&mut self, slot: SlotId, effects: &[u8]) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         // Asked under the slot's lock: a client's write that was routed here by a newer topology is never followed by an old effect.
         let allowed = || right.holds(node, proof);
@@ -145,12 +173,7 @@ impl Target {
     }
 
     /// Executes effects of a log that this node's log continues.
-    pub(crate) fn mirror(
-        &mut self,
-        slot: SlotId,
-        effects: &[u8],
-        end: u64,
-    ) -> Result<(), FlowError> {
+    fn mirror(&mut self, slot: SlotId, effects: &[u8], end: u64) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         let allowed = || right.holds(node, proof);
         let done = self.replayer.mirror_if(slot, effects, allowed);
@@ -159,7 +182,7 @@ impl Target {
     }
 
     /// A record about no slot, of a log that this node's log continues.
-    pub(crate) fn mirror_other(&mut self, record: &[u8], end: u64) -> Result<(), FlowError> {
+    fn mirror_other(&mut self, record: &[u8], end: u64) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         if !right.holds(node, proof) {
             return Err(right.lost());
@@ -169,7 +192,7 @@ impl Target {
     }
 
     /// A slot, or all slots, were emptied, as a log says that this node's log continues.
-    pub(crate) async fn mirror_emptied(
+    async fn mirror_emptied(
         &mut self,
         slot: Option<SlotId>,
         record: &[u8],
@@ -231,7 +254,7 @@ impl Target {
     }
 
     /// Empties slots.
-    pub(crate) async fn clear(&mut self, slots: &SlotSet) -> Result<(), FlowError> {
+    async fn clear(&mut self, slots: &SlotSet) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         for slot in slots.iter() {
             let mut allowed = || right.holds(node, proof);

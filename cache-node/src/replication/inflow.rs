@@ -48,6 +48,8 @@ pub(crate) struct Inflow {
     wire: Wire,
     target: Target,
     receiver: Receiver,
+    /// Whether a frame is half applied: for good, when that has failed.
+    applying: bool,
     acknowledged: u64,
     next_ack: Instant,
     last_ack: Instant,
@@ -60,6 +62,7 @@ impl Inflow {
         Self {
             wire,
             target,
+            applying: false,
             acknowledged: if receiver.is_synced() {
                 receiver.applied()
             } else {
@@ -76,10 +79,10 @@ impl Inflow {
         self.receiver.applied()
     }
 
-    /// What of a migration is here, as the sender's history counts.
+    /// What of a migration is here, as the sender's history counts. Nothing is certain when a frame could not be applied.
     pub(crate) fn place(&self, history: NodeId) -> Option<Place> {
         let slots = self.receiver.whole().clone();
-        (!slots.is_empty()).then(|| Place {
+        (!slots.is_empty() && !self.applying).then(|| Place {
             history,
             offset: self.receiver.applied(),
             slots,
@@ -108,27 +111,20 @@ impl Inflow {
                 self.wire.poll_both()?;
                 return self.wait(interrupted).await;
             };
-            match self.receiver.receive(&frame)? {
-                Todo::Clear(slots) => self.target.clear(&slots).await?,
-                Todo::Execute(slot, effects) => self.target.execute(slot, &effects)?,
-                Todo::Mirror(slot, effects) => {
-                    self.target.mirror(slot, &effects, frame.offset)?;
-                }
-                Todo::MirrorEmptied(slot, record) => {
-                    self.target
-                        .mirror_emptied(Some(slot), &record, frame.offset)
-                        .await?;
-                }
-                Todo::MirrorAll(record) => {
-                    self.target
-                        .mirror_emptied(None, &record, frame.offset)
-                        .await?;
-                }
-                Todo::MirrorOther(record) => self.target.mirror_other(&record, frame.offset)?,
-                Todo::Nothing => {}
+            self.applying = true;
+            let todo = self.receiver.receive(&frame)?;
+            self.target.apply(&todo, frame.offset).await?;
+            self.applying = false;
+            match todo {
+                Todo::Clear(_)
+                | Todo::Execute(..)
+                | Todo::Mirror(..)
+                | Todo::MirrorEmptied(..)
+                | Todo::MirrorAll(_)
+                | Todo::MirrorOther(_)
+                | Todo::Nothing => {}
                 Todo::AckNow => self.ack(),
                 Todo::Synced => {
-                    self.target.synced(self.receiver.applied())?;
                     self.ack();
                     return Ok(Told::Synced);
                 }

@@ -9,5 +9,7 @@ mod serve;
 mod snapshot;
 mod spool;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use follow::{ACK, Following};
 pub use follow::{StreamPlace, connect, follow};
 pub use serve::{Hello, ping, serve};

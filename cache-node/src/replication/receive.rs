@@ -19,6 +19,9 @@ pub enum ReceiveError {
     /// A slot was named that is not part of this transfer.
     #[error("slot {0} is not part of this transfer")]
     Foreign(SlotId),
+    /// A place in a log that no log comes to, and behind which this node's could not count on.
+    #[error("offset {0} cannot be")]
+    Offset(u64),
     /// An effect is not a command that can be executed.
     #[error("effect on slot {slot} cannot be applied: {reason}")]
     Effect {
@@ -62,6 +65,9 @@ pub enum Todo {
     /// The sender closes, with its reason.
     Goodbye(String),
 }
+
+/// Greatest place in a log.
+const MOST_OFFSET: u64 = i64::MAX as u64;
 
 /// State of a transfer at the receiver.
 #[derive(Debug)]
@@ -141,6 +147,9 @@ impl Receiver {
 
     /// Takes note of one frame. What it asks for is to be done before the next one, and before anything is acknowledged.
     pub fn receive(&mut self, frame: &Frame) -> Result<Todo, ReceiveError> {
+        if frame.offset > MOST_OFFSET {
+            return Err(ReceiveError::Offset(frame.offset));
+        }
         match frame.kind {
             Kind::Slot => {
                 self.check_content(frame)?;

@@ -27,11 +27,16 @@ pub(super) enum Found {
     /// One file, as versions before 7 of redis-server write it.
     Old,
     /// The files that a manifest names, and how much of the last one is whole.
-    Files {
-        manifest: Manifest,
-        /// Bytes of the last incremental file, if there is one.
-        last: u64,
-    },
+    Files { manifest: Manifest, last: Whole },
+}
+
+/// How much of a file is whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Whole {
+    /// Bytes.
+    pub(super) length: u64,
+    /// Those of them that a checksum has confirmed.
+    pub(super) confirmed: u64,
 }
 
 /// A file that cannot be loaded.
@@ -70,7 +75,7 @@ pub(super) fn load(node: &Arc<Node>, disk: &dyn Disk, layout: &Layout) -> Result
     progress.bytes_total.store(total, Relaxed);
     let mut loading = Loading::new(node, disk);
     let count = files.len();
-    let mut last = 0;
+    let mut last = Whole::default();
     for (index, (file, bytes)) in files.into_iter().enumerate() {
         let is_base = index == 0 && manifest.base.is_some();
         let is_last = index + 1 == count;
@@ -179,7 +184,7 @@ impl<'n> Loading<'n> {
     }
 
     /// Loads a base: a snapshot, commands, or both. Answers how much of it is whole.
-    fn base(&mut self, path: &Path, bytes: u64, is_last: bool) -> Result<u64, LoadError> {
+    fn base(&mut self, path: &Path, bytes: u64, is_last: bool) -> Result<Whole, LoadError> {
         let mut begins = Vec::new();
         let file = self.disk.read(path, 0);
         file.and_then(|file| file.take(6).read_to_end(&mut begins))
@@ -197,7 +202,10 @@ impl<'n> Loading<'n> {
             .map_err(|error| refused(path, error))?;
         let end = load_rdb(self.node, path, file, bytes, role)?;
         if end == bytes {
-            return Ok(end);
+            return Ok(Whole {
+                length: end,
+                confirmed: end,
+            });
         }
         self.commands(path, end, bytes, is_last)
     }
@@ -209,16 +217,22 @@ impl<'n> Loading<'n> {
         from: u64,
         bytes: u64,
         is_last: bool,
-    ) -> Result<u64, LoadError> {
+    ) -> Result<Whole, LoadError> {
         info!(path = %path.display(), bytes, "loading commands");
         let file = self
             .disk
             .read(path, from)
             .map_err(|error| refused(path, error))?;
-        let (torn_at, reason) = match self.execute_all(file, from) {
-            Ok(None) => return Ok(bytes),
-            Ok(Some(torn)) => torn,
-            Err(reason) => return Err(refused(path, reason)),
+        let mut reader = Reader::new(file, from);
+        let torn = self
+            .execute_all(&mut reader)
+            .map_err(|reason| refused(path, reason))?;
+        let confirmed = reader.confirmed();
+        let Some((torn_at, reason)) = torn else {
+            return Ok(Whole {
+                length: bytes,
+                confirmed,
+            });
         };
         if !is_last {
             let reason = format!("byte {torn_at}: {reason}, and other files follow it");
@@ -236,19 +250,20 @@ impl<'n> Loading<'n> {
             bytes_dropped = bytes - torn_at,
             "the append-only file is cut: {reason}"
         );
-        Ok(torn_at)
+        Ok(Whole {
+            length: torn_at,
+            confirmed: confirmed.min(torn_at),
+        })
     }
 
     /// `Some`: where the file is whole up to, and what is there.
     fn execute_all(
         &mut self,
-        file: impl Read,
-        from: u64,
+        reader: &mut Reader<impl Read>,
     ) -> Result<Option<(u64, &'static str)>, String> {
         let progress = self.node.persistence.progress();
-        let mut reader = Reader::new(file, from);
         let mut transaction: Option<Transaction> = None;
-        let mut read = from;
+        let mut read = reader.offset();
         loop {
             let next = reader.next().map_err(|damage| damage.to_string())?;
             let offset = reader.offset();

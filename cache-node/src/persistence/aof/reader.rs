@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 
+use super::annotation::{NAME, Sum};
 use crate::resp::{Args, Span};
 
 /// Bytes that are read at once.
@@ -52,6 +53,8 @@ pub(super) struct Reader<R> {
     ended: bool,
     /// Its arguments.
     spans: Vec<Span>,
+    /// What no checksum has confirmed yet.
+    unconfirmed: Sum,
 }
 
 impl<R: Read> Reader<R> {
@@ -65,6 +68,7 @@ impl<R: Read> Reader<R> {
             length: 0,
             ended: false,
             spans: Vec::new(),
+            unconfirmed: Sum::default(),
         }
     }
 
@@ -76,6 +80,11 @@ impl<R: Read> Reader<R> {
     /// Where in the file the present command ends.
     pub(super) fn end(&self) -> u64 {
         self.offset + self.length as u64
+    }
+
+    /// Where in the file those bytes begin that no checksum has confirmed.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.offset - self.unconfirmed.bytes()
     }
 
     /// The present command.
@@ -110,6 +119,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip(&mut self, bytes: usize) {
+        self.unconfirmed.add(&self.data[self.at..self.at + bytes]);
         self.at += bytes;
         self.offset += bytes as u64;
     }
@@ -122,7 +132,12 @@ impl<R: Read> Reader<R> {
                 self.length = end - self.at;
                 Ok(Some(Next::Command))
             }
-            Ok(None) if self.ended => Ok(Some(Next::Torn)),
+            Ok(None) if self.ended => {
+                if self.unconfirmed.is_followed_by_line(&self.data[self.at..]) {
+                    return Err(self.damage("a length is greater than what was written"));
+                }
+                Ok(Some(Next::Torn))
+            }
             Ok(None) => {
                 if self.data.len() - self.at > MOST_COMMAND {
                     return Err(self.damage("a command is too long"));
@@ -134,11 +149,12 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// A line that begins with `#`, such as `#TS:1700000000`, says nothing about the data.
+    /// A line that begins with `#`: a checksum of what comes before it, or, such as `#TS:1700000000`, nothing about the data.
     fn annotation(&mut self) -> Result<Option<Next>, Damage> {
         let rest = &self.data[self.at..];
         let line = &rest[..rest.len().min(MOST_LINE)];
         match memchr::memchr(b'\n', line) {
+            Some(end) if line.starts_with(NAME) => self.confirm(end + 1)?,
             Some(end) => self.skip(end + 1),
             None if line.len() == MOST_LINE => {
                 return self
@@ -149,6 +165,20 @@ impl<R: Read> Reader<R> {
             None => self.read_more()?,
         }
         Ok(None)
+    }
+
+    /// Compares what was read with the checksum that stands here, in a line of so many bytes.
+    fn confirm(&mut self, length: usize) -> Result<(), Damage> {
+        let line = &self.data[self.at..self.at + length];
+        if !self.unconfirmed.is_said_by(line) {
+            let begin = self.confirmed();
+            return Err(self.damage(format!(
+                "what is written from byte {begin} on does not have the checksum that stands here"
+            )));
+        }
+        self.skip(length);
+        self.unconfirmed = Sum::default();
+        Ok(())
     }
 
     fn damage(&self, reason: impl Into<String>) -> Damage {
@@ -374,6 +404,32 @@ mod tests {
         ] {
             let (read, end) = read_all(format!("{ping}{wrong}").as_bytes(), 3);
             assert_eq!((read.len(), end), (1, Err(14)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_compared_with_what_comes_before_it() {
+        let ping = b"*1\r\n$0004\r\nPING\r\n";
+        let mut sum = Sum::default();
+        sum.add(b"#TS:1\r\n");
+        sum.add(ping);
+        let group = [b"#TS:1\r\n", ping.as_slice(), sum.line().as_bytes()].concat();
+        let file = [&group[..], &group, ping].concat();
+        for step in [1, 7, 1000] {
+            let (read, end) = read_all(&file, step);
+            assert_eq!((read.len(), end), (3, Ok((Next::End, file.len() as u64))));
+        }
+        let second = group.len() + 24;
+        for (at, bit, place) in [
+            (group.len() + 3, 2, second),
+            (group.len() + 19, 1, second),
+            // The command would be longer than the file.
+            (group.len() + 12, 1, group.len() + 7),
+        ] {
+            let mut damaged = file.clone();
+            damaged[at] ^= bit;
+            let (_, end) = read_all(&damaged, 10);
+            assert_eq!(end, Err(place as u64), "byte {at}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug)]
 enum Renamed {
     Created(PathBuf, usize),
-    Moved(PathBuf, PathBuf),
+    Moved(PathBuf, PathBuf, usize),
     Removed(PathBuf),
 }
 
@@ -28,6 +28,7 @@ struct Content {
     doomed: Vec<std::ops::Range<usize>>,
 }
 
+#[derive(Clone)]
 struct State {
     names: BTreeMap<PathBuf, usize>,
     synced_names: BTreeMap<PathBuf, usize>,
@@ -89,14 +90,27 @@ impl Simulated {
         self.0.lock().dies_after = Some(calls);
     }
 
+    /// Whether the power has failed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.lock().dies_after == Some(0)
+    }
+
+    /// A disk on which this one's files are as they may be found after the power has failed now.
+    pub(super) fn after_power_loss(&self, seed: u64) -> Self {
+        let mut state = self.0.lock().clone();
+        state.random = StdRng::seed_from_u64(seed);
+        let disk = Self(Arc::new(Mutex::new(state)));
+        disk.lose_power();
+        disk
+    }
+
     /// The power is back.
     pub(super) fn lose_power(&self) {
         let state = &mut *self.0.lock();
         state.dies_after = None;
         state.fails_one_in = 0;
-        let kept = state.random.random_range(0..=state.renamed.len());
         let mut names = std::mem::take(&mut state.synced_names);
-        for renamed in state.renamed.drain(..).take(kept) {
+        for renamed in left_of_names(&mut state.renamed, &mut state.random) {
             apply(&mut names, renamed);
         }
         state.names.clone_from(&names);
@@ -109,15 +123,24 @@ impl Simulated {
     }
 }
 
+/// What of changes to a folder is found after the power has failed: those up to some moment, or any, for only an fsync makes an order.
+fn left_of_names(renamed: &mut Vec<Renamed>, random: &mut StdRng) -> Vec<Renamed> {
+    if random.random_bool(0.5) {
+        renamed.truncate(random.random_range(0..=renamed.len()));
+    } else {
+        renamed.retain(|_| random.random_bool(0.5));
+    }
+    std::mem::take(renamed)
+}
+
 fn apply(names: &mut BTreeMap<PathBuf, usize>, renamed: Renamed) {
     match renamed {
         Renamed::Created(path, file) => {
             names.insert(path, file);
         }
-        Renamed::Moved(from, to) => {
-            if let Some(file) = names.remove(&from) {
-                names.insert(to, file);
-            }
+        Renamed::Moved(from, to, file) => {
+            names.remove(&from);
+            names.insert(to, file);
         }
         Renamed::Removed(path) => {
             names.remove(&path);
@@ -279,8 +302,8 @@ impl Disk for Simulated {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.call()?;
-        let renamed = Renamed::Moved(from.to_owned(), to.to_owned());
-        state.file(from)?;
+        let file = state.file(from)?;
+        let renamed = Renamed::Moved(from.to_owned(), to.to_owned(), file);
         apply(&mut state.names, renamed.clone());
         state.renamed.push(renamed);
         Ok(())

@@ -3,6 +3,8 @@
 //! [`Writer::turn`] does one round of work and says what to wait for; so a test can take turns without a thread. When something
 //! fails, nothing that was read is dropped: the next turn tries again.
 
+mod bases;
+
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -10,17 +12,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::AppendFsync;
-use crate::log::{Batch, Cursor};
+use crate::log::Cursor;
 use crate::node::Node;
 
 use super::disk::Disk;
 use super::layout::Layout;
+use super::load::Whole;
 use super::manifest::{Manifest, Part};
-use super::segment::Segment;
-use super::{Aof, Base, Cut, Kind};
+use super::pending::Pending;
+use super::segment::{How, Segment};
+use super::{Aof, Base, Cut};
 
 /// The name by which metrics know how far it is behind the log.
 const READER: &str = "append-only file";
@@ -43,9 +47,6 @@ const MOST_UNSYNCED: u64 = 32 << 20;
 /// Time between two attempts after an error.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// A record that says only that the sender is there.
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-
 /// What to wait for before the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -59,62 +60,6 @@ pub(super) enum Next {
     Retry,
     /// There is no next turn.
     End,
-}
-
-/// Records that were read and are not written yet.
-#[derive(Default)]
-struct Pending {
-    bytes: Vec<u8>,
-    /// For each record the log's offset behind it, and where it ends in `bytes`.
-    records: Vec<(u64, usize)>,
-}
-
-impl Pending {
-    fn of(batch: Batch) -> Self {
-        let is_ping = |range: &std::ops::Range<usize>| batch.bytes[range.clone()] == *PING;
-        if !batch.records.iter().any(|record| is_ping(&record.range)) {
-            let ends = batch.records.iter();
-            return Self {
-                records: ends.map(|record| (record.end, record.range.end)).collect(),
-                bytes: batch.bytes,
-            };
-        }
-        let (mut bytes, mut records) = (Vec::new(), Vec::new());
-        for record in &batch.records {
-            if !is_ping(&record.range) {
-                bytes.extend_from_slice(&batch.bytes[record.range.clone()]);
-            }
-            records.push((record.end, bytes.len()));
-        }
-        Self { bytes, records }
-    }
-
-    /// Takes the records out that end up to `offset`.
-    fn take_up_to(&mut self, offset: u64) -> Self {
-        let count = self.records.partition_point(|(end, _)| *end <= offset);
-        if count == self.records.len() {
-            return std::mem::take(self);
-        }
-        let length = count.checked_sub(1).map_or(0, |last| self.records[last].1);
-        let bytes = self.bytes.drain(..length).collect();
-        let records = self.records.drain(..count).collect();
-        for (_, end) in &mut self.records {
-            *end -= length;
-        }
-        Self { bytes, records }
-    }
-
-    /// Puts records back in front.
-    fn put_back(&mut self, mut front: Self) {
-        let length = front.bytes.len();
-        front.bytes.append(&mut self.bytes);
-        let moved = self
-            .records
-            .drain(..)
-            .map(|(offset, end)| (offset, end + length));
-        front.records.extend(moved);
-        *self = front;
-    }
 }
 
 /// The writer of an append-only file.
@@ -182,8 +127,8 @@ impl Writer {
         }
     }
 
-    /// Goes on with files that were loaded; `last` bytes of the last one are whole. What is left of others is removed.
-    pub(super) fn go_on_with(&mut self, mut manifest: Manifest, last: u64) -> io::Result<()> {
+    /// Goes on with files that were loaded; `last` is how much of the last one is whole. What is left of others is removed.
+    pub(super) fn go_on_with(&mut self, mut manifest: Manifest, last: Whole) -> io::Result<()> {
         let disk = Arc::clone(&self.disk);
         let part = manifest.increments.last();
         let segment = match part {
@@ -191,7 +136,7 @@ impl Writer {
             None => {
                 if let Some(base) = &manifest.base {
                     let mut file = disk.append(&self.layout.path(&base.name))?;
-                    file.truncate(last)?;
+                    file.truncate(last.length)?;
                     file.sync()?;
                 }
                 let number = manifest.next_increment();
@@ -441,171 +386,17 @@ impl Writer {
         let Some(segment) = self.segment.as_mut().filter(|_| !part.bytes.is_empty()) else {
             return Ok(());
         };
-        let keep = self.node.config.get().appendfsync != AppendFsync::Never;
-        let written = segment.write(&mut part.bytes, keep);
+        let policy = self.node.config.get().appendfsync;
+        let how = How {
+            keep: policy != AppendFsync::Never,
+            confirm: policy == AppendFsync::Always,
+            within: part.ends_within(segment.is_within()),
+        };
+        let written = segment.write(&mut part.bytes, how);
         if written.is_err() {
             pending.put_back(part);
         }
         written
-    }
-
-    /// Begins the incremental file that goes with a new base. An error that has to do with this file alone is the end of the rewrite.
-    fn switch(&mut self, kind: Kind) -> io::Result<()> {
-        if kind == Kind::Rewrite {
-            if self.segment.is_none() || self.founding.is_some() {
-                self.give_up_rewrite("there is nothing to rewrite");
-                return Ok(());
-            }
-            // What comes into the next file is never on the disk before this.
-            self.sync()?;
-        }
-        match self.begin_increment(kind) {
-            Ok(()) => self.cut = None,
-            Err(error) => {
-                warn!(%error, "no new file for the rewrite of the append-only file");
-                self.give_up_rewrite(&error.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    fn begin_increment(&mut self, kind: Kind) -> io::Result<()> {
-        let number = self.manifest.as_ref().map_or(1, Manifest::next_increment);
-        let name = self.layout.increment(number);
-        let disk = Arc::clone(&self.disk);
-        if kind == Kind::Found {
-            let path = self.layout.temporary(&name);
-            self.segment = Some(Segment::create(disk.as_ref(), &path)?);
-            self.founding = Some(number);
-            self.switched = Some(number);
-            return Ok(());
-        }
-        let Some(mut manifest) = self.manifest.clone() else {
-            return Err(io::Error::other("there is no manifest"));
-        };
-        let path = self.layout.path(&name);
-        let created = Segment::create(disk.as_ref(), &path).and_then(|segment| {
-            disk.sync_folder(&self.layout.folder)?;
-            manifest.increments.push(Part { name, number });
-            self.store_manifest(&manifest)?;
-            Ok(segment)
-        });
-        let segment = created.inspect_err(|_| {
-            // What cannot be removed is removed at the next start, and is written over before.
-            let _ = disk.remove(&path);
-        })?;
-        self.earlier += self.segment.as_ref().map_or(0, Segment::length);
-        self.segment = Some(segment);
-        self.switched = Some(number);
-        Ok(())
-    }
-
-    /// Puts a manifest in the place of the one before. It is on the disk when the folder is.
-    fn store_manifest(&mut self, manifest: &Manifest) -> io::Result<()> {
-        let name = self.layout.manifest();
-        let temporary = self.layout.temporary(&name);
-        self.write_manifest(manifest)?;
-        self.disk.rename(&temporary, &self.layout.path(&name))?;
-        self.manifest = Some(manifest.clone());
-        self.folder_unsynced = true;
-        Ok(())
-    }
-
-    /// Writes a manifest under another name.
-    fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
-        let temporary = self.layout.temporary(&self.layout.manifest());
-        let mut file = self.disk.create(&temporary)?;
-        file.write(manifest.text().as_bytes())?;
-        file.sync()
-    }
-
-    /// Makes sure that the names in the folder are on the disk, and removes files that are then of no more use.
-    fn sync_folder(&mut self) -> io::Result<()> {
-        if self.folder_unsynced {
-            self.disk.sync_folder(&self.layout.folder)?;
-            self.folder_unsynced = false;
-        }
-        for name in self.obsolete.drain(..) {
-            if let Err(error) = self.disk.remove(&self.layout.path(&name)) {
-                warn!(file = name, %error, "a file of no more use is not removed before the next start");
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the base in force that was written.
-    fn place(&mut self) -> io::Result<()> {
-        let Some(first) = self.switched else {
-            self.give_up_rewrite("the rewrite was given up");
-            return Ok(());
-        };
-        if self.founding.is_some() {
-            self.sync()?;
-        }
-        let Some(base) = self.base.take() else {
-            return Ok(());
-        };
-        match self.bring_in(first) {
-            Ok(()) => {
-                let length = self.segment.as_ref().map_or(0, Segment::length);
-                self.earlier = base.bytes;
-                self.switched = None;
-                let aof = self.aof();
-                aof.base_size.store(base.bytes + length, Relaxed);
-                if self.founding.take().is_some() {
-                    self.lost = false;
-                    self.come_into_force();
-                }
-                let _ = base.done.send(Ok(()));
-                self.sync_folder()
-            }
-            Err(error) => {
-                self.base = Some(base);
-                self.give_up_rewrite(&error.to_string());
-                Ok(())
-            }
-        }
-    }
-
-    /// Gives the new base its name, and has the manifest name it with the incremental files from number `first` on.
-    fn bring_in(&mut self, first: u64) -> io::Result<()> {
-        let old = self.manifest.clone().unwrap_or_default();
-        let number = old.next_base();
-        let name = self.layout.base(number);
-        let increments = match self.founding {
-            Some(number) => vec![Part {
-                name: self.layout.increment(number),
-                number,
-            }],
-            None => {
-                let parts = old.increments.iter();
-                parts.filter(|part| part.number >= first).cloned().collect()
-            }
-        };
-        let manifest = Manifest {
-            base: Some(Part { name, number }),
-            increments,
-        };
-        // Under another name, it says that files without a manifest are not in force yet, and nothing is missing.
-        self.write_manifest(&manifest)?;
-        self.disk.sync_folder(&self.layout.folder)?;
-        let base = self.layout.path(&self.layout.base(number));
-        self.disk.rename(&self.layout.new_base(), &base)?;
-        if let Some(number) = self.founding {
-            let name = self.layout.increment(number);
-            let increment = self.layout.path(&name);
-            self.disk
-                .rename(&self.layout.temporary(&name), &increment)?;
-        }
-        self.disk.sync_folder(&self.layout.folder)?;
-        let file = self.layout.manifest();
-        self.disk
-            .rename(&self.layout.temporary(&file), &self.layout.path(&file))?;
-        self.folder_unsynced = true;
-        let gone = old.parts().filter(|part| !manifest.names(&part.name));
-        self.obsolete.extend(gone.map(|part| part.name.clone()));
-        self.manifest = Some(manifest);
-        Ok(())
     }
 
     /// Whether somebody waits for more to be on the disk.

@@ -20,7 +20,7 @@ use crate::resp::{Limits, OwnedArgs, Parsed, Parser, encode_request, parse_integ
 use crate::store::Store;
 
 /// What is applied is acknowledged so often.
-const ACK: Duration = Duration::from_secs(1);
+pub(crate) const ACK: Duration = Duration::from_secs(1);
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,8 +30,8 @@ const READ: usize = 64 << 10;
 /// Where the primary's stream was, so that it can go on there when the connection was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPlace {
-    history: String,
-    offset: u64,
+    pub(crate) history: String,
+    pub(crate) offset: u64,
 }
 
 /// A connection to the primary; it is closed when this goes, so that the thread that reads from it ends.
@@ -74,16 +74,10 @@ pub fn follow(
     let timeout = Duration::from_secs(node.config.get().repl_timeout);
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    let mut following = Following {
-        node,
-        upstream,
-        input: BufReader::with_capacity(READ, stream.try_clone()?),
-        output: stream,
-        replayer: Replayer::new(node),
-        group: None,
-    };
+    let mut following = Following::new(node, upstream, stream.try_clone()?, stream);
     following.greet()?;
     let mut now = following.begin(place.take())?;
+    following.output.set_read_timeout(Some(ACK))?;
     node.replication.set_synced_from(upstream);
     node.replication.set_link_state(LinkState::Connected);
     let result = following.stream(&mut now);
@@ -107,17 +101,38 @@ impl From<io::Error> for FlowError {
     }
 }
 
-struct Following<'a> {
+/// The primary's stream, as bytes that come and go.
+pub(crate) struct Following<'a, I, O> {
     node: &'a Arc<Node>,
     upstream: &'a Upstream,
-    input: BufReader<TcpStream>,
-    output: TcpStream,
+    input: BufReader<I>,
+    output: O,
     replayer: Replayer,
     /// Commands since `MULTI`.
-    group: Option<Vec<OwnedArgs>>,
+    group: Option<Group>,
 }
 
-impl Following<'_> {
+/// Commands that are executed together when all of them are there. Until then none of their bytes count: on another connection the primary
+/// sends all of them again.
+#[derive(Default)]
+struct Group {
+    commands: Vec<OwnedArgs>,
+    bytes: u64,
+}
+
+impl<'a, I: Read, O: Write> Following<'a, I, O> {
+    /// Nothing was said yet.
+    pub(crate) fn new(node: &'a Arc<Node>, upstream: &'a Upstream, input: I, output: O) -> Self {
+        Self {
+            node,
+            upstream,
+            input: BufReader::with_capacity(READ, input),
+            output,
+            replayer: Replayer::new(node),
+            group: None,
+        }
+    }
+
     fn greet(&mut self) -> Result<(), FlowError> {
         if let Some(password) = self.node.peer_password() {
             self.ask(&["AUTH", &password])?;
@@ -177,7 +192,9 @@ impl Following<'_> {
         let words: Vec<&str> = answer.split(' ').collect();
         match (words.as_slice(), place) {
             (["+FULLRESYNC", history, offset], _) => {
-                let offset = offset.parse().map_err(|_| unexpected(&answer))?;
+                let offset = parse_integer(offset.as_bytes())
+                    .and_then(|offset| u64::try_from(offset).ok())
+                    .ok_or_else(|| unexpected(&answer))?;
                 self.take_all(offset)?;
                 Ok(StreamPlace {
                     history: (*history).to_owned(),
@@ -250,9 +267,8 @@ impl Following<'_> {
         replication.is_configured() && replication.orders() == self.upstream.order
     }
 
-    /// Executes what the primary has executed, for ever.
-    fn stream(&mut self, place: &mut StreamPlace) -> Result<(), FlowError> {
-        self.output.set_read_timeout(Some(ACK))?;
+    /// Executes what the primary has executed, for ever. Reading must give up after [`ACK`] when nothing comes.
+    pub(crate) fn stream(&mut self, place: &mut StreamPlace) -> Result<(), FlowError> {
         let patience = Duration::from_secs(self.node.config.get().repl_timeout);
         let (mut heard, mut acknowledged) = (Instant::now(), Instant::now());
         let mut pending: Vec<u8> = Vec::new();
@@ -307,32 +323,54 @@ impl Following<'_> {
             let length = match parser.parse(rest, &limits) {
                 Ok(Parsed::Command { length }) => {
                     let args = parser.args(rest).to_owned();
-                    self.execute(args, place.offset + length as u64)?;
+                    self.execute(args, length as u64, place)?;
                     length
                 }
-                Ok(Parsed::Nothing { length }) => length,
+                Ok(Parsed::Nothing { length }) => {
+                    self.count(length as u64, place);
+                    length
+                }
                 Ok(Parsed::Incomplete { .. }) => return Ok(done),
                 Err(error) => return Err(unexpected(&error.to_string())),
             };
             done += length;
-            place.offset += length as u64;
         }
     }
 
-    fn execute(&mut self, command: OwnedArgs, offset: u64) -> Result<(), FlowError> {
+    /// So many bytes more are done, or wait for the end of their group.
+    fn count(&mut self, bytes: u64, place: &mut StreamPlace) {
+        match &mut self.group {
+            Some(group) => group.bytes += bytes,
+            None => place.offset += bytes,
+        }
+    }
+
+    fn execute(
+        &mut self,
+        command: OwnedArgs,
+        bytes: u64,
+        place: &mut StreamPlace,
+    ) -> Result<(), FlowError> {
         let args = command.as_args();
         let is = |index: usize, word: &[u8]| {
             args.get(index)
                 .is_some_and(|arg| arg.eq_ignore_ascii_case(word))
         };
         if is(0, b"MULTI") {
-            self.group = Some(Vec::new());
+            if self.group.is_some() {
+                return Err(unexpected("MULTI within MULTI"));
+            }
+            self.group = Some(Group::default());
         } else if is(0, b"EXEC") {
-            let group = self.group.take().unwrap_or_default();
-            self.apply(&group)?;
+            let Some(group) = self.group.take() else {
+                return Err(unexpected("EXEC without MULTI"));
+            };
+            self.apply(&group.commands)?;
+            place.offset += group.bytes;
         } else if is(0, b"PING") {
         } else if is(0, b"REPLCONF") {
             if is(1, b"GETACK") {
+                let offset = place.offset + if self.group.is_some() { 0 } else { bytes };
                 self.acknowledge(offset)?;
             }
         } else if is(0, b"SELECT") {
@@ -343,10 +381,11 @@ impl Following<'_> {
                 ));
             }
         } else if let Some(group) = &mut self.group {
-            group.push(command);
+            group.commands.push(command);
         } else {
             self.apply(&[command])?;
         }
+        self.count(bytes, place);
         Ok(())
     }
 

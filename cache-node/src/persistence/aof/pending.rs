@@ -1,0 +1,77 @@
+//! Records between the log and the file.
+
+use crate::command::{EXEC, MULTI};
+use crate::log::Batch;
+
+/// A record that says only that the sender is there.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// Records that were read and are not written yet.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) bytes: Vec<u8>,
+    /// For each record the log's offset behind it, and where it ends in `bytes`.
+    records: Vec<(u64, usize)>,
+}
+
+impl Pending {
+    pub(super) fn of(batch: Batch) -> Self {
+        let is_ping = |range: &std::ops::Range<usize>| batch.bytes[range.clone()] == *PING;
+        if !batch.records.iter().any(|record| is_ping(&record.range)) {
+            let ends = batch.records.iter();
+            return Self {
+                records: ends.map(|record| (record.end, record.range.end)).collect(),
+                bytes: batch.bytes,
+            };
+        }
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        for record in &batch.records {
+            if !is_ping(&record.range) {
+                bytes.extend_from_slice(&batch.bytes[record.range.clone()]);
+            }
+            records.push((record.end, bytes.len()));
+        }
+        Self { bytes, records }
+    }
+
+    /// Takes the records out that end up to `offset`.
+    pub(super) fn take_up_to(&mut self, offset: u64) -> Self {
+        let count = self.records.partition_point(|(end, _)| *end <= offset);
+        if count == self.records.len() {
+            return std::mem::take(self);
+        }
+        let length = count.checked_sub(1).map_or(0, |last| self.records[last].1);
+        let bytes = self.bytes.drain(..length).collect();
+        let records = self.records.drain(..count).collect();
+        for (_, end) in &mut self.records {
+            *end -= length;
+        }
+        Self { bytes, records }
+    }
+
+    /// Whether they end within a transaction, when it is known whether they begin in one.
+    pub(super) fn ends_within(&self, mut within: bool) -> bool {
+        let mut begin = 0;
+        for (_, end) in &self.records {
+            match &self.bytes[begin..*end] {
+                MULTI => within = true,
+                EXEC => within = false,
+                _ => {}
+            }
+            begin = *end;
+        }
+        within
+    }
+
+    /// Puts records back in front.
+    pub(super) fn put_back(&mut self, mut front: Self) {
+        let length = front.bytes.len();
+        front.bytes.append(&mut self.bytes);
+        let moved = self
+            .records
+            .drain(..)
+            .map(|(offset, end)| (offset, end + length));
+        front.records.extend(moved);
+        *self = front;
+    }
+}
