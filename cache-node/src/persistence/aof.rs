@@ -189,6 +189,26 @@ impl Aof {
         self.synced.load(SeqCst) >= offset
     }
 
+    /// The offset of the log up to which everything is on the disk; `None` while what is there is not whole.
+    pub fn synced_to(&self) -> Option<u64> {
+        let synced = self.synced.load(SeqCst);
+        let whole = self.is_in_force() && !self.needs_base.load(SeqCst);
+        (whole && synced != u64::MAX).then_some(synced)
+    }
+
+    /// Resolves when more than up to this offset of the log is on the disk.
+    pub async fn synced_beyond(&self, offset: u64) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.synced_to().is_some_and(|synced| synced > offset) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// Resolves when everything up to this offset of the log is on the disk; it is sent there now.
     pub async fn synced(&self, offset: u64) {
         self.wanted.fetch_max(offset, SeqCst);

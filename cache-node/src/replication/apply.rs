@@ -84,6 +84,19 @@ impl Target {
         }
     }
 
+    /// The offset up to which what a primary has sent is on this node's disk; `None` when it has no append-only file.
+    pub(crate) fn synced_to(&self) -> Option<u64> {
+        if self.copy.is_some() || !matches!(self.right, Right::Copies(_)) {
+            return None;
+        }
+        self.node.persistence.aof.synced_to()
+    }
+
+    /// Resolves when that is beyond `offset`.
+    pub(crate) async fn synced_beyond(&self, offset: u64) {
+        self.node.persistence.aof.synced_beyond(offset).await;
+    }
+
     /// A whole copy with this history follows. It is put together beside the old data, which are served meanwhile, unless it is said that
     /// there is no room.
     pub(crate) async fn begin_copy(

@@ -35,7 +35,7 @@ pub enum Kind {
     Synced = 5,
     /// Sender: nothing up to `offset` is missing; acknowledge at once.
     Position = 6,
-    /// Receiver: everything up to `offset` is applied.
+    /// Receiver: everything up to `offset` is applied. The payload, if there is one, is the offset up to which it is on the disk (8 bytes).
     Ack = 7,
     /// Receiver: pause your slots for a hand-over. Sender: please ask for a hand-over. `offset` is the time it may take in milliseconds.
     HandOver = 8,
@@ -147,6 +147,13 @@ pub fn encode_signal(out: &mut BytesMut, kind: Kind, offset: u64) {
     encode(out, kind, no_slot(), offset, &[]);
 }
 
+/// Appends a [`Kind::Ack`].
+pub fn encode_ack(out: &mut BytesMut, applied: u64, synced: Option<u64>) {
+    let payload = synced.map(u64::to_le_bytes);
+    let payload = payload.as_ref().map_or(&[][..], |bytes| bytes);
+    encode(out, Kind::Ack, no_slot(), applied, payload);
+}
+
 /// Appends a [`Kind::Goodbye`].
 pub fn encode_goodbye(out: &mut BytesMut, why: &str) {
     encode(out, Kind::Goodbye, no_slot(), 0, why.as_bytes());
@@ -192,6 +199,12 @@ impl Frame {
     /// The slots of a [`Kind::Clear`].
     pub fn cleared(&self) -> Result<SlotSet, FrameError> {
         slots_of(&self.payload)
+    }
+
+    /// The offset up to which the receiver that sends a [`Kind::Ack`] has everything on its disk, if it says so.
+    pub fn synced(&self) -> Option<u64> {
+        let bytes: &[u8; 8] = self.payload.first_chunk()?;
+        Some(u64::from_le_bytes(*bytes))
     }
 
     /// The text of a [`Kind::Goodbye`].
@@ -273,6 +286,14 @@ mod tests {
             }
             prop_assert_eq!(decoded, frames);
             prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn acknowledgements_say_what_is_on_the_disk(applied: u64, synced: Option<u64>) {
+            let mut wire = BytesMut::new();
+            encode_ack(&mut wire, applied, synced);
+            let frame = decode(&mut wire).expect("valid").expect("whole");
+            prop_assert_eq!((frame.kind, frame.offset, frame.synced()), (Kind::Ack, applied, synced));
         }
 
         #[test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::FlowError;
 use super::apply::Target;
-use super::frame::{Kind, encode_goodbye, encode_signal};
+use super::frame::{Kind, encode_ack, encode_goodbye, encode_signal};
 use super::place::Place;
 use super::receive::{Receiver, Todo};
 use super::wire::Wire;
@@ -51,6 +51,9 @@ pub(crate) struct Inflow {
     /// Whether a frame is half applied: for good, when that has failed.
     applying: bool,
     acknowledged: u64,
+    /// The offset that was said to be on the disk last, and the one that the sender waits for.
+    synced: u64,
+    sync_wanted: u64,
     next_ack: Instant,
     last_ack: Instant,
 }
@@ -69,6 +72,8 @@ impl Inflow {
                 0
             },
             receiver,
+            synced: 0,
+            sync_wanted: 0,
             next_ack: now + ACK,
             last_ack: now,
         }
@@ -123,7 +128,10 @@ impl Inflow {
                 | Todo::MirrorAll(_)
                 | Todo::MirrorOther(_)
                 | Todo::Nothing => {}
-                Todo::AckNow => self.ack(),
+                Todo::AckNow => {
+                    self.ack();
+                    self.sync_wanted = self.acknowledged;
+                }
                 Todo::Synced => {
                     self.ack();
                     return Ok(Told::Synced);
@@ -152,8 +160,10 @@ impl Inflow {
         } else {
             self.last_ack + KEEPALIVE
         };
+        let syncing = self.synced < self.sync_wanted && self.target.synced_to().is_some();
         tokio::select! {
             progress = self.wire.progress() => progress?,
+            () = self.target.synced_beyond(self.synced), if syncing => self.ack(),
             () = tokio::time::sleep_until(due) => {}
             happened = interrupted => return Ok(Told::Interrupted(happened)),
         }
@@ -191,7 +201,10 @@ impl Inflow {
         }
         self.last_ack = now;
         self.next_ack = now + ACK;
-        encode_signal(&mut self.wire.out, Kind::Ack, self.acknowledged);
+        let on_disk = self.target.synced_to();
+        let synced = on_disk.map(|synced| synced.min(self.acknowledged));
+        self.synced = synced.unwrap_or_default();
+        encode_ack(&mut self.wire.out, self.acknowledged, synced);
     }
 
     /// Sends a frame without content.

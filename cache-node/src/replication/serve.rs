@@ -188,7 +188,12 @@ impl Serving<'_> {
 
     async fn frame(&mut self, frame: &Frame) {
         match frame.kind {
-            Kind::Ack => self.connected.acknowledge(frame.offset),
+            Kind::Ack => {
+                self.connected.acknowledge(frame.offset);
+                if let Some(synced) = frame.synced() {
+                    self.connected.acknowledge_synced(synced);
+                }
+            }
             Kind::HandOver => self.pause(Duration::from_millis(frame.offset)).await,
             Kind::Resume => {
                 if let HandOver::Catching(paused, _) | HandOver::Final(paused, _) = self.take() {

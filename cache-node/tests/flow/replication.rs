@@ -243,3 +243,45 @@ async fn info_and_role_show_both_sides() {
         .expect("ROLE");
     assert_eq!((role.0.as_str(), role.3.as_str()), ("slave", "connected"));
 }
+
+/// `WAITAOF` counts the replicas that have it on their disks, and only those.
+#[tokio::test]
+async fn waitaof_counts_the_replicas_with_a_file() {
+    let primary = Process::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let mut writer = primary.connect().await;
+    let mut replicas = Vec::new();
+    for sync in ["always", "everysec"] {
+        replicas.push(Process::start(&["--appendonly", "yes", "--appendfsync", sync]).await);
+    }
+    replicas.push(Process::start(&[]).await);
+    for replica in &replicas {
+        follow(&mut replica.connect().await, &primary).await;
+    }
+    let mut waitaof = async |local: u32, wanted: u32, limit: u32| -> (u32, u32) {
+        let _: () = writer.incr("n", 1).await.expect("INCR");
+        redis::cmd("WAITAOF")
+            .arg(local)
+            .arg(wanted)
+            .arg(limit)
+            .query_async(&mut writer)
+            .await
+            .expect("WAITAOF")
+    };
+    for round in 0..5 {
+        let (here, there) = waitaof(1, 2, 20_000).await;
+        assert_eq!((here, there), (1, 2), "{round}");
+    }
+    // The third has no file.
+    let (_, there) = waitaof(0, 3, 1_500).await;
+    assert_eq!(there, 2);
+    // What was counted is on their disks.
+    for replica in &mut replicas[..2] {
+        replica.restart().await;
+        let mut connection = replica.connect().await;
+        eventually("the file is loaded", async || {
+            let n: redis::RedisResult<u32> = connection.get("n").await;
+            n.is_ok_and(|n| n == 6)
+        })
+        .await;
+    }
+}

@@ -16,7 +16,7 @@ use super::spool::{Spool, Taken};
 use crate::log::{Cursor, Overrun, Scope};
 use crate::node::Node;
 use crate::replication::replicas::{Connected, Order};
-use crate::resp::{Limits, Parsed, Parser, parse_integer};
+use crate::resp::{Args, Limits, Parsed, Parser, parse_integer};
 use crate::topology::NodeId;
 
 /// Bytes of the log that are sent at once.
@@ -223,6 +223,9 @@ impl Serving {
                         if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()) {
                             self.connected.set_online();
                             self.connected.acknowledge(offset);
+                            if let Some(synced) = synced_of(&args) {
+                                self.connected.acknowledge_synced(synced);
+                            }
                         }
                     }
                     self.input.advance(length);
@@ -241,6 +244,13 @@ impl Serving {
             Order::Offer(_) => {}
         }
     }
+}
+
+/// What a `REPLCONF ACK offset FACK offset` says to be on the replica's disk.
+fn synced_of(args: &Args<'_>) -> Option<u64> {
+    let named = args.get(3)?.eq_ignore_ascii_case(b"FACK");
+    let offset = args.get(4).filter(|_| named).and_then(parse_integer)?;
+    u64::try_from(offset).ok()
 }
 
 /// Has all replicas of this kind acknowledge what they have, if this node may write to the log.
