@@ -36,6 +36,7 @@ use crate::command::ReplayError;
 use crate::migration::driver;
 use crate::node::Node;
 use crate::store::Store;
+use crate::topology::NodeId;
 
 pub(crate) use apply::{Target, empty_if};
 pub(crate) use inflow::{Inflow, Told};
@@ -106,6 +107,8 @@ pub struct Replication {
     follows: AtomicBool,
     /// The history that the data set belongs to.
     history: watch::Sender<History>,
+    /// The history that began when this process loaded a snapshot with a place in another one.
+    came_back: OnceLock<History>,
     /// A copy of the primary's data that is being put together.
     beside: Mutex<Option<Arc<Store>>>,
     /// Whom the data set was copied from, once it was whole.
@@ -140,6 +143,7 @@ impl Default for Replication {
             handing_over: AtomicBool::new(false),
             follows: AtomicBool::new(false),
             history: watch::Sender::new(History::begin()),
+            came_back: OnceLock::new(),
             beside: Mutex::default(),
             synced_from: Mutex::default(),
             refused: Mutex::default(),
@@ -306,6 +310,41 @@ impl Replication {
 
     fn adopt(&self, history: History) {
         self.history.send_replace(history);
+    }
+
+    /// The data are exactly what they were at `offset` of a history, as a snapshot says that was loaded. This node may go its own way from
+    /// there, or on with that history as a replica.
+    pub fn come_back(&self, node: &Node, history: NodeId, offset: u64) {
+        let before = History {
+            id: history,
+            before: None,
+        };
+        let own = before.branch(offset);
+        node.log.restart_at(offset);
+        self.set_applied(offset);
+        tracing::info!(%history, offset, "the snapshot has a place in a history");
+        // A process loads once.
+        let _ = self.came_back.set(own.clone());
+        self.adopt(own);
+    }
+
+    /// The place in a history at which this node's data are: what a primary is asked to go on from.
+    fn place(&self, node: &Node) -> (NodeId, u64) {
+        let (history, end) = (self.history(), node.log.end());
+        match history.before {
+            // Nothing was done here since, and nobody else knows the history that began with it.
+            Some((before, until)) if until == end && self.came_back.get() == Some(&history) => {
+                (before, end)
+            }
+            _ => (history.id, end),
+        }
+    }
+
+    /// The history of which the log's end is a place; `None` when it is none that somebody could go on from. To be asked while nothing
+    /// changes.
+    pub fn history_at_the_end(&self, node: &Node) -> Option<NodeId> {
+        let exact = node.log.is_recording() && !self.is_incomplete() && self.is_settled(node);
+        exact.then(|| self.place(node).0)
     }
 
     /// The data are not what any history says any more.

@@ -60,12 +60,18 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         Signals::catch()?
     };
     let settings = config.snapshot();
+    if settings.cluster_enabled && settings.replicaof.is_some() {
+        return Err(std::io::Error::other(
+            "replicaof: not in cluster mode, in which CLUSTER REPLICATE says who copies whom",
+        ));
+    }
     let listeners = net::bind(&settings.bind, settings.port, settings.tcp_backlog)?;
     let http = metrics_listeners(&settings)?;
     let (cluster, bus) = cluster::open(&settings).map_err(std::io::Error::other)?;
     let node = Arc::new(Node::new(config, cluster));
     node.spill_log();
     node.persistence.set_loading(true);
+    node.replication.configure(settings.replicaof.clone());
     let (workers, threads) = Workers::start(&node, settings.threads)?;
     let workers = Arc::new(workers);
     info!(

@@ -147,6 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn a_node_to_copy_is_a_host_and_a_port() {
+        for (given, shown) in [("", ""), ("no one", ""), (" ::1  6379 ", "::1 6379")] {
+            let mut settings = Settings::default();
+            let option = find("slaveof").unwrap();
+            option.apply(&mut settings, given).unwrap();
+            assert_eq!((option.show)(&settings), shown);
+        }
+        for (wrong, why) in [
+            ("host", "a host and a port"),
+            ("a b c", "a host and a port"),
+            ("host 0", "a port from 1 to 65535"),
+            ("host 65536", "a port from 1 to 65535"),
+        ] {
+            assert!(apply("replicaof", wrong).unwrap_err().contains(why));
+        }
+    }
+
+    #[test]
     fn the_append_only_file_is_synchronized_in_one_of_three_ways() {
         for way in ["always", "everysec", "no"] {
             let mut settings = Settings::default();

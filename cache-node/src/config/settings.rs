@@ -159,6 +159,8 @@ pub struct Settings {
     pub auto_aof_rewrite_percentage: u64,
     pub auto_aof_rewrite_min_size: usize,
     pub aof_load_truncated: bool,
+    /// Whom to copy from the start on.
+    pub replicaof: Option<(String, u16)>,
     pub repl_backlog_size: usize,
     pub repl_backlog_disk_size: usize,
     pub min_replicas_to_write: usize,
@@ -228,6 +230,7 @@ impl Default for Settings {
             auto_aof_rewrite_percentage: 100,
             auto_aof_rewrite_min_size: 64 << 20,
             aof_load_truncated: true,
+            replicaof: None,
             repl_backlog_size: 64 << 20,
             repl_backlog_disk_size: 1 << 30,
             min_replicas_to_write: 0,

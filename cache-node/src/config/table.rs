@@ -6,8 +6,9 @@ use super::options::Setting;
 use super::rows::{constant, number, option, size, switch, text};
 use super::settings::{AppendFsync, LogLevel};
 use super::value::{
-    addresses, clients_memory, file_name, number, output_limits, save_points, show_addresses,
-    show_clients_memory, show_output_limits, show_save_points, show_yes_no, size, yes_no,
+    addresses, clients_memory, file_name, number, output_limits, replicaof, save_points,
+    show_addresses, show_clients_memory, show_output_limits, show_save_points, show_yes_no, size,
+    yes_no,
 };
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
@@ -368,6 +369,22 @@ pub static OPTIONS: &[Setting] = &[
         "Longest member of a packed sorted set."
     )
     .alias("zset-max-ziplist-value"),
+    option(
+        "Replication",
+        "replicaof",
+        "HOST PORT",
+        "Copies that node from the start on, outside cluster mode; REPLICAOF changes it while the process runs. Empty: nobody.",
+        |settings| {
+            let shown = settings.replicaof.as_ref();
+            shown.map_or_else(String::new, |(host, port)| format!("{host} {port}"))
+        },
+        |settings, value| {
+            settings.replicaof = replicaof(value)?;
+            Ok(())
+        },
+    )
+    .alias("slaveof")
+    .fixed(),
     size!(
         "Replication",
         "repl-backlog-size",

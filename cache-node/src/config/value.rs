@@ -59,6 +59,20 @@ pub(super) fn size(text: &str) -> Result<usize, Refusal> {
         .ok_or_else(|| "must be a size in bytes, such as 1048576, 100mb or 1gb".to_owned())
 }
 
+/// A host and a port, separated by blanks; nobody when there is nothing, or `no one`.
+pub(super) fn replicaof(text: &str) -> Result<Option<(String, u16)>, Refusal> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        [] => Ok(None),
+        [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => Ok(None),
+        [host, port] => match port.parse() {
+            Ok(port) if port > 0 => Ok(Some(((*host).to_owned(), port))),
+            _ => Err("must end with a port from 1 to 65535".to_owned()),
+        },
+        _ => Err("must be a host and a port, such as '10.0.0.1 6379', or empty".to_owned()),
+    }
+}
+
 /// Pairs of seconds and changes, separated by blanks.
 pub(super) fn save_points(text: &str) -> Result<Vec<SavePoint>, Refusal> {
     let wrong =

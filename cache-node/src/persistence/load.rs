@@ -17,6 +17,8 @@ use crate::store::{AllLimits, Builder, Deadline, KeyHash, Store, Value};
 
 use super::Progress;
 use super::file::remove_leftovers;
+use super::save::{AUX_HISTORY, AUX_OFFSET};
+use crate::topology::NodeId;
 
 /// Entries that are handed over at once, and how often that may wait to be put in.
 const BATCH: usize = 256;
@@ -74,12 +76,29 @@ pub(super) enum Role {
     Preamble,
 }
 
-/// Loads the snapshot that `dir` and `dbfilename` name, if there is one, into a data set that is empty. Answers whether there was.
+/// A snapshot that was loaded.
+pub(super) struct Snapshot {
+    /// The history to which its data belong, and where in it they are exactly.
+    pub(super) place: Option<(NodeId, u64)>,
+}
+
+/// What a file in the RDB format had beside its entries.
+#[derive(Default)]
+struct Facts {
+    /// Entries that had expired and were left out.
+    expired: u64,
+    /// Where it ends.
+    end: u64,
+    history: Option<NodeId>,
+    offset: Option<u64>,
+}
+
+/// Loads the snapshot that `dir` and `dbfilename` name, if there is one, into a data set that is empty.
 ///
 /// # Errors
 ///
 /// The file is damaged, or holds what cannot be held here. The data set is not whole then, and must not be served.
-pub(super) fn load_snapshot(node: &Node) -> Result<bool, LoadError> {
+pub(super) fn load_snapshot(node: &Node) -> Result<Option<Snapshot>, LoadError> {
     let settings = node.config.snapshot();
     let path = settings.dir.join(&settings.dbfilename);
     match remove_leftovers(&path) {
@@ -89,7 +108,7 @@ pub(super) fn load_snapshot(node: &Node) -> Result<bool, LoadError> {
     }
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let path = path.display().to_string();
             return Err(LoadError::Open { path, error });
@@ -98,8 +117,9 @@ pub(super) fn load_snapshot(node: &Node) -> Result<bool, LoadError> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let progress = node.persistence.progress();
     progress.bytes_total.store(length, Relaxed);
-    load_rdb(node, &path, file, length, Role::Snapshot)?;
-    Ok(true)
+    let facts = load_file(node, &path, file, length, Role::Snapshot)?;
+    let place = facts.history.zip(facts.offset);
+    Ok(Some(Snapshot { place }))
 }
 
 /// Loads a file in the RDB format of `length` bytes; answers where it ends.
@@ -110,6 +130,16 @@ pub(super) fn load_rdb(
     length: u64,
     role: Role,
 ) -> Result<u64, LoadError> {
+    load_file(node, path, input, length, role).map(|facts| facts.end)
+}
+
+fn load_file(
+    node: &Node,
+    path: &Path,
+    input: impl Read,
+    length: u64,
+    role: Role,
+) -> Result<Facts, LoadError> {
     let began = std::time::Instant::now();
     let progress = node.persistence.progress();
     info!(path = %path.display(), bytes = length, "loading a snapshot");
@@ -117,20 +147,26 @@ pub(super) fn load_rdb(
         input,
         progress: &progress,
     };
-    let result = load(node, &node.store, input, role, &progress).and_then(|(expired, end)| {
-        if end < length && role != Role::Preamble {
-            return Err(damaged(end, "there is something behind the end"));
+    let result = load(node, &node.store, input, role, &progress).and_then(|facts| {
+        if facts.end < length && role != Role::Preamble {
+            return Err(damaged(facts.end, "there is something behind the end"));
         }
-        Ok((expired, end))
+        Ok(facts)
     });
-    let (expired, end) = result.map_err(|error| LoadError::Content {
+    let facts = result.map_err(|error| LoadError::Content {
         path: path.display().to_string(),
         error,
     })?;
     let keys = progress.keys.load(Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    info!(keys, expired, bytes = end, seconds, "snapshot loaded");
-    Ok(end)
+    info!(
+        keys,
+        expired = facts.expired,
+        bytes = facts.end,
+        seconds,
+        "snapshot loaded"
+    );
+    Ok(facts)
 }
 
 /// Counts what is read.
@@ -166,19 +202,18 @@ pub fn receive(node: &Node, store: &Store, input: impl Read) -> Result<u64, cach
     Ok(progress.keys.load(Relaxed))
 }
 
-/// Answers how many entries had expired and were left out, and where the file ends.
 fn load(
     node: &Node,
     store: &Store,
     input: impl Read,
     role: Role,
     progress: &Progress,
-) -> Result<(u64, u64), cache_rdb::Error> {
+) -> Result<Facts, cache_rdb::Error> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (sender, receiver) = sync_channel::<Vec<Loaded>>(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
     let twice = AtomicBool::new(false);
-    let (expired, length) = std::thread::scope(|scope| {
+    let facts = std::thread::scope(|scope| {
         for _ in 0..threads.min(MOST_THREADS) {
             let receiver = Arc::clone(&receiver);
             let twice = &twice;
@@ -194,22 +229,22 @@ fn load(
             },
             building: None,
             batch: Vec::new(),
-            expired: 0,
+            facts: Facts::default(),
             sender,
         };
-        let length = cache_rdb::read(input, &mut |event| {
+        loader.facts.end = cache_rdb::read(input, &mut |event| {
             if twice.load(Relaxed) {
                 return Err(TWICE.to_owned());
             }
             loader.take(event)
         })?;
         loader.pass_on();
-        Ok((loader.expired, length))
+        Ok(loader.facts)
     })?;
     if twice.load(Relaxed) {
-        return Err(damaged(length, TWICE));
+        return Err(damaged(facts.end, TWICE));
     }
-    Ok((expired, length))
+    Ok(facts)
 }
 
 /// Puts entries into their slots as long as some come.
@@ -252,7 +287,7 @@ struct Loader {
     horizon: Millis,
     building: Option<Building>,
     batch: Vec<Loaded>,
-    expired: u64,
+    facts: Facts,
     sender: SyncSender<Vec<Loaded>>,
 }
 
@@ -265,7 +300,11 @@ struct Building {
 impl Loader {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
-            Event::Aux(..) | Event::Sizes { .. } | Event::Database(0) => Ok(()),
+            Event::Aux(name, value) => {
+                self.note(name, value);
+                Ok(())
+            }
+            Event::Sizes { .. } | Event::Database(0) => Ok(()),
             Event::Database(number) => Err(format!(
                 "database {number}: there is only database 0, as in a cluster"
             )),
@@ -292,6 +331,17 @@ impl Loader {
         }
     }
 
+    fn note(&mut self, name: &[u8], value: &[u8]) {
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        if name == AUX_OFFSET.as_bytes() {
+            self.facts.offset = value.parse().ok();
+        } else if name == AUX_HISTORY.as_bytes() {
+            self.facts.history = value.parse().ok();
+            // What expires after that place in the history, the history says.
+            self.horizon = 0;
+        }
+    }
+
     fn begin(&mut self, header: Header<'_>) {
         self.building = Some(Building {
             key: header.key.into(),
@@ -308,7 +358,7 @@ impl Loader {
             .deadline
             .is_some_and(|deadline| deadline <= self.horizon)
         {
-            self.expired += 1;
+            self.facts.expired += 1;
             return;
         }
         if let Some(value) = building.value.finish() {

@@ -12,6 +12,10 @@ use crate::node::Node;
 use super::Progress;
 use super::file::NewFile;
 
+/// The log's offset, and the history to which it belongs when it has one.
+pub(super) const AUX_OFFSET: &str = "evenkeel-offset";
+pub(super) const AUX_HISTORY: &str = "evenkeel-history";
+
 /// Bytes that are written at once.
 const BLOCK: usize = 256 * 1024;
 
@@ -101,10 +105,15 @@ pub(crate) fn write_snapshot(
     let moment = || {
         let offset = node.log.end();
         cut(offset);
-        (node.persistence.changes(node), offset)
+        let history = node.replication.history_at_the_end(node);
+        (node.persistence.changes(node), offset, history)
     };
-    let (mut walk, (changes, offset)) = node.store.begin_walk(moment).ok_or(SaveError::Walking)?;
+    let (mut walk, (changes, offset, history)) =
+        node.store.begin_walk(moment).ok_or(SaveError::Walking)?;
     write_facts(&mut writer, node, offset, purpose);
+    if let Some(history) = history {
+        writer.aux(AUX_HISTORY, &history.to_string());
+    }
     writer.database(0, keys, volatile);
     while walk.step(&mut writer, &mut |writer| output.pass_on(writer, false))? {
         progress.slots.store(walk.slots_done(), Relaxed);
@@ -136,5 +145,5 @@ fn write_facts(writer: &mut Writer, node: &Node, offset: u64, purpose: Purpose) 
     let base = u64::from(purpose == Purpose::Base);
     writer.aux("aof-base", &number(base));
     writer.aux("evenkeel-version", env!("CARGO_PKG_VERSION"));
-    writer.aux("evenkeel-offset", &number(offset));
+    writer.aux(AUX_OFFSET, &number(offset));
 }

@@ -306,7 +306,7 @@ impl Link<'_> {
             // A mixture is no place in any history.
             (NodeId::new([0; 20]), 0)
         } else {
-            (replication.history().id, self.node.log.end())
+            replication.place(self.node)
         };
         let command = [
             "EVENKEEL.SYNC".to_owned(),

@@ -6,6 +6,7 @@ mod hand_over;
 mod migration;
 mod processes;
 mod replication;
+mod restart;
 mod resync;
 mod slow_link;
 mod writers;

@@ -30,7 +30,11 @@ impl Persistence {
     pub fn load(&self, node: &Arc<Node>) -> Result<(), LoadError> {
         let settings = node.config.snapshot();
         if !settings.appendonly {
-            return load_snapshot(node).map(drop);
+            let snapshot = load_snapshot(node)?;
+            if let Some((history, offset)) = snapshot.and_then(|snapshot| snapshot.place) {
+                node.replication.come_back(node, history, offset);
+            }
+            return Ok(());
         }
         let layout = Layout::new(&settings);
         let failed = |error| refused(&layout.folder, error);
@@ -62,7 +66,7 @@ impl Persistence {
                 path = %layout.old.display(),
                 "the append-only file of an older version becomes the first base, and is then of no more use"
             ),
-            Found::Nothing if load_snapshot(node)? => {
+            Found::Nothing if load_snapshot(node)?.is_some() => {
                 // redis-server would begin empty.
                 warn!(
                     "appendonly is yes and there is no append-only file: the snapshot is loaded, and is its first base"
