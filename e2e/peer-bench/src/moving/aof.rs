@@ -24,9 +24,15 @@ pub(super) fn arguments(policy: &str) -> [&str; 4] {
 /// If it has none.
 pub(super) fn start(session: &Session, installed: &Installed, policy: &str) -> Result<Running> {
     let extra = data::extra(installed.kind, &arguments(policy));
-    session
+    let server = session
         .start_with(installed, &extra)
-        .map_err(|error| error.context(NOT_AVAILABLE))
+        .map_err(|error| error.context(NOT_AVAILABLE))?;
+    let mut client = Client::connect(server.address)?;
+    // The first base is written before anything is served.
+    watch::done("the first base", || {
+        Ok(client.info("persistence", "loading")? == "0")
+    })?;
+    Ok(server)
 }
 
 /// Writes a second as a part of those of a server that is the same but for the file.
