@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::chart::{self, Release};
 use crate::local::LocalOptions;
@@ -160,6 +160,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
 
 async fn up(options: LocalOptions, empty: bool) -> Result<ExitCode> {
     let began = Instant::now();
+    let stop = Stop::catch()?;
     let say = move |line: &str| progress(began, line);
     let platform = Platform::new_local(options).await?;
     let work = async {
@@ -175,7 +176,7 @@ async fn up(options: LocalOptions, empty: bool) -> Result<ExitCode> {
         }
         std::future::pending::<Result<()>>().await
     };
-    let outcome = until_stopped(Box::pin(work)).await;
+    let outcome = stop.or(Box::pin(work)).await;
     say("stopping");
     platform.stop().await;
     outcome.map(|_| ExitCode::SUCCESS)
@@ -189,6 +190,7 @@ async fn play(
 ) -> Result<ExitCode> {
     let began = Instant::now();
     let say = move |line: &str| progress(began, line);
+    let stop = Stop::catch()?;
     let platform = match kubeconfig {
         Some(file) => Platform::of_kubeconfig(file).await?,
         None => Platform::new_local(LocalOptions::of_this_program()?).await?,
@@ -200,7 +202,7 @@ async fn play(
         cache.delete(READY_BOUND).await?;
         Ok(report)
     };
-    let outcome = until_stopped(Box::pin(work)).await;
+    let outcome = stop.or(Box::pin(work)).await;
     platform.stop().await;
     let Some(report) = outcome? else {
         bail!("interrupted");
@@ -217,18 +219,27 @@ async fn play(
     })
 }
 
-/// The outcome of `work`, or `None` if a signal came first.
-async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
-    let (mut interrupt, mut terminate, mut hangup) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::hangup())?,
-    );
-    tokio::select! {
-        outcome = work => outcome.map(Some),
-        _ = interrupt.recv() => Ok(None),
-        _ = terminate.recv() => Ok(None),
-        _ = hangup.recv() => Ok(None),
+/// What asks for the end. Caught before anything is begun that would be left behind.
+struct Stop([Signal; 3]);
+
+impl Stop {
+    fn catch() -> Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// The outcome of `work`, or `None` if a signal came first.
+    async fn or<T>(self, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+        let [mut interrupt, mut terminate, mut hangup] = self.0;
+        tokio::select! {
+            outcome = work => outcome.map(Some),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
+            _ = hangup.recv() => Ok(None),
+        }
     }
 }
 
