@@ -1,10 +1,11 @@
 //! Records between the log and the file.
 
 use crate::command::{EXEC, MULTI};
-use crate::log::Batch;
+use crate::log::{Batch, Record, Scope};
 
-/// A record that says only that the sender is there.
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+/// What stands around records that belong together. Other records about no slot, such as `PING` and what is asked of replicas, are for
+/// those alone: with them the file could not be loaded.
+const GROUP: [&[u8]; 2] = [b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"];
 
 /// Records that were read and are not written yet.
 #[derive(Default)]
@@ -16,8 +17,10 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn of(batch: Batch) -> Self {
-        let is_ping = |range: &std::ops::Range<usize>| batch.bytes[range.clone()] == *PING;
-        if !batch.records.iter().any(|record| is_ping(&record.range)) {
+        let is_left_out = |record: &Record| {
+            record.scope == Scope::Other && !GROUP.contains(&&batch.bytes[record.range.clone()])
+        };
+        if !batch.records.iter().any(is_left_out) {
             let ends = batch.records.iter();
             return Self {
                 records: ends.map(|record| (record.end, record.range.end)).collect(),
@@ -26,7 +29,7 @@ impl Pending {
         }
         let (mut bytes, mut records) = (Vec::new(), Vec::new());
         for record in &batch.records {
-            if !is_ping(&record.range) {
+            if !is_left_out(record) {
                 bytes.extend_from_slice(&batch.bytes[record.range.clone()]);
             }
             records.push((record.end, bytes.len()));

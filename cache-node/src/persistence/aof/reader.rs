@@ -188,7 +188,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// What is no command is damage, unless it is the beginning of one and then zeros up to the file's end.
+    /// What is no command or annotation is damage, unless it is the beginning of one and then zeros up to the file's end.
     fn damaged_or_torn(&mut self, reason: String) -> Result<Next, Damage> {
         let damage = self.damage(reason);
         let written = self.data[self.at..]
@@ -203,6 +203,7 @@ impl<R: Read> Reader<R> {
         let begun = &self.data[self.at..self.at + written];
         let begins = match begun.first() {
             None => true,
+            Some(b'#') => !begun.contains(&b'\n'),
             Some(b'*') => matches!(arguments(begun, 0, &mut Vec::new()), Ok(None)),
             Some(_) => false,
         };
