@@ -1,7 +1,7 @@
 //! Readers of the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,6 +15,8 @@ pub(super) struct Place {
     next: AtomicU64,
     /// The offset behind the last record read.
     offset: AtomicU64,
+    /// What it has not read stays in memory: it needs no segments.
+    pinned: AtomicBool,
     name: Mutex<String>,
 }
 
@@ -23,6 +25,7 @@ impl Place {
         Self {
             next: AtomicU64::new(next),
             offset: AtomicU64::new(offset),
+            pinned: AtomicBool::new(false),
             name: Mutex::default(),
         }
     }
@@ -33,6 +36,10 @@ impl Place {
 
     pub(super) fn offset(&self) -> u64 {
         self.offset.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn needs_segments(&self) -> bool {
+        !self.pinned.load(Ordering::Relaxed)
     }
 
     pub(super) fn lag(&self, end: u64) -> ReaderLag {
@@ -80,6 +87,7 @@ impl Cursor {
         let mut ring = self.log.ring.lock();
         if ring.era == self.era {
             ring.pinned = self.place.next();
+            self.place.pinned.store(true, Ordering::Relaxed);
             self.pins = true;
         }
     }
@@ -93,6 +101,14 @@ impl Cursor {
     /// The offset behind the last record read.
     pub fn offset(&self) -> u64 {
         self.place.offset()
+    }
+
+    /// Does something about the log as it is, which cannot begin anew meanwhile; nothing when it has done so since this cursor came to be.
+    pub fn if_current(&self, act: impl FnOnce()) {
+        let ring = self.log.ring.lock();
+        if ring.era == self.era {
+            act();
+        }
     }
 
     /// The next records, about `limit` bytes of them and one at least; an empty batch when there is none yet. Reads from the disk when the

@@ -147,17 +147,21 @@ impl Ring {
         self.spilling || self.lags_by(self.capacity / 4)
     }
 
-    /// Whether a reader is behind by more than so many bytes.
+    /// The readers that go on in segments when they fall behind.
+    fn spilling_places(&self) -> impl Iterator<Item = &Arc<Place>> {
+        self.places.iter().filter(|place| place.needs_segments())
+    }
+
+    /// Whether such a reader is behind by more than so many bytes.
     pub(super) fn lags_by(&self, bytes: usize) -> bool {
         let (_, end) = self.newest();
-        self.places
-            .iter()
+        self.spilling_places()
             .any(|place| end.saturating_sub(place.offset()) > bytes as u64)
     }
 
     /// The offset from which on writers should wait, while no segments are written yet: short of what the ring throws out.
     pub(super) fn room(&self) -> u64 {
-        let slowest = self.places.iter().map(|place| place.offset()).min();
+        let slowest = self.spilling_places().map(|place| place.offset()).min();
         self.room_behind(slowest.unwrap_or(self.start).max(self.start))
     }
 
@@ -166,9 +170,9 @@ impl Ring {
         offset + (self.capacity / 4 * 3) as u64
     }
 
-    /// The position of the reader that is furthest behind.
+    /// The position of the one that is furthest behind.
     pub(super) fn slowest(&self) -> Option<u64> {
-        self.places.iter().map(|place| place.next()).min()
+        self.spilling_places().map(|place| place.next()).min()
     }
 
     /// Copies records from position `next` on: one at least, more while they fit into `limit` bytes.

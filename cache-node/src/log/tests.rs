@@ -270,3 +270,19 @@ async fn a_disk_that_fails_holds_nobody_up() {
     }
     assert_eq!(slow.try_next(1), Err(Overrun));
 }
+
+/// What stays in memory for a reader is not written to the disk for it.
+#[tokio::test]
+async fn a_pinning_cursor_causes_no_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(Log::new(64 << 10));
+    log.spill_into(folder.path(), 1 << 30).unwrap();
+    let mut slow = log.cursor();
+    slow.pin();
+    for _ in 0..1000 {
+        assert!(!log.is_crowded());
+        log.append(slot(1), &[7; 1000]);
+    }
+    assert!(!log.ring.lock().spilling);
+    assert_eq!(slow.try_next(2 << 20).unwrap().records.len(), 1000);
+}
