@@ -48,7 +48,7 @@ pub(crate) async fn keep_slots(share: Arc<Share>) {
 /// Makes a little room under `maxmemory` before anybody needs it.
 async fn keep_headroom(node: &Node) {
     let limit = node.memory_limit();
-    if node.persistence.is_loading() {
+    if node.persistence.is_loading() || node.shutdown.is_closing() {
         return;
     }
     while limit > 0 && eviction::keep_headroom(node, limit) {
@@ -60,7 +60,9 @@ async fn expire_due(share: &Share) {
     let node = &share.node;
     // While commands of the append-only file are executed, those decide what is there.
     let loading = node.persistence.is_loading();
-    if loading || !node.active_expiry.load(Relaxed) || node.pause.is_on() {
+    // Nothing changes any more once clients are gone: what is saved then is the end, for replicas as well.
+    let closing = node.shutdown.is_closing();
+    if loading || closing || !node.active_expiry.load(Relaxed) || node.pause.is_on() {
         return;
     }
     let now = clock::now();
@@ -86,7 +88,7 @@ async fn expire_slot(share: &Share, slot: SlotId, now: clock::Millis) -> bool {
     let more = {
         let mut guard = node.store.lock(slot).await;
         // It may have been paused or handed over while this waited for the lock.
-        if node.store.is_paused(slot) || !node.rules(slot) {
+        if node.store.is_paused(slot) || !node.rules(slot) || node.shutdown.is_closing() {
             return false;
         }
         guard.expire_due(now, BUCKETS, |key| {

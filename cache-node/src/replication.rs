@@ -105,6 +105,8 @@ pub struct Replication {
     handing_over: AtomicBool,
     /// The data set goes on with another node's history, or did until now: as long as that is not over, it is not this node's own.
     follows: AtomicBool,
+    /// The last of an administrator's orders that made this node a primary, until the history that begins with it is there; 0 then.
+    promoted: AtomicU64,
     /// The history that the data set belongs to.
     history: watch::Sender<History>,
     /// The history that began when this process loaded a snapshot with a place in another one.
@@ -142,6 +144,7 @@ impl Default for Replication {
             incomplete: AtomicBool::new(false),
             handing_over: AtomicBool::new(false),
             follows: AtomicBool::new(false),
+            promoted: AtomicU64::new(0),
             history: watch::Sender::new(History::begin()),
             came_back: OnceLock::new(),
             beside: Mutex::default(),
@@ -218,10 +221,14 @@ impl Replication {
             return;
         }
         self.set_refused("");
+        let order = self.orders.fetch_add(1, Ordering::AcqRel) + 1;
+        if upstream.is_none() {
+            // Before the first client writes.
+            self.promoted.store(order, Ordering::SeqCst);
+        }
         self.is_configured
             .store(upstream.is_some(), Ordering::Release);
         self.set_link_state(LinkState::Connect);
-        self.orders.fetch_add(1, Ordering::AcqRel);
         self.configured.send_replace(upstream);
     }
 
@@ -321,7 +328,6 @@ impl Replication {
         };
         let own = before.branch(offset);
         node.log.restart_at(offset);
-        self.set_applied(offset);
         tracing::info!(%history, offset, "the snapshot has a place in a history");
         // A process loads once.
         let _ = self.came_back.set(own.clone());
@@ -332,7 +338,7 @@ impl Replication {
     fn place(&self, node: &Node) -> (NodeId, u64) {
         let (history, end) = (self.history(), node.log.end());
         match history.before {
-            // Nothing was done here since, and nobody else knows the history that began with it.
+            // Nothing was done here since, and the primary does not know the history that began with it.
             Some((before, until)) if until == end && self.came_back.get() == Some(&history) => {
                 (before, end)
             }
@@ -344,7 +350,15 @@ impl Replication {
     /// changes.
     pub fn history_at_the_end(&self, node: &Node) -> Option<NodeId> {
         let exact = node.log.is_recording() && !self.is_incomplete() && self.is_settled(node);
-        exact.then(|| self.place(node).0)
+        // Replicas know the history that began when this process loaded its data, if there were any.
+        let known = self.metrics.served_full.get() + self.metrics.served_partial.get() > 0;
+        exact.then(|| {
+            if known {
+                self.history().id
+            } else {
+                self.place(node).0
+            }
+        })
     }
 
     /// The data are not what any history says any more.
@@ -354,20 +368,29 @@ impl Replication {
 
     /// This node's data go their own way from here: it is a primary now.
     fn branch(&self) {
-        let history = if self.is_incomplete() {
+        let history = self.history();
+        if self.is_incomplete() {
             // A mixture has no place in the old one.
-            History::begin()
-        } else {
-            self.history().branch(self.applied())
-        };
-        self.adopt(history);
+            self.adopt(History::begin());
+        } else if self.came_back.get() != Some(&history) {
+            self.adopt(history.branch(self.applied()));
+        }
         self.follows.store(false, Ordering::Release);
+    }
+
+    /// The history is that of this order, unless there was a later one.
+    fn promotion_done(&self, order: u64) {
+        // When there was, it is looked after next.
+        let _ = self
+            .promoted
+            .compare_exchange(order, 0, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// Whether the history is that of this node's present role. Between a promotion and the history that begins with it, a place in the
     /// old one says nothing about what was written since.
     pub fn is_settled(&self, node: &Node) -> bool {
-        self.follows.load(Ordering::Acquire) == node.is_replica()
+        self.promoted.load(Ordering::SeqCst) == 0
+            && self.follows.load(Ordering::Acquire) == node.is_replica()
     }
 
     /// Whom the data set was copied from, once it was whole.

@@ -21,6 +21,9 @@ use crate::node::Node;
 use crate::replication::Replication;
 use crate::telemetry;
 
+/// At the end of the process, replicas have so long to get what was written last.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 /// Runs cache-node with a command line (`args`, the program's name first) until it is told to end.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (settings, file) = match config::read(args, std::env::vars()) {
@@ -108,6 +111,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         };
         node.shutdown.request();
         drain(&node).await;
+        let_replicas_catch_up(&node).await;
         let loaded = ended.is_ok();
         let saved = loaded && node.persistence.save_at_end(&node).await;
         if loaded && !node.persistence.end_aof().await {
@@ -219,6 +223,19 @@ async fn drain(node: &Arc<Node>) {
             "closing connections that do not end"
         );
         node.clients.all().iter().for_each(|client| client.kill());
+    }
+}
+
+/// Has replicas get what was written last, so that they can go on from there when this node is back. Those that are slow are not waited for.
+async fn let_replicas_catch_up(node: &Node) {
+    if node.is_replica() {
+        return;
+    }
+    let replicas = &node.replication.replicas;
+    let online = replicas.list().iter().filter(|it| it.is_online()).count();
+    let caught_up = replicas.wait(online, node.log.end(), Some(CATCH_UP)).await;
+    if caught_up < online {
+        warn!(online, caught_up, "some replicas do not have everything");
     }
 }
 

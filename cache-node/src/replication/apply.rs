@@ -153,6 +153,8 @@ impl Target {
             let holds = right.holds(node, proof);
             if holds {
                 node.log.restart_at(offset);
+                // At the same moment: nobody sees the new log under the old history's name.
+                node.replication.adopt(copy.history.clone());
             }
             holds
         };
@@ -163,7 +165,6 @@ impl Target {
         if !whole {
             return Err(right.lost());
         }
-        node.replication.adopt(copy.history);
         node.replication.set_incomplete(false);
         node.replication.set_applied(offset);
         node.persistence.history_restarted(node);

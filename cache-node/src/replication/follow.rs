@@ -15,9 +15,10 @@ pub async fn follow(node: Arc<Node>) {
     let mut configured = node.replication.configured.subscribe();
     let mut link: Option<(Upstream, JoinHandle<()>)> = None;
     loop {
+        let replication = &node.replication;
+        let promoted = replication.promoted.load(Ordering::SeqCst);
         // A process on its way down copies nobody any more.
-        let wanted = node
-            .replication
+        let wanted = replication
             .upstream(&node)
             .filter(|_| !node.shutdown.is_requested());
         if link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
@@ -25,11 +26,14 @@ pub async fn follow(node: Arc<Node>) {
             if let Some((_, task)) = link.take() {
                 stop(&node, task).await;
             }
-            if was_linked && wanted.is_none() && !node.shutdown.is_requested() {
+            // It may have been a primary for a moment, in which clients have written.
+            let was_promoted = wanted.is_none() || promoted > 0;
+            if was_linked && was_promoted && !node.shutdown.is_requested() {
                 node.replication.branch();
             }
             link = wanted.map(|upstream| start(&node, upstream));
         }
+        replication.promotion_done(promoted);
         let alive = tokio::select! {
             changed = views.changed() => changed.is_ok(),
             changed = configured.changed() => changed.is_ok(),

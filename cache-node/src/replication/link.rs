@@ -274,10 +274,13 @@ impl Link<'_> {
                 "the primary is empty and has another history, while this node has {here} keys of it; REPLICAOF again takes its data all the same"
             ));
         }
+        // It has begun anew at a place of the history that this node has, or from which that came: behind that it has lost everything.
+        let other = answer.history.id != mine.id;
+        let ours = |before| before == mine.id || mine.before.is_some_and(|(id, _)| id == before);
         let lost = answer
             .history
             .before
-            .filter(|(before, until)| *before == mine.id && *until < replication.applied());
+            .filter(|(before, until)| other && ours(*before) && *until < replication.applied());
         // In a cluster, the topology has decided whose data count.
         lost.filter(|_| self.upstream.primary.is_none())
             .map(|(_, until)| {

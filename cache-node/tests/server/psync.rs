@@ -115,6 +115,21 @@ fn redis_copies_while_everything_is_written() {
 }
 
 #[test]
+fn what_is_asked_of_redis_is_not_in_the_append_only_file() {
+    let args = ["--appendonly", "yes"];
+    let mut server = Server::start(&args);
+    let redis = RedisServer::empty(&[]);
+    follow(&mut redis.connect(), &server);
+    let connection = &mut server.connect();
+    ask::<()>(connection, "SET key 1");
+    wait(connection);
+    assert_eq!(ask::<Vec<i64>>(connection, "WAITAOF 1 0 0"), [1, 0]);
+    server.kill();
+    server.restart(&args);
+    assert_eq!(ask::<u32>(&mut server.connect(), "GET key"), 1);
+}
+
+#[test]
 fn a_link_that_breaks_costs_redis_no_full_sync() {
     let server = Server::start(&[]);
     let connection = &mut server.connect();

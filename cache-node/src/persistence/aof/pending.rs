@@ -5,7 +5,7 @@ use crate::log::{Batch, Record, Scope};
 
 /// What stands around records that belong together. Other records about no slot, such as `PING` and what is asked of replicas, are for
 /// those alone: with them the file could not be loaded.
-const GROUP: [&[u8]; 2] = [b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"];
+const GROUP: [&[u8]; 2] = [MULTI, EXEC];
 
 /// Records that were read and are not written yet.
 #[derive(Default)]

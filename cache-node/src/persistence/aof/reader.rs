@@ -433,4 +433,16 @@ mod tests {
             assert_eq!(end, Err(place as u64), "byte {at}");
         }
     }
+    #[test]
+    fn a_checksum_that_a_power_loss_has_cut_is_a_torn_end() {
+        let ping = b"*1\r\n$0004\r\nPING\r\n";
+        for (line, zeros) in [(1, 0), (1, 5000), (14, 1), (20, 5000)] {
+            let line = &b"#EVENKEEL-CRC:01234567:24\r\n"[..line];
+            let file = [ping.as_slice(), line, &vec![0; zeros]].concat();
+            for step in [1, 7, 1000] {
+                let (_, end) = read_all(&file, step);
+                assert_eq!(end, Ok((Next::Torn, ping.len() as u64)), "{line:?} {zeros}");
+            }
+        }
+    }
 }

@@ -130,6 +130,7 @@ impl Persistence {
         self.cancel_rewrite();
         self.aof.needs_base.store(true, SeqCst);
         self.aof.synced.store(0, SeqCst);
+        self.aof.wanted.store(0, SeqCst);
         self.aof.order(|orders| orders.abandon = true);
         self.keep_aof(node);
     }

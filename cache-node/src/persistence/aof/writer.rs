@@ -454,7 +454,9 @@ impl Writer {
         if let (Some(segment), None) = (&self.segment, self.founding) {
             aof.size.store(self.earlier + segment.length(), Relaxed);
             if segment.unsynced() == 0 && self.pending.is_none() && !self.folder_unsynced {
-                aof.synced.store(self.read_to, SeqCst);
+                // Not what is about a log that has begun anew meanwhile.
+                self.cursor
+                    .if_current(|| aof.synced.store(self.read_to, SeqCst));
             }
         }
         aof.moved.notify_waiters();

@@ -243,19 +243,18 @@ impl<'a, I: Read, O: Write> Following<'a, I, O> {
             FlowError::Unwanted(error.to_string())
         })?;
         replication.set_refused("");
-        let log = &self.node.log;
+        let (log, replication) = (&self.node.log, &self.node.replication);
         let replaced = self.node.store.replace_by(&store, || {
             let wanted = self.is_wanted();
             if wanted {
                 log.restart_at(log.end() + 1);
+                replication.adopt(History::begin());
             }
             wanted
         });
         if !replaced {
             return Err(no_more());
         }
-        let replication = &self.node.replication;
-        replication.adopt(History::begin());
         replication.set_applied(offset);
         self.node.persistence.history_restarted(self.node);
         tracing::info!(keys, offset, "full sync done");

@@ -270,7 +270,8 @@ pub fn ping(node: &Node) {
         .seconds
         .fetch_add(1, Relaxed)
         .is_multiple_of(PERIOD);
-    if due && !node.is_replica() && replication.replicas.has_foreign() {
+    let closing = node.shutdown.is_closing();
+    if due && !closing && !node.is_replica() && replication.replicas.has_foreign() {
         node.log.append(Scope::Other, b"*1\r\n$4\r\nPING\r\n");
     }
 }
