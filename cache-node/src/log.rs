@@ -2,7 +2,8 @@
 //!
 //! A write appends its effect while it holds its slot's lock, so records of a slot are in order. Replication, the append-only file and
 //! migration read with cursors; none of them has a queue of its own. What a slow reader has not read when it leaves the ring goes to
-//! segments on disk, so that it costs no memory. Nothing is recorded while nobody reads.
+//! segments on disk, so that it costs no memory; before the disk's part is full, writers wait for it within limits. Nothing is recorded while
+//! nobody reads.
 //!
 //! While it is recorded, the offset moves by the bytes of records and by nothing else: the bytes from one offset to another are the same
 //! wherever the log is kept, so that a replica, whose log continues its primary's, can be asked for them.
@@ -11,6 +12,7 @@
 //! slot's lock before the walk did.
 
 mod cursor;
+mod pace;
 mod ring;
 mod segments;
 mod spill;
@@ -185,7 +187,7 @@ impl Log {
         end
     }
 
-    /// Whether commands that write should wait, because a reader is slow and the disk has not taken what it has not read.
+    /// Whether commands that write should wait, because a reader is slow and the disk has not taken what it has not read, or has no more room.
     #[inline]
     pub fn is_crowded(&self) -> bool {
         let room = self.room.load(Ordering::Relaxed);
@@ -198,6 +200,13 @@ impl Log {
         if self.is_crowded() && tokio::time::timeout(PATIENCE, spilled).await.is_err() {
             tracing::warn!("the disk takes nothing of the log: writes go on without it");
             self.set_room(u64::MAX);
+        }
+    }
+
+    /// A reader has come further, for which writers may be waiting.
+    fn read_on(&self) {
+        if self.room.load(Ordering::Relaxed) != u64::MAX {
+            self.spill_wanted.notify_one();
         }
     }
 

@@ -8,6 +8,7 @@ mod aof;
 mod file;
 mod load;
 mod save;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};

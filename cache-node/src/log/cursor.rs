@@ -145,6 +145,7 @@ impl Cursor {
             if self.pins {
                 self.repin(next);
             }
+            self.log.read_on();
         }
         Ok(batch)
     }

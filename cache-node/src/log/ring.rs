@@ -161,8 +161,13 @@ impl Ring {
 
     /// The offset from which on writers should wait, while no segments are written yet: short of what the ring throws out.
     pub(super) fn room(&self) -> u64 {
-        let slowest = self.spilling_places().map(|place| place.offset()).min();
-        self.room_behind(slowest.unwrap_or(self.start).max(self.start))
+        let slowest = self.slowest_offset().unwrap_or(self.start);
+        self.room_behind(slowest.max(self.start))
+    }
+
+    /// The offset of the reader that is furthest behind.
+    pub(super) fn slowest_offset(&self) -> Option<u64> {
+        self.spilling_places().map(|place| place.offset()).min()
     }
 
     /// The same when everything before `offset` may be thrown out.

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::pace::Disk;
 use super::{Batch, Overrun, Record, Scope};
 use crate::slot::SlotId;
 
@@ -68,6 +69,14 @@ impl Segments {
 
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// How much there is, and may be.
+    pub(super) fn disk(&self) -> Disk {
+        Disk {
+            bytes: self.bytes(),
+            limit: self.limit,
+        }
     }
 
     /// The offset up to which everything is there; 0 when there is nothing.

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::pace::{Pace, Verdict};
+use super::ring::Ring;
 use super::{Batch, Log, Overrun};
 
 /// Bytes that are copied at once, while nobody can append.
@@ -77,8 +79,9 @@ fn begin(log: &Log) -> Option<(u64, u64, u64)> {
 
 /// Writes records from position `next` on, before which the offset is `start`.
 fn write(log: &Log, mut next: u64, mut start: u64, era: u64) -> Result<(), String> {
+    let mut pace = Pace::new(Instant::now(), log.end());
     loop {
-        match take(log, next, start, era) {
+        match take(log, &mut pace, next, start, era) {
             Ok(Some(batch)) => {
                 let appended = log.segments.lock().append(next, start, &batch);
                 appended.map_err(|error| error.to_string())?;
@@ -92,22 +95,47 @@ fn write(log: &Log, mut next: u64, mut start: u64, era: u64) -> Result<(), Strin
 }
 
 /// What is to be written next, waiting for it if need be; `None` when that is no longer needed. Everything before `start` is written.
-fn take(log: &Log, next: u64, start: u64, era: u64) -> Result<Option<Batch>, Overrun> {
+fn take(
+    log: &Log,
+    pace: &mut Pace,
+    next: u64,
+    start: u64,
+    era: u64,
+) -> Result<Option<Batch>, Overrun> {
     loop {
         let mut ring = log.ring.lock();
         if ring.era != era {
             return Ok(None);
         }
-        log.set_room(ring.room_behind(start));
         let slowest = ring.slowest().unwrap_or(u64::MAX);
         if slowest >= ring.first && !ring.lags_by(ring.capacity / 8) {
             return Ok(None);
         }
         log.segments.lock().free_before(slowest);
+        log.set_room(room(log, &ring, pace, start));
         let batch = ring.read(next, PIECE)?;
         if !batch.records.is_empty() {
             return Ok(Some(batch));
         }
         log.spill_wanted.wait_for(&mut ring, LOOK);
+    }
+}
+
+/// The offset from which on writers should wait, for the disk or for the slowest reader. Everything before `start` is written.
+fn room(log: &Log, ring: &Ring, pace: &mut Pace, start: u64) -> u64 {
+    let room = ring.room_behind(start);
+    let Some(slowest) = ring.slowest_offset() else {
+        return room;
+    };
+    let disk = log.segments.lock().disk();
+    match pace.verdict(Instant::now(), disk, start, slowest) {
+        Verdict::Free => room,
+        Verdict::Until(offset) => room.min(offset),
+        Verdict::LetGo => {
+            tracing::warn!(
+                "a reader of the log is too slow to wait for: it has to start over when the disk is full"
+            );
+            room
+        }
     }
 }

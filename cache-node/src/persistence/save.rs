@@ -11,6 +11,7 @@ use crate::node::Node;
 
 use super::Progress;
 use super::file::NewFile;
+use super::turns::Turns;
 
 /// The log's offset, and the history to which it belongs when it has one.
 pub(super) const AUX_OFFSET: &str = "evenkeel-offset";
@@ -115,9 +116,11 @@ pub(crate) fn write_snapshot(
         writer.aux(AUX_HISTORY, &history.to_string());
     }
     writer.database(0, keys, volatile);
+    let mut turns = Turns::begin();
     while walk.step(&mut writer, &mut |writer| output.pass_on(writer, false))? {
         progress.slots.store(walk.slots_done(), Relaxed);
         output.pass_on(&mut writer, false)?;
+        turns.give_way();
     }
     drop(walk);
     writer.end();

@@ -1,0 +1,211 @@
+//! How far writers may be ahead of the slowest reader when what it has not read no longer fits on the disk.
+//!
+//! A reader that needs more than the disk may hold would have to start over, and would not come further the next time. So writers wait for
+//! it, but not at any price: one that takes less than a quarter of what was written before they waited is let go.
+//!
+//! Pure: it has no clock of its own.
+
+use std::time::{Duration, Instant};
+
+/// Writers go on at a quarter of their speed, or they go on without the reader.
+const LEAST_PART: u64 = 4;
+
+/// It is looked how fast the reader is over stretches of this.
+const STRETCH: Duration = Duration::from_secs(1);
+
+/// What is on the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disk {
+    /// Bytes of segments.
+    pub(super) bytes: u64,
+    /// How many there may be.
+    pub(super) limit: u64,
+}
+
+/// What is decided about writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They need not wait for a reader.
+    Free,
+    /// They should wait once the log's end is beyond this offset.
+    Until(u64),
+    /// From now on they do not wait for the reader any more: it is too slow.
+    LetGo,
+}
+
+/// The time from when readers became slow until they no longer are.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When it began, and where the log's end was.
+    began: (Instant, u64),
+    waiting: Option<Waiting>,
+    let_go: bool,
+}
+
+/// Writers wait.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// How far ahead they may be, in bytes.
+    lead: u64,
+    /// Bytes a second that were written before.
+    speed: u64,
+    /// When the stretch began, and where the slowest reader was.
+    since: (Instant, u64),
+}
+
+impl Pace {
+    /// Readers have become slow, at this end of the log.
+    pub(super) fn new(now: Instant, end: u64) -> Self {
+        Self {
+            began: (now, end),
+            waiting: None,
+            let_go: false,
+        }
+    }
+
+    /// What writers should do while the slowest reader is at offset `slowest` and the disk has everything up to `written`.
+    pub(super) fn verdict(
+        &mut self,
+        now: Instant,
+        disk: Disk,
+        written: u64,
+        slowest: u64,
+    ) -> Verdict {
+        if self.let_go || disk.bytes < disk.limit / 2 {
+            self.waiting = None;
+            return Verdict::Free;
+        }
+        if disk.bytes > disk.limit / 4 * 3 {
+            self.wait(now, written, slowest);
+        }
+        let Some(waiting) = &mut self.waiting else {
+            return Verdict::Free;
+        };
+        let (since, place) = waiting.since;
+        let stretch = now.saturating_duration_since(since);
+        if stretch >= STRETCH {
+            let read = speed(slowest.saturating_sub(place), stretch);
+            if read.saturating_mul(LEAST_PART) < waiting.speed {
+                self.let_go = true;
+                return Verdict::LetGo;
+            }
+            waiting.since = (now, slowest);
+        }
+        Verdict::Until(slowest + waiting.lead)
+    }
+
+    fn wait(&mut self, now: Instant, written: u64, slowest: u64) {
+        let lead = written.saturating_sub(slowest);
+        let (at, end) = self.began;
+        let waiting = self.waiting.get_or_insert_with(|| Waiting {
+            lead,
+            speed: speed(
+                written.saturating_sub(end),
+                now.saturating_duration_since(at),
+            ),
+            since: (now, slowest),
+        });
+        // Shorter records take more of the disk.
+        waiting.lead = waiting.lead.min(lead);
+    }
+}
+
+/// Bytes a second.
+fn speed(bytes: u64, within: Duration) -> u64 {
+    let millis = within.as_millis().max(1);
+    u64::try_from(u128::from(bytes) * 1000 / millis).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: u64 = 1000;
+
+    /// Runs writers and a reader of these speeds, in bytes a millisecond, for ten seconds: what they have written at the end, what was read,
+    /// the most that was ever on the disk, and whether the reader was let go.
+    fn run(writers: u64, reader: u64) -> (u64, u64, u64, bool) {
+        let limit = LIMIT * 1000;
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 0);
+        let (mut written, mut read, mut most, mut let_go) = (0, 0, 0, false);
+        for millis in 0..10_000 {
+            let disk = Disk {
+                bytes: written - read,
+                limit,
+            };
+            most = most.max(disk.bytes);
+            let now = start + Duration::from_millis(millis);
+            let room = match pace.verdict(now, disk, written, read) {
+                Verdict::Free => u64::MAX,
+                Verdict::Until(offset) => offset,
+                Verdict::LetGo => {
+                    let_go = true;
+                    break;
+                }
+            };
+            if written <= room {
+                written += writers;
+            }
+            read = (read + reader).min(written);
+        }
+        (written, read, most, let_go)
+    }
+
+    #[test]
+    fn writers_that_are_no_faster_never_wait() {
+        assert_eq!(run(500, 500), (5_000_000, 5_000_000, 0, false));
+    }
+
+    proptest! {
+        #[test]
+        fn a_reader_that_is_fast_enough_is_never_lost(writers in 100_u64..5000, part in 1_u64..=100) {
+            let reader = (writers * part / 100).max(1);
+            let (written, read, most, let_go) = run(writers, reader);
+            prop_assert_eq!(let_go, part < 24 && most >= LIMIT * 750, "{} of {}", reader, writers);
+            if (26..100).contains(&part) {
+                prop_assert!(most <= LIMIT * 750 + writers);
+                prop_assert!(written - read <= LIMIT * 750 + writers);
+                prop_assert!(read >= reader * 9_999);
+            }
+        }
+    }
+
+    #[test]
+    fn writers_do_not_wait_for_one_that_was_let_go() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 0);
+        let full = Disk {
+            bytes: 900,
+            limit: LIMIT,
+        };
+        let later = |millis| start + Duration::from_millis(millis);
+        assert_eq!(pace.verdict(later(100), full, 900, 0), Verdict::Until(900));
+        assert_eq!(
+            pace.verdict(later(1099), full, 900, 10),
+            Verdict::Until(910)
+        );
+        assert_eq!(pace.verdict(later(1100), full, 900, 10), Verdict::LetGo);
+        assert_eq!(pace.verdict(later(1101), full, 900, 10), Verdict::Free);
+    }
+
+    #[test]
+    fn shorter_records_make_the_lead_shorter() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 0);
+        let mut at = |bytes, written, slowest| {
+            let disk = Disk {
+                bytes,
+                limit: LIMIT,
+            };
+            pace.verdict(start, disk, written, slowest)
+        };
+        assert_eq!(at(751, 740, 0), Verdict::Until(740));
+        assert_eq!(at(740, 900, 300), Verdict::Until(1040));
+        assert_eq!(at(760, 1000, 400), Verdict::Until(1000));
+        assert_eq!(at(740, 1100, 600), Verdict::Until(1200));
+        assert_eq!(at(499, 1200, 900), Verdict::Free);
+    }
+}
