@@ -11,6 +11,7 @@
 //! A reader that creates its cursor first and then walks the slots misses nothing: whoever appended before the cursor's birth held the
 //! slot's lock before the walk did.
 
+mod block;
 mod cursor;
 mod pace;
 mod ring;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -83,7 +85,7 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The records' effects, one behind the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// The records in order.
     pub records: Vec<Record>,
 }

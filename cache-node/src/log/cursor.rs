@@ -124,12 +124,12 @@ impl Cursor {
             if ring.era != self.era {
                 return Err(Overrun);
             }
-            (next >= ring.first).then(|| ring.read(next, limit))
+            (next >= ring.first).then(|| ring.find(next, limit))
         };
         let batch = match in_memory {
             Some(batch) => {
                 self.reading = None;
-                batch?
+                batch?.read(limit)
             }
             None => {
                 let found = self.log.segments.lock().find(next, self.reading);

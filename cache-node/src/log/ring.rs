@@ -3,23 +3,33 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::block::Block;
 use super::cursor::Place;
-use super::{Batch, Overrun, Record, Scope};
+use super::{Batch, Overrun, Scope};
 
 /// What is kept for a reader that must not miss any may take so many bytes beyond the capacity; then it is thrown out all the same.
 const MOST_PINNED: usize = 1 << 30;
 
+/// Bytes of a block at most, unless a single record has more.
+const BLOCK: usize = 64 << 10;
+
+/// What there is, at least, when a ring is full: blocks.
+const BLOCKS: usize = 64;
+
+/// Full blocks, the oldest first, and the one that grows. What readers want of a full block they share, so that nobody who appends waits
+/// while they copy.
 #[derive(Debug)]
 pub(super) struct Ring {
     pub(super) capacity: usize,
-    bytes: VecDeque<u8>,
-    records: VecDeque<Stored>,
+    full: VecDeque<Arc<Block>>,
+    open: Block,
+    /// The memory of a block that was thrown out, for the next one.
+    spare: Block,
+    bytes: usize,
     /// End offset of the last record thrown out, or where recording began.
     pub(super) start: u64,
-    /// Records thrown out since ever: the position of `records[0]`.
+    /// Records thrown out since ever: the position of the first one that is here.
     pub(super) first: u64,
-    /// Bytes thrown out since ever: the position of `bytes[0]`.
-    base: u64,
     /// How often the log has begun anew: cursors of another time are of no more use.
     pub(super) era: u64,
     /// Where the readers are.
@@ -36,24 +46,34 @@ pub(super) struct Ring {
     unchecked: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Stored {
-    scope: Scope,
-    end: u64,
-    /// Position of the first byte.
-    at: u64,
-    len: u32,
+/// Records in memory.
+pub(super) enum Found {
+    /// In a block that is full, from this position on.
+    Full(Arc<Block>, u64),
+    /// A copy.
+    Copied(Batch),
+}
+
+impl Found {
+    /// The records, about `limit` bytes of them.
+    pub(super) fn read(self, limit: usize) -> Batch {
+        match self {
+            Self::Full(block, next) => block.share(next, limit),
+            Self::Copied(batch) => batch,
+        }
+    }
 }
 
 impl Ring {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            bytes: VecDeque::new(),
-            records: VecDeque::new(),
+            full: VecDeque::new(),
+            open: Block::default(),
+            spare: Block::default(),
+            bytes: 0,
             start: 0,
             first: 0,
-            base: 0,
             era: 0,
             places: Vec::new(),
             spills: false,
@@ -66,33 +86,52 @@ impl Ring {
 
     /// Bytes of effects.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes
+    }
+
+    fn block_size(&self) -> usize {
+        (self.capacity / BLOCKS).min(BLOCK)
     }
 
     pub(super) fn push(&mut self, scope: Scope, effects: &[u8], end: u64) {
-        let at = self.base + self.bytes.len() as u64;
-        self.bytes.extend(effects);
-        self.records.push_back(Stored {
-            scope,
-            end,
-            at,
-            len: effects.len() as u32,
-        });
+        let size = self.block_size();
+        if self.open.len() + effects.len() > size && !self.open.is_empty() {
+            self.seal();
+        }
+        if self.open.is_empty() {
+            let (next, offset) = self.newest();
+            let spare = std::mem::take(&mut self.spare);
+            self.open = Block::begin(spare, next, offset, size.max(effects.len()));
+        }
+        self.open.push(scope, effects, end);
+        self.bytes += effects.len();
         self.unchecked += effects.len();
         self.trim();
     }
 
-    /// Throws the oldest records out until the rest fits. The newest stays even if it does not, and so do those that are pinned.
+    /// The open block is full.
+    fn seal(&mut self) {
+        let (next, offset) = self.newest();
+        let empty = Block::begin(Block::default(), next, offset, 0);
+        let full = std::mem::replace(&mut self.open, empty);
+        self.full.push_back(Arc::new(full));
+    }
+
+    /// Throws the oldest blocks out until the rest fits. The newest stays even if it does not, and so do those with records that are pinned.
     pub(super) fn trim(&mut self) {
-        while self.bytes.len() > self.capacity && self.records.len() > 1 {
-            if self.first >= self.pinned && self.bytes.len() - self.capacity <= MOST_PINNED {
+        while self.bytes > self.capacity
+            && let Some(oldest) = self.full.front()
+        {
+            if oldest.next() > self.pinned && self.bytes - self.capacity <= MOST_PINNED {
                 break;
             }
-            if let Some(record) = self.records.pop_front() {
-                self.bytes.drain(..record.len as usize);
-                self.base += u64::from(record.len);
-                self.start = record.end;
-                self.first += 1;
+            self.first = oldest.next();
+            self.start = oldest.end();
+            self.bytes -= oldest.len();
+            if let Some(unused) = self.full.pop_front().and_then(Arc::into_inner)
+                && unused.capacity() <= BLOCK
+            {
+                self.spare = unused;
             }
         }
     }
@@ -104,10 +143,11 @@ impl Ring {
 
     /// Forgets everything; what is pushed next begins at `offset`.
     pub(super) fn begin_anew(&mut self, offset: u64) {
-        self.first += self.records.len() as u64;
-        self.base += self.bytes.len() as u64;
-        self.records = VecDeque::new();
-        self.bytes = VecDeque::new();
+        (self.first, _) = self.newest();
+        self.full = VecDeque::new();
+        self.open = Block::begin(Block::default(), self.first, offset, 0);
+        self.spare = Block::default();
+        self.bytes = 0;
         self.start = offset;
         self.era += 1;
         self.pinned = u64::MAX;
@@ -115,9 +155,7 @@ impl Ring {
 
     /// Position and offset of what is pushed next.
     pub(super) fn newest(&self) -> (u64, u64) {
-        let next = self.first + self.records.len() as u64;
-        let offset = self.records.back().map_or(self.start, |record| record.end);
-        (next, offset)
+        (self.open.next(), self.open.end())
     }
 
     /// The position of the record behind `offset`, if everything from there on is here.
@@ -125,17 +163,16 @@ impl Ring {
         if offset < self.start {
             return None;
         }
-        let skipped = self.records.partition_point(|record| record.end <= offset);
-        let previous = match skipped.checked_sub(1) {
-            Some(index) => self.records[index].end,
-            None => self.start,
-        };
-        (previous == offset).then_some(self.first + skipped as u64)
+        let index = self.full.partition_point(|block| block.end() <= offset);
+        match self.full.get(index) {
+            Some(block) => block.position_behind(offset),
+            None => self.open.position_behind(offset),
+        }
     }
 
     /// Whether there is a record at position `next`, or was one.
     pub(super) fn has(&self, next: u64) -> bool {
-        next < self.first + self.records.len() as u64
+        next < self.open.next()
     }
 
     /// Whether whoever writes segments has something to do. Looks now and then only.
@@ -180,38 +217,18 @@ impl Ring {
         self.spilling_places().map(|place| place.next()).min()
     }
 
-    /// Copies records from position `next` on: one at least, more while they fit into `limit` bytes.
-    pub(super) fn read(&self, next: u64, limit: usize) -> Result<Batch, Overrun> {
-        let skipped = next.checked_sub(self.first).ok_or(Overrun)? as usize;
-        let mut batch = Batch::default();
-        let pending = self.records.range(skipped.min(self.records.len())..);
-        let Some(first) = pending.clone().next() else {
-            return Ok(batch);
-        };
-        let start = (first.at - self.base) as usize;
-        let mut len = 0;
-        for record in pending {
-            let size = record.len as usize;
-            if !batch.records.is_empty() && len + size > limit {
-                break;
-            }
-            batch.records.push(Record {
-                scope: record.scope,
-                end: record.end,
-                range: len..len + size,
-            });
-            len += size;
+    /// Records from position `next` on: one at least, if there is one.
+    pub(super) fn find(&self, next: u64, limit: usize) -> Result<Found, Overrun> {
+        if next < self.first {
+            return Err(Overrun);
         }
-        let (head, tail) = self.bytes.as_slices();
-        batch.bytes.reserve_exact(len);
-        let from_head = head.get(start..).unwrap_or(&[]);
-        let from_head = &from_head[..from_head.len().min(len)];
-        batch.bytes.extend_from_slice(from_head);
-        let rest = len - from_head.len();
-        let tail_start = start.saturating_sub(head.len());
-        batch
-            .bytes
-            .extend_from_slice(&tail[tail_start..tail_start + rest]);
-        Ok(batch)
+        if !self.has(next) {
+            return Ok(Found::Copied(Batch::default()));
+        }
+        let index = self.full.partition_point(|block| block.next() <= next);
+        Ok(match self.full.get(index) {
+            Some(block) => Found::Full(Arc::clone(block), next),
+            None => Found::Copied(self.open.copy(next, limit)),
+        })
     }
 }

@@ -6,9 +6,12 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::pace::Disk;
 use super::{Batch, Overrun, Record, Scope};
@@ -141,7 +144,7 @@ impl Segments {
             .find(|segment| (segment.start..segment.end).contains(&offset))?;
         let (mut at, mut position, mut previous) = (0, segment.first, segment.start);
         while previous < offset {
-            let (_, end, length) = read_header(&segment.file, at).ok()?;
+            let (_, end, length) = header_at(&segment.file, at).ok()?;
             at += HEADER as u64 + length;
             position += 1;
             previous = end;
@@ -185,31 +188,50 @@ impl Found {
             file, mut reading, ..
         } = self;
         while reading.next < self.wanted {
-            let (_, _, length) = read_header(&file, reading.at)?;
+            let (_, _, length) = header_at(&file, reading.at)?;
             reading.at += HEADER as u64 + length;
             reading.next += 1;
         }
-        let mut batch = Batch::default();
-        while reading.at < self.bytes {
-            let (scope, end, length) = read_header(&file, reading.at)?;
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        let text = read_records(&file, reading.at..self.bytes, limit)?;
+        let mut rest = &text[..];
+        while let Some((header, effects)) = rest.split_first_chunk() {
+            let (scope, end, length) = read_header(header)?;
             let length = length as usize;
-            let before = batch.bytes.len();
-            if before > 0 && before + length > limit {
+            if effects.len() < length || (!records.is_empty() && bytes.len() + length > limit) {
                 break;
             }
-            batch.bytes.resize(before + length, 0);
-            let at = reading.at + HEADER as u64;
-            file.read_exact_at(&mut batch.bytes[before..], at)?;
-            batch.records.push(Record {
+            let before = bytes.len();
+            bytes.extend_from_slice(&effects[..length]);
+            records.push(Record {
                 scope,
                 end,
                 range: before..before + length,
             });
-            reading.at = at + length as u64;
+            rest = &effects[length..];
+            reading.at += (HEADER + length) as u64;
             reading.next += 1;
         }
-        Ok((batch, reading))
+        let bytes = Bytes::from(bytes);
+        Ok((Batch { bytes, records }, reading))
     }
+}
+
+/// Reads about `limit` bytes of that part of a segment, and the first record whole.
+fn read_records(file: &File, part: Range<u64>, limit: usize) -> io::Result<Vec<u8>> {
+    let most = part.end.saturating_sub(part.start) as usize;
+    let mut text = vec![0; most.min(limit + HEADER)];
+    file.read_exact_at(&mut text, part.start)?;
+    if let Some(header) = text.first_chunk() {
+        let (_, _, length) = read_header(header)?;
+        let whole = HEADER + length as usize;
+        let there = text.len();
+        if whole > there {
+            text.resize(whole.min(most), 0);
+            file.read_exact_at(&mut text[there..], part.start + there as u64)?;
+        }
+    }
+    Ok(text)
 }
 
 fn header(scope: Scope, end: u64, length: usize) -> [u8; HEADER] {
@@ -227,10 +249,15 @@ fn header(scope: Scope, end: u64, length: usize) -> [u8; HEADER] {
     header
 }
 
-fn read_header(file: &File, at: u64) -> io::Result<(Scope, u64, u64)> {
+fn header_at(file: &File, at: u64) -> io::Result<(Scope, u64, u64)> {
     let mut header = [0; HEADER];
     file.read_exact_at(&mut header, at)?;
-    let [kind, s0, s1, e0, e1, e2, e3, e4, e5, e6, e7, l0, l1, l2, l3] = header;
+    read_header(&header)
+}
+
+/// What a record is about, the offset behind it, and how many bytes of effects it has.
+fn read_header(header: &[u8; HEADER]) -> io::Result<(Scope, u64, u64)> {
+    let [kind, s0, s1, e0, e1, e2, e3, e4, e5, e6, e7, l0, l1, l2, l3] = *header;
     let slot = SlotId::new(u16::from_le_bytes([s0, s1]));
     let scope = match (kind, slot) {
         (0, Some(slot)) => Scope::Slot(slot),

@@ -71,7 +71,7 @@ fn spill(log: &Log) {
 fn begin(log: &Log) -> Option<(u64, u64, u64)> {
     let mut ring = log.ring.lock();
     let next = ring.slowest()?.max(ring.first);
-    let batch = ring.read(next, 1).ok()?;
+    let batch = ring.find(next, 1).ok()?.read(1);
     let start = batch.records.first()?.end - batch.bytes.len() as u64;
     ring.spilling = true;
     Some((next, start, ring.era))
@@ -113,9 +113,10 @@ fn take(
         }
         log.segments.lock().free_before(slowest);
         log.set_room(room(log, &ring, pace, start));
-        let batch = ring.read(next, PIECE)?;
-        if !batch.records.is_empty() {
-            return Ok(Some(batch));
+        if ring.has(next) {
+            let found = ring.find(next, PIECE)?;
+            drop(ring);
+            return Ok(Some(found.read(PIECE)));
         }
         log.spill_wanted.wait_for(&mut ring, LOOK);
     }

@@ -308,11 +308,18 @@ impl Walk {
         limit: usize,
         out: &mut BytesMut,
     ) -> Result<(), Overrun> {
-        let batch = source.read(limit)?;
-        for record in &batch.records {
-            let effects = &batch.bytes[record.range.clone()];
-            let start = record.end - effects.len() as u64;
-            self.pass_on(source, record.scope, start, record.end, effects, out);
+        let mut read = 0;
+        while read < limit {
+            let batch = source.read(limit - read)?;
+            if batch.records.is_empty() {
+                break;
+            }
+            for record in &batch.records {
+                let effects = &batch.bytes[record.range.clone()];
+                let start = record.end - effects.len() as u64;
+                self.pass_on(source, record.scope, start, record.end, effects, out);
+            }
+            read += batch.bytes.len();
         }
         Ok(())
     }

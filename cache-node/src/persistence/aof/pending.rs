@@ -24,7 +24,7 @@ impl Pending {
             let ends = batch.records.iter();
             return Self {
                 records: ends.map(|record| (record.end, record.range.end)).collect(),
-                bytes: batch.bytes,
+                bytes: batch.bytes.into(),
             };
         }
         let (mut bytes, mut records) = (Vec::new(), Vec::new());

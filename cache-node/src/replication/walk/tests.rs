@@ -134,19 +134,20 @@ impl Source for ModelSource {
             return Err(Overrun { behind });
         }
         let last = (first + limit / RECORD_LEN as usize).min(model.log.len());
-        let mut batch = Batch::default();
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
         for (index, (scope, effect)) in model.log.iter().enumerate().take(last).skip(first) {
-            let before = batch.bytes.len();
-            batch.bytes.extend(framed(effect));
-            batch.bytes.resize(before + RECORD_LEN as usize, 0);
-            batch.records.push(Record {
+            let before = bytes.len();
+            bytes.extend(framed(effect));
+            bytes.resize(before + RECORD_LEN as usize, 0);
+            records.push(Record {
                 scope: *scope,
                 end: (index as u64 + 1) * RECORD_LEN,
-                range: before..batch.bytes.len(),
+                range: before..bytes.len(),
             });
         }
         self.cursor = last as u64 * RECORD_LEN;
-        Ok(batch)
+        let bytes = bytes.into();
+        Ok(Batch { bytes, records })
     }
 }
 
