@@ -113,6 +113,8 @@ pub struct Replication {
     came_back: OnceLock<History>,
     /// A copy of the primary's data that is being put together.
     beside: Mutex<Option<Arc<Store>>>,
+    /// Ends when a data set that is not needed any more has been freed.
+    discarded: Mutex<Option<oneshot::Receiver<()>>>,
     /// Whom the data set was copied from, once it was whole.
     synced_from: Mutex<Option<Upstream>>,
     /// Why the last full sync was refused; empty when it was not.
@@ -148,6 +150,7 @@ impl Default for Replication {
             history: watch::Sender::new(History::begin()),
             came_back: OnceLock::new(),
             beside: Mutex::default(),
+            discarded: Mutex::default(),
             synced_from: Mutex::default(),
             refused: Mutex::default(),
             runtime: OnceLock::new(),
@@ -298,6 +301,32 @@ impl Replication {
 
     fn set_incomplete(&self, incomplete: bool) {
         self.incomplete.store(incomplete, Ordering::Release);
+    }
+
+    /// Frees a data set that is not needed any more, which takes a while, on a thread of its own.
+    fn discard(&self, store: Option<Arc<Store>>) {
+        let Some(store) = store else {
+            return;
+        };
+        let (began, ended) = oneshot::channel::<()>();
+        *self.discarded.lock() = Some(ended);
+        let work = move || {
+            drop(store);
+            drop(began);
+        };
+        let thread = std::thread::Builder::new().name("discard".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            tracing::warn!(%error, "no thread to free a data set: others waited for it");
+        }
+    }
+
+    /// Resolves when that is done, so that there is never a third data set.
+    async fn discarded(&self) {
+        let discarding = self.discarded.lock().take();
+        if let Some(discarding) = discarding {
+            // It only ever ends.
+            let _ = discarding.await;
+        }
     }
 
     fn set_beside(&self, store: Option<Arc<Store>>) {

@@ -162,6 +162,7 @@ impl Target {
             Some(beside) => node.store.replace_by(beside, allowed),
             None => allowed(),
         };
+        node.replication.discard(copy.beside);
         if !whole {
             return Err(right.lost());
         }
@@ -290,8 +291,10 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if self.copy.is_some() {
-            self.node.replication.set_beside(None);
+        let replication = &self.node.replication;
+        if let Some(copy) = self.copy.take() {
+            replication.set_beside(None);
+            replication.discard(copy.beside);
         }
     }
 }

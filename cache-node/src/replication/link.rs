@@ -92,6 +92,7 @@ pub async fn run(
     let mut backoff = Backoff::default();
     let mut place = None;
     loop {
+        node.replication.discarded().await;
         let mut link = Link {
             node: &node,
             upstream: &upstream,

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -19,7 +19,7 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 /// How long connecting and each answer before the frames may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// No more is encoded while so many bytes wait to be written.
+/// No more is encoded while so many bytes wait to be written, and no more is read while so many wait to be decoded.
 pub const HIGH_WATER: usize = 256 * 1024;
 
 const READ_CHUNK: usize = 64 * 1024;
@@ -195,6 +195,8 @@ impl Wire {
         let deadline = self.heard + SILENCE;
         let stream = &self.stream;
         tokio::select! {
+            // What has come while this side was busy counts before the silence does.
+            biased;
             ready = stream.readable() => {
                 ready?;
                 self.read_some()
@@ -207,13 +209,15 @@ impl Wire {
         }
     }
 
-    /// Reads and writes what the socket has and takes at once.
+    /// Reads and writes what the socket has and takes at once. Reads nothing while much waits to be decoded.
     ///
     /// # Errors
     ///
     /// The connection is lost.
     pub fn poll_both(&mut self) -> Result<(), WireError> {
-        self.read_some()?;
+        if self.input.len() < HIGH_WATER {
+            self.read_some()?;
+        }
         self.write_some()
     }
 
@@ -254,7 +258,8 @@ impl Wire {
 
     fn read_some(&mut self) -> Result<(), WireError> {
         self.input.reserve(READ_CHUNK);
-        match self.stream.try_read_buf(&mut self.input) {
+        let mut chunk = (&mut self.input).limit(READ_CHUNK);
+        match self.stream.try_read_buf(&mut chunk) {
             Ok(0) => Err(WireError::Closed),
             Ok(_) => {
                 self.heard = Instant::now();
@@ -287,6 +292,39 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A receiver that is slower than the sender leaves what comes in the socket.
+    #[tokio::test]
+    async fn no_more_is_read_than_is_decoded() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let sending = tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let mut frames = BytesMut::new();
+            let slot = crate::slot::SlotId::new(7).expect("it exists");
+            for offset in 0..10_000 {
+                frame::encode(&mut frames, frame::Kind::Record, slot, offset, &[1; 1000]);
+            }
+            // The other side may go before it is done.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &frames).await;
+            stream
+        });
+        let (stream, _) = listener.accept().await.expect("it connects");
+        let mut wire = Wire::accepted(stream, &[]);
+        for offset in 0..10_000 {
+            let frame = timeout(SILENCE, wire.frame()).await.expect("in time");
+            assert_eq!(frame.expect("valid").offset, offset);
+            wire.poll_both().expect("connected");
+            assert!(
+                wire.input.len() < HIGH_WATER + READ_CHUNK,
+                "{}",
+                wire.input.len()
+            );
+        }
+        sending.abort();
+    }
 
     #[test]
     fn attempts_become_rarer_up_to_a_bound() {

@@ -252,6 +252,9 @@ impl<'a, I: Read, O: Write> Following<'a, I, O> {
             }
             wanted
         });
+        // What was here before is in it now.
+        replication.set_beside(None);
+        replication.discard(Some(store));
         if !replaced {
             return Err(no_more());
         }
