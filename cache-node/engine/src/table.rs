@@ -19,7 +19,7 @@ pub use typed::{Due, Expiry};
 use crate::arena::Handle;
 use crate::entry::{self, Entry, Payload};
 use crate::key_hash::KeyHash;
-use crate::prefetch::Layout;
+use crate::prefetch::{self, Layout};
 
 use bucket::Word;
 use segment::{NEVER, Segment, Spot};
@@ -29,6 +29,9 @@ const MAX_DEPTH: u8 = 34;
 
 /// The highest policy bit: the entry is not on probation.
 const IS_MAIN: u16 = 1 << (META_BITS - 1);
+
+/// Entries between one that is visited in a scan and one that is brought near.
+const NEAR: usize = 6;
 
 /// Bits of a scan's position that count; the rest is zero.
 pub const SCAN_BITS: u32 = MAX_DEPTH as u32 + 16;
@@ -433,22 +436,29 @@ impl Table {
                 .map(|(spot, word)| (word.hash, spot))
                 .collect();
             found.sort_unstable_by_key(|(hash, _)| *hash);
+            let place = |spot| Place {
+                segment: index,
+                spot,
+            };
+            let mut ahead = found.iter().skip(NEAR);
             let mut last = None;
-            for (hash, spot) in found {
-                if visited >= count && last != Some(hash) {
+            for (hash, spot) in &found {
+                if let Some((_, spot)) = ahead.next() {
+                    prefetch::block(self.word(place(*spot)).handle);
+                }
+                if visited >= count && last != Some(*hash) {
                     let prefix = if depth == 0 {
                         0
                     } else {
                         start << (64 - u32::from(depth))
                     };
-                    return Some(KeyHash(prefix | u64::from(hash) << (48 - u32::from(depth))));
+                    return Some(KeyHash(
+                        prefix | u64::from(*hash) << (48 - u32::from(depth)),
+                    ));
                 }
-                visit(self.entry(Place {
-                    segment: index,
-                    spot,
-                }));
+                visit(self.entry(place(*spot)));
                 visited += 1;
-                last = Some(hash);
+                last = Some(*hash);
             }
             if depth == 0 || start + 1 == 1 << depth {
                 return None;
