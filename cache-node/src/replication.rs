@@ -21,6 +21,7 @@ pub mod runtime;
 pub mod serve;
 mod source;
 pub mod walk;
+pub mod wants;
 pub mod wire;
 
 use std::io;

@@ -7,6 +7,7 @@ use crate::migration::import::{self, Offer};
 use crate::node::Node;
 use crate::replication::frame::PROTOCOL_VERSION;
 use crate::replication::serve::{Hello, admit, serve};
+use crate::replication::wants::Wants;
 use crate::replication::wire::Wire;
 use crate::replication::{psync, report};
 use crate::resp::{Args, parse_integer};
@@ -68,7 +69,7 @@ pub(super) static COMMANDS: &[Command] = &[
     .anytime(),
     Command::new(
         "evenkeel.sync",
-        8,
+        9,
         sync,
         "Internal: hands the connection over to a full sync and its stream.",
     )
@@ -204,7 +205,7 @@ fn check_version(args: Args<'_>) -> Result {
     Ok(())
 }
 
-/// `EVENKEEL.SYNC version replica port primary incarnation history offset`; `-` and 0 for the primary when cluster mode is off.
+/// `EVENKEEL.SYNC version replica port primary incarnation history offset wants`; `-` and 0 for the primary when cluster mode is off.
 fn sync(context: &mut Context<'_, '_>) -> Result {
     let args = context.args;
     check_version(args)?;
@@ -218,11 +219,13 @@ fn sync(context: &mut Context<'_, '_>) -> Result {
         port: internal(args, 3)?,
         history: internal(args, 6)?,
         offset: internal(args, 7)?,
+        wants: internal(args, 8)?,
         primary,
     };
     let node = context.node;
     let replication = &node.replication;
-    let has_data = !replication.is_configured() || replication.is_link_up();
+    let copies = replication.is_configured() || hello.wants == Wants::CopyOnly;
+    let has_data = !copies || replication.is_link_up();
     admit(&node.cluster.view(), has_data, &hello)
         .map_err(|why| Failure::new(format!("ERR {why}")))?;
     if !replication.is_settled(node) {

@@ -17,7 +17,7 @@ pub const MAX_PAYLOAD: usize = 1 << 30;
 const CRC_AT: usize = 15;
 
 /// Version of the frames and of their meaning; both sides must speak the same.
-pub const PROTOCOL_VERSION: u64 = 3;
+pub const PROTOCOL_VERSION: u64 = 4;
 
 /// What a frame says. "Sender" is the side that has the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

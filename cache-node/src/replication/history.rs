@@ -54,6 +54,8 @@ pub struct Answer {
     pub keys: u64,
     /// Bytes that they take, about.
     pub bytes: u64,
+    /// Where everything is to be had instead: another replica, by host and port.
+    pub sibling: Option<(String, u16)>,
 }
 
 impl Answer {
@@ -68,10 +70,14 @@ impl Answer {
             bytes,
             ..
         } = self;
-        format!(
+        let mut line = format!(
             "{word} {} {before} {until} {end} {keys} {bytes}",
             history.id
-        )
+        );
+        if let Some((host, port)) = &self.sibling {
+            line.push_str(&format!(" {host} {port}"));
+        }
+        line
     }
 
     /// Reads the line; `None` when it is not one.
@@ -95,6 +101,10 @@ impl Answer {
             end: number()?,
             keys: number()?,
             bytes: number()?,
+            sibling: match (words.next(), words.next()) {
+                (Some(host), Some(port)) => Some((host.to_owned(), port.parse().ok()?)),
+                _ => None,
+            },
         })
     }
 }
@@ -120,6 +130,7 @@ mod tests {
         for history in [History::begin(), History::begin().branch(77)] {
             let answer = Answer {
                 full: history.before.is_some(),
+                sibling: history.before.map(|_| ("2001:db8::1".to_owned(), 6379)),
                 history,
                 end: 1,
                 keys: 2,

@@ -13,10 +13,13 @@ use super::history::Answer;
 use super::inflow::{Inflow, Told};
 use super::psync::{self, StreamPlace};
 use super::receive::Receiver;
+use super::wants::Wants;
 use super::wire::{Backoff, Wire, WireError};
 use crate::cluster::ClusterError;
 use crate::node::Node;
 use crate::topology::{NodeId, TopologyCommand};
+
+mod sibling;
 
 /// Whom this node copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,8 +197,7 @@ impl Link<'_> {
     ) -> Result<String, FlowError> {
         let replication = &self.node.replication;
         replication.set_link_state(LinkState::Connecting);
-        let (wire, answer) = self.open().await?;
-        let mut inflow = self.begin(wire, answer).await?;
+        let mut inflow = self.connect(requests).await?;
         loop {
             let told = inflow.next(local(requests, &mut self.proposal)).await?;
             match told {
@@ -234,10 +236,28 @@ impl Link<'_> {
         }
     }
 
+    /// Connects to the primary, and begins what it answers. If that is that another replica has what is missing, that comes first.
+    async fn connect(
+        &mut self,
+        requests: &mut mpsc::UnboundedReceiver<HandOverRequest>,
+    ) -> Result<Inflow, FlowError> {
+        let primary = (self.upstream.host.as_str(), self.upstream.port);
+        let (wire, answer) = self.open(primary, Wants::Replication).await?;
+        let Some(sibling) = answer.sibling.clone() else {
+            return self.begin(wire, answer).await;
+        };
+        drop(wire);
+        self.check(&answer)?;
+        if let Err(error) = self.copy_from(&sibling, &answer, requests).await {
+            tracing::warn!(replica = %sibling.0, port = sibling.1, "no full sync from another replica: {error}");
+        }
+        let (wire, answer) = self.open(primary, Wants::OwnCopy).await?;
+        self.begin(wire, answer).await
+    }
+
     /// Begins what the primary has answered: a full sync, or the stream from where this node is.
     async fn begin(&self, wire: Wire, answer: Answer) -> Result<Inflow, FlowError> {
         let replication = &self.node.replication;
-        let mut target = Target::replica(self.node.clone(), self.upstream.clone());
         if !answer.full {
             tracing::info!(primary = %self.upstream.host, port = self.upstream.port, offset = answer.end, "going on where this node is, without a full sync");
             replication.metrics.partial_syncs.inc();
@@ -245,18 +265,32 @@ impl Link<'_> {
             replication.set_applied(answer.end);
             replication.set_synced_from(self.upstream);
             replication.set_link_state(LinkState::Connected);
+            let target = Target::replica(self.node.clone(), self.upstream.clone());
             let receiver = Receiver::going_on(answer.end);
             return Ok(Inflow::of(wire, target, receiver));
         }
-        if let Some(why) = self.objection(&answer) {
-            replication.set_refused(&why);
-            return Err(FlowError::Unwanted(why));
-        }
-        replication.set_refused("");
+        self.check(&answer)?;
+        tracing::info!(primary = %self.upstream.host, port = self.upstream.port, "the full sync comes from the primary");
+        self.begin_copy(wire, answer).await
+    }
+
+    /// Refuses a full sync for which the primary's data are not good enough.
+    fn check(&self, answer: &Answer) -> Result<(), FlowError> {
+        let why = self.objection(answer);
+        self.node
+            .replication
+            .set_refused(why.as_deref().unwrap_or_default());
+        why.map_or(Ok(()), |why| Err(FlowError::Unwanted(why)))
+    }
+
+    /// Begins to receive a full sync.
+    async fn begin_copy(&self, wire: Wire, answer: Answer) -> Result<Inflow, FlowError> {
+        let replication = &self.node.replication;
+        let mut target = Target::replica(self.node.clone(), self.upstream.clone());
         replication.metrics.full_syncs.inc();
         replication.set_link_state(LinkState::Sync);
         let room = self.has_room_for(answer.bytes);
-        tracing::info!(primary = %self.upstream.host, port = self.upstream.port, keys = answer.keys, beside = room, "full sync begins");
+        tracing::info!(keys = answer.keys, beside = room, "full sync begins");
         target.begin_copy(answer.history, room).await?;
         Ok(Inflow::of(wire, target, Receiver::of_all()))
     }
@@ -299,15 +333,15 @@ impl Link<'_> {
         limit == 0 || used + bytes <= limit
     }
 
-    async fn open(&self) -> Result<(Wire, Answer), FlowError> {
+    async fn open(&self, address: (&str, u16), wants: Wants) -> Result<(Wire, Answer), FlowError> {
         let view = self.node.cluster.view();
         let (primary, incarnation) = match self.upstream.primary {
             Some((primary, incarnation)) => (primary.to_string(), incarnation),
             None => ("-".to_owned(), 0),
         };
         let replication = &self.node.replication;
-        let place = if replication.is_incomplete() {
-            // A mixture is no place in any history.
+        let place = if replication.is_incomplete() || wants == Wants::CopyOnly {
+            // A mixture is no place in any history, and where a copy is wanted, the rest is not asked for.
             (NodeId::new([0; 20]), 0)
         } else {
             replication.place(self.node)
@@ -321,12 +355,13 @@ impl Link<'_> {
             incarnation.to_string(),
             place.0.to_string(),
             place.1.to_string(),
+            wants.to_string(),
         ];
         let password = self.node.peer_password();
-        let address = (self.upstream.host.as_str(), self.upstream.port);
         let (wire, line) = Wire::open(address, password.as_deref(), &command).await?;
-        let answer = Answer::read(&line)
-            .ok_or_else(|| FlowError::Role(format!("the primary answered '{line}'")))?;
+        let answer = Answer::read(&line).ok_or_else(|| {
+            FlowError::Role(format!("{}:{} answered '{line}'", address.0, address.1))
+        })?;
         Ok((wire, answer))
     }
 

@@ -10,6 +10,10 @@ pub struct Metrics {
     pub full_syncs: IntCounter,
     /// Times that this node went on where it was, without a full sync.
     pub partial_syncs: IntCounter,
+    /// Full syncs that this node has had from another replica.
+    pub sibling_syncs: IntCounter,
+    /// Full syncs for which this node has named another replica.
+    pub sent_to_siblings: IntCounter,
     /// Full syncs that this node began to send.
     pub served_full: IntCounter,
     /// Times that a replica of this node went on where it was.
@@ -32,6 +36,14 @@ impl Default for Metrics {
             partial_syncs: counter(
                 "evenkeel_replication_partial_syncs_total",
                 "Times that this node went on copying where it was, without a full sync.",
+            ),
+            sibling_syncs: counter(
+                "evenkeel_replication_full_syncs_from_replicas_total",
+                "Full syncs that this node has had from another replica of its primary.",
+            ),
+            sent_to_siblings: counter(
+                "evenkeel_replication_full_syncs_left_to_replicas_total",
+                "Full syncs for which this node has sent a replica to another one.",
             ),
             served_full: counter(
                 "evenkeel_replication_full_syncs_served_total",
@@ -56,11 +68,13 @@ impl Metrics {
     ///
     /// One of them is there already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 5] = [
+        let collectors: [Box<dyn Collector>; 7] = [
             Box::new(self.served_full.clone()),
             Box::new(self.served_partial.clone()),
             Box::new(self.partial_syncs.clone()),
             Box::new(self.full_syncs.clone()),
+            Box::new(self.sibling_syncs.clone()),
+            Box::new(self.sent_to_siblings.clone()),
             Box::new(self.overruns.clone()),
         ];
         collectors

@@ -161,6 +161,21 @@ impl Replicas {
         online.max_by_key(|replica| replica.acknowledged()).cloned()
     }
 
+    /// A replica that may send `newcomer` a full sync: in sync, of this kind, and with everything up to `offset`. Where there are several,
+    /// newcomers are spread over them.
+    pub fn sibling(&self, newcomer: NodeId, offset: u64) -> Option<Arc<Replica>> {
+        let connected = self.connected.lock();
+        let mut able: Vec<_> = connected
+            .values()
+            .filter(|other| other.is_online() && !other.foreign && other.node != newcomer)
+            .filter(|other| other.acknowledged() >= offset)
+            .collect();
+        able.sort_by_key(|other| other.node);
+        let spread = usize::from(newcomer.bytes()[0]);
+        let chosen = able.get(spread % able.len().max(1))?;
+        Some(Arc::clone(chosen))
+    }
+
     /// `WAIT`: until `wanted` replicas have acknowledged `offset`, or for at most `limit` (`None`: for ever). Answers how many have.
     pub async fn wait(&self, wanted: usize, offset: u64, limit: Option<Duration>) -> usize {
         self.wait_for(wanted, limit, || self.count_at(offset)).await
@@ -263,6 +278,30 @@ mod tests {
         assert_eq!(waiting.await.expect("no panic"), 2);
         let most = replicas.most_advanced().expect("two are online");
         assert_eq!(most.node, second.replica.node);
+    }
+
+    #[test]
+    fn only_a_replica_that_has_enough_sends_full_syncs() {
+        let replicas = replicas();
+        let add = |number: u8| replicas.add(NodeId::new([number; 20]), "127.0.0.1".into(), 1);
+        let (first, second, foreign) =
+            (add(1), add(2), replicas.add_foreign("127.0.0.1".into(), 1));
+        foreign.set_online();
+        foreign.acknowledge(100);
+        let chosen = |newcomer: u8, offset| {
+            let newcomer = NodeId::new([newcomer; 20]);
+            replicas.sibling(newcomer, offset).map(|other| other.node)
+        };
+        assert_eq!(chosen(3, 0), None);
+        first.set_online();
+        first.acknowledge(100);
+        second.acknowledge(200);
+        assert_eq!(chosen(3, 100), Some(first.replica.node));
+        assert_eq!(chosen(3, 101), None);
+        assert_eq!(chosen(1, 0), None);
+        second.set_online();
+        assert_eq!(chosen(3, 101), Some(second.replica.node));
+        assert_ne!(chosen(3, 50), chosen(4, 50));
     }
 
     #[test]

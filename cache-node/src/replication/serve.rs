@@ -14,6 +14,7 @@ use super::outflow::{Heard, Outflow};
 use super::replicas::{Connected, Order};
 use super::source::StoreSource;
 use super::walk::Walk;
+use super::wants::Wants;
 use super::wire::Wire;
 use crate::cluster::View;
 use crate::log::Cursor;
@@ -31,6 +32,8 @@ pub struct Hello {
     pub history: NodeId,
     /// Where in it they are.
     pub offset: u64,
+    /// What it wants.
+    pub wants: Wants,
     /// Whom it wants to copy: a primary and its incarnation, or nobody in particular when cluster mode is off.
     pub primary: Option<(NodeId, u64)>,
 }
@@ -51,10 +54,19 @@ pub fn admit(view: &View, has_data: bool, hello: &Hello) -> Result<(), String> {
     if !view.enabled {
         return Err("cluster mode is off here".to_owned());
     }
-    if primary != view.myself {
+    if hello.wants == Wants::CopyOnly {
+        let (_, shard) = view.topology.shard_of(view.myself).unzip();
+        let copied = view.my_primary().map(|primary| primary.id);
+        let since = shard.map(|shard| shard.primary_incarnation);
+        if (copied, since) != (Some(primary), Some(incarnation)) {
+            return Err(format!("I am no replica of {primary}"));
+        }
+        if !has_data {
+            return Err("I have no link to my primary".to_owned());
+        }
+    } else if primary != view.myself {
         return Err(format!("I am {}, not {primary}", view.myself));
-    }
-    if incarnation != view.incarnation || !view.is_serving_primary() {
+    } else if incarnation != view.incarnation || !view.is_serving_primary() {
         return Err("I am not the serving primary of my shard".to_owned());
     }
     let mine = view.me().map(|me| me.shard);
@@ -74,7 +86,6 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
     let ip = wire
         .peer()
         .map_or_else(String::new, |peer| peer.ip().to_string());
-    let connected = node.replication.replicas.add(hello.node, ip, hello.port);
     let mut histories = node.replication.history.subscribe();
     let history = histories.borrow_and_update().clone();
     let metrics = &node.replication.metrics;
@@ -88,8 +99,17 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
         end: missing.as_ref().map_or(node.log.end(), Cursor::offset),
         keys: node.store.count_keys(|_| true) as u64,
         bytes: node.store.memory().used() as u64,
+        sibling: missing.is_none().then(|| sibling(&node, &hello)).flatten(),
     };
     wire.answer(&answer.line());
+    if let Some((host, port)) = answer.sibling {
+        tracing::info!(replica = %hello.node, from = host, port, "a full sync is left to another replica");
+        metrics.sent_to_siblings.inc();
+        // If it cannot be said, it is asked again.
+        let _ = wire.flush().await;
+        return;
+    }
+    let connected = node.replication.replicas.add(hello.node, ip, hello.port);
     let (walk, source) = match missing {
         Some(cursor) => {
             tracing::info!(replica = %hello.node, offset = hello.offset, "a replica goes on where it was");
@@ -134,6 +154,17 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
         // The replica may have proposed its promotion already.
         tokio::spawn(paused.settle(node));
     }
+}
+
+/// A replica that may send the full sync: one that has so much that what is missing then will still be in the log's memory.
+fn sibling(node: &Node, hello: &Hello) -> Option<(String, u16)> {
+    if hello.wants != Wants::Replication {
+        return None;
+    }
+    let log = &node.log;
+    let enough = log.end().saturating_sub(log.capacity() as u64 / 2);
+    let sibling = node.replication.replicas.sibling(hello.node, enough)?;
+    Some((sibling.ip.clone(), sibling.port))
 }
 
 /// A hand-over to this replica.

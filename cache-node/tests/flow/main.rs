@@ -8,5 +8,6 @@ mod processes;
 mod replication;
 mod restart;
 mod resync;
+mod sibling;
 mod slow_link;
 mod writers;
