@@ -109,11 +109,15 @@ pub async fn run(
         if let Some(pending) = link.pending.take() {
             pending.finish(Err("the link to the primary was lost".to_owned()));
         }
-        if node.replication.link_state() == LinkState::Connected {
+        let state = node.replication.link_state();
+        if state == LinkState::Connected {
             backoff.reset();
         }
         node.replication.set_link_state(LinkState::Connect);
-        let wait = backoff.next_wait();
+        let wait = match state {
+            LinkState::Sync => backoff.next_long_wait(),
+            _ => backoff.next_wait(),
+        };
         match ended {
             Ok(why) => {
                 tracing::info!(primary = %upstream.host, port = upstream.port, "replication ended by the primary: {why}");

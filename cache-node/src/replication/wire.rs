@@ -271,16 +271,25 @@ impl Wire {
     }
 }
 
-/// Waiting times between attempts: 100 ms, doubled up to 3 s.
+/// Waiting times between attempts: 100 ms, doubled up to 3 s, or up to a minute when the last one has cost much.
 #[derive(Debug, Default)]
 pub struct Backoff(u32);
 
 impl Backoff {
     /// The time to wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
-        let wait = Duration::from_millis(100) * 2u32.pow(self.0.min(5));
+        self.wait(Duration::from_secs(3))
+    }
+
+    /// The same after an attempt that has cost both sides much, such as a full sync that was not finished.
+    pub fn next_long_wait(&mut self) -> Duration {
+        self.wait(Duration::from_mins(1))
+    }
+
+    fn wait(&mut self, most: Duration) -> Duration {
+        let wait = Duration::from_millis(100) * 2u32.pow(self.0.min(10));
         self.0 += 1;
-        wait.min(Duration::from_secs(3))
+        wait.min(most)
     }
 
     /// An attempt succeeded.
@@ -331,6 +340,10 @@ mod tests {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..7).map(|_| backoff.next_wait().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3000, 3000]);
+        assert_eq!(backoff.next_long_wait().as_millis(), 12_800);
+        assert_eq!(backoff.next_wait().as_millis(), 3000);
+        let last = (0..5).map(|_| backoff.next_long_wait()).last();
+        assert_eq!(last, Some(Duration::from_mins(1)));
         backoff.reset();
         assert_eq!(backoff.next_wait().as_millis(), 100);
     }

@@ -1,7 +1,10 @@
 //! Replicas that come back: they get what is missing, not everything; and primaries that have lost their data.
 
+use std::time::Duration;
+
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::processes::{Process, eventually};
@@ -316,6 +319,47 @@ async fn a_slow_replica_costs_the_ring_and_no_full_sync() {
         number(&mut writer, "log_disk_bytes").await == 0
     })
     .await;
+}
+
+/// Writes twice as fast as the replica takes them, and several times what the disk may hold: writers wait, and nothing starts over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_wait_for_a_replica_before_the_disk_is_full() {
+    let sizes = [
+        "--repl-backlog-size",
+        "2mb",
+        "--repl-backlog-disk-size",
+        "16mb",
+    ];
+    let primary = Process::start(&sizes).await;
+    let (mut writer, replica) = (primary.connect().await, Process::start(&[]).await);
+    let mut on_replica = replica.connect().await;
+    let link = SlowLink::to(primary.port(), 4 << 20).await;
+    let _: () = redis::cmd("REPLICAOF")
+        .arg("127.0.0.1")
+        .arg(link.port)
+        .query_async(&mut on_replica)
+        .await
+        .expect("REPLICAOF");
+    wait_for_link(&mut on_replica).await;
+    let value = "x".repeat(10_000);
+    let start = Instant::now();
+    for round in 0..56_u32 {
+        let mut pipe = redis::pipe();
+        for key in 0..100 {
+            pipe.set(format!("key:{key}"), format!("{round}:{value}"))
+                .ignore();
+        }
+        let _: () = pipe.query_async(&mut writer).await.expect("SET");
+        tokio::time::sleep_until(start + round * Duration::from_millis(125)).await;
+    }
+    link.set_rate(u64::MAX);
+    wait(&mut writer, 1).await;
+    assert_eq!(number(&mut writer, "sync_full").await, 1);
+    let (here, there): (String, String) = (
+        writer.get("key:99").await.expect("GET"),
+        on_replica.get("key:99").await.expect("GET"),
+    );
+    assert_eq!(here, there);
 }
 
 /// One that has left and dropped its copy does not go on where it was when it comes back: nothing of it is there.
