@@ -22,6 +22,17 @@ pub(super) struct Disk {
     pub(super) limit: u64,
 }
 
+/// Offsets of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offsets {
+    /// Its end.
+    pub(super) end: u64,
+    /// The disk has everything up to here.
+    pub(super) written: u64,
+    /// The slowest reader has read everything up to here.
+    pub(super) slowest: u64,
+}
+
 /// What is decided about writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -63,20 +74,14 @@ impl Pace {
         }
     }
 
-    /// What writers should do while the slowest reader is at offset `slowest` and the disk has everything up to `written`.
-    pub(super) fn verdict(
-        &mut self,
-        now: Instant,
-        disk: Disk,
-        written: u64,
-        slowest: u64,
-    ) -> Verdict {
+    /// What writers should do.
+    pub(super) fn verdict(&mut self, now: Instant, disk: Disk, at: Offsets) -> Verdict {
         if self.let_go || disk.bytes < disk.limit / 2 {
             self.waiting = None;
             return Verdict::Free;
         }
         if disk.bytes > disk.limit / 4 * 3 {
-            self.wait(now, written, slowest);
+            self.wait(now, at);
         }
         let Some(waiting) = &mut self.waiting else {
             return Verdict::Free;
@@ -84,26 +89,26 @@ impl Pace {
         let (since, place) = waiting.since;
         let stretch = now.saturating_duration_since(since);
         if stretch >= STRETCH {
-            let read = speed(slowest.saturating_sub(place), stretch);
-            if read.saturating_mul(LEAST_PART) < waiting.speed {
+            let read = speed(at.slowest.saturating_sub(place), stretch);
+            if read == 0 || read.saturating_mul(LEAST_PART) < waiting.speed {
                 self.let_go = true;
                 return Verdict::LetGo;
             }
-            waiting.since = (now, slowest);
+            waiting.since = (now, at.slowest);
         }
-        Verdict::Until(slowest + waiting.lead)
+        Verdict::Until(at.slowest + waiting.lead)
     }
 
-    fn wait(&mut self, now: Instant, written: u64, slowest: u64) {
-        let lead = written.saturating_sub(slowest);
-        let (at, end) = self.began;
+    fn wait(&mut self, now: Instant, at: Offsets) {
+        let lead = at.written.saturating_sub(at.slowest);
+        let (began, end) = self.began;
         let waiting = self.waiting.get_or_insert_with(|| Waiting {
             lead,
             speed: speed(
-                written.saturating_sub(end),
-                now.saturating_duration_since(at),
+                at.end.saturating_sub(end),
+                now.saturating_duration_since(began),
             ),
-            since: (now, slowest),
+            since: (now, at.slowest),
         });
         // Shorter records take more of the disk.
         waiting.lead = waiting.lead.min(lead);
@@ -124,6 +129,15 @@ mod tests {
 
     const LIMIT: u64 = 1000;
 
+    /// The disk has everything.
+    fn at(written: u64, slowest: u64) -> Offsets {
+        Offsets {
+            end: written,
+            written,
+            slowest,
+        }
+    }
+
     /// Runs writers and a reader of these speeds, in bytes a millisecond, for ten seconds: what they have written at the end, what was read,
     /// the most that was ever on the disk, and whether the reader was let go.
     fn run(writers: u64, reader: u64) -> (u64, u64, u64, bool) {
@@ -138,7 +152,7 @@ mod tests {
             };
             most = most.max(disk.bytes);
             let now = start + Duration::from_millis(millis);
-            let room = match pace.verdict(now, disk, written, read) {
+            let room = match pace.verdict(now, disk, at(written, read)) {
                 Verdict::Free => u64::MAX,
                 Verdict::Until(offset) => offset,
                 Verdict::LetGo => {
@@ -186,30 +200,50 @@ mod tests {
             limit: LIMIT,
         };
         let later = |millis| start + Duration::from_millis(millis);
-        assert_eq!(pace.verdict(later(100), full, 900, 0), Verdict::Until(900));
         assert_eq!(
-            pace.verdict(later(1099), full, 900, 10),
+            pace.verdict(later(100), full, at(900, 0)),
             Verdict::Until(900)
         );
-        assert_eq!(pace.verdict(later(1100), full, 900, 10), Verdict::LetGo);
-        assert_eq!(pace.verdict(later(1101), full, 900, 10), Verdict::Free);
+        assert_eq!(
+            pace.verdict(later(1099), full, at(900, 10)),
+            Verdict::Until(900)
+        );
+        assert_eq!(pace.verdict(later(1100), full, at(900, 10)), Verdict::LetGo);
+        assert_eq!(pace.verdict(later(1101), full, at(900, 10)), Verdict::Free);
+    }
+
+    #[test]
+    fn a_stopped_reader_is_let_go_though_nothing_is_known_of_the_writers() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 2000);
+        let full = Disk {
+            bytes: 900,
+            limit: LIMIT,
+        };
+        let at = Offsets {
+            end: 2000,
+            ..at(900, 0)
+        };
+        assert_eq!(pace.verdict(start, full, at), Verdict::Until(900));
+        let later = start + STRETCH;
+        assert_eq!(pace.verdict(later, full, at), Verdict::LetGo);
     }
 
     #[test]
     fn shorter_records_make_the_lead_shorter() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 0);
-        let mut at = |bytes, written, slowest| {
+        let mut verdict = |bytes, written, slowest| {
             let disk = Disk {
                 bytes,
                 limit: LIMIT,
             };
-            pace.verdict(start, disk, written, slowest)
+            pace.verdict(start, disk, at(written, slowest))
         };
-        assert_eq!(at(751, 740, 0), Verdict::Until(740));
-        assert_eq!(at(740, 900, 300), Verdict::Until(1040));
-        assert_eq!(at(760, 1000, 400), Verdict::Until(1000));
-        assert_eq!(at(740, 1100, 600), Verdict::Until(1200));
-        assert_eq!(at(499, 1200, 900), Verdict::Free);
+        assert_eq!(verdict(751, 740, 0), Verdict::Until(740));
+        assert_eq!(verdict(740, 900, 300), Verdict::Until(1040));
+        assert_eq!(verdict(760, 1000, 400), Verdict::Until(1000));
+        assert_eq!(verdict(740, 1100, 600), Verdict::Until(1200));
+        assert_eq!(verdict(499, 1200, 900), Verdict::Free);
     }
 }

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pace::{Pace, Verdict};
+use super::pace::{Offsets, Pace, Verdict};
 use super::ring::Ring;
 use super::{Batch, Log, Overrun};
 
-/// Bytes that are copied at once, while nobody can append.
+/// Bytes that are written at once.
 const PIECE: usize = 128 << 10;
 
 /// How long it waits for something to be appended before it looks after its readers.
@@ -129,7 +129,12 @@ fn room(log: &Log, ring: &Ring, pace: &mut Pace, start: u64) -> u64 {
         return room;
     };
     let disk = log.segments.lock().disk();
-    match pace.verdict(Instant::now(), disk, start, slowest) {
+    let at = Offsets {
+        end: log.end(),
+        written: start,
+        slowest,
+    };
+    match pace.verdict(Instant::now(), disk, at) {
         Verdict::Free => room,
         Verdict::Until(offset) => room.min(offset),
         Verdict::LetGo => {

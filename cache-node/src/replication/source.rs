@@ -1,5 +1,6 @@
 //! The data set and its log as the [`Source`] of a walk.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::walk::{Overrun, Piece, Source};
@@ -18,6 +19,9 @@ pub(crate) struct StoreSource {
     cursor: Cursor,
     /// At least the cursor's offset; further when the log moved on without recording.
     position: u64,
+    /// Big values that are sent after the lock of their slot was given up, and how far the first of them was sent.
+    put_off: VecDeque<(SlotId, Shared)>,
+    sent: u64,
 }
 
 impl StoreSource {
@@ -33,6 +37,8 @@ impl StoreSource {
             position: cursor.offset(),
             node,
             cursor,
+            put_off: VecDeque::new(),
+            sent: 0,
         }
     }
 
@@ -62,9 +68,9 @@ impl Source for StoreSource {
         self.position
     }
 
-    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
+    fn dump(&mut self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
         let mut effects = Vec::new();
-        let mut big = Vec::new();
+        let put_off = &mut self.put_off;
         let mut keys = 0;
         let guard = self.node.store.try_lock_internal(slot)?;
         let next = guard.scan(from, ENTRIES, |stored| {
@@ -74,7 +80,7 @@ impl Source for StoreSource {
             }
             keys += 1;
             match Shared::of(stored) {
-                Some(shared) => big.push(shared),
+                Some(shared) => put_off.push_back((slot, shared)),
                 None => {
                     effects.clear();
                     encode_entry(stored, &mut effects);
@@ -83,13 +89,24 @@ impl Source for StoreSource {
             }
         });
         let cut = self.node.log.end();
-        drop(guard);
-        for shared in big {
-            effects.clear();
-            shared.encode(&mut effects);
-            entry(&effects);
-        }
         Some(Piece { cut, keys, next })
+    }
+
+    fn put_off(&mut self, out: &mut Vec<u8>) -> Option<SlotId> {
+        let (slot, shared) = self.put_off.front()?;
+        let slot = *slot;
+        match shared.encode_part(self.sent, out) {
+            Some(next) => self.sent = next,
+            None => {
+                self.put_off.pop_front();
+                self.sent = 0;
+            }
+        }
+        Some(slot)
+    }
+
+    fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     fn commands(&self, mut effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8])) {

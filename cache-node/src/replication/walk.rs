@@ -41,8 +41,14 @@ pub trait Source {
     fn cursor(&self) -> u64;
 
     /// Under the slot's lock: hands some entries of `slot` whose keys' hashes are `from` or higher, as effects, to `entry`, those with
-    /// the lowest hashes. `None`, and nothing handed over, when the slot is busy.
-    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece>;
+    /// the lowest hashes. Big ones may be put off. `None`, and nothing handed over, when the slot is busy.
+    fn dump(&mut self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece>;
+
+    /// Appends some effects of an entry that [`Source::dump`] has put off, as it was then; answers its slot, or `None` when there is none.
+    fn put_off(&mut self, out: &mut Vec<u8>) -> Option<SlotId>;
+
+    /// Whether there are such entries.
+    fn has_put_off(&self) -> bool;
 
     /// Hands each command of effects on one slot to `visit`, with the hash of its key.
     fn commands(&self, effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8]));
@@ -220,7 +226,13 @@ impl Walk {
     ) -> Result<bool, Overrun> {
         let before = (self.progress.keys, self.unsent.len(), source.cursor());
         let was_synced = self.synced;
-        self.send_pieces(source, budget, out);
+        if !source.has_put_off() {
+            self.send_pieces(source, budget, out);
+        }
+        // What is newer must not come before what was put off.
+        if self.send_put_off(source, budget, out) {
+            return Ok(true);
+        }
         self.drain(source, budget.log_bytes, out)?;
         self.settle(source.cursor(), out);
         self.announce(source.cursor(), out);
@@ -228,7 +240,27 @@ impl Walk {
         Ok(before != after || was_synced != self.synced)
     }
 
-    fn send_pieces(&mut self, source: &impl Source, budget: Budget, out: &mut BytesMut) {
+    /// Answers whether there is more.
+    fn send_put_off(
+        &mut self,
+        source: &mut impl Source,
+        budget: Budget,
+        out: &mut BytesMut,
+    ) -> bool {
+        let before = out.len();
+        let mut effects = Vec::new();
+        while out.len() - before < budget.walk_bytes {
+            effects.clear();
+            let Some(slot) = source.put_off(&mut effects) else {
+                return false;
+            };
+            frame::encode(out, Kind::Entries, slot, 0, &effects);
+            self.progress.bytes += effects.len() as u64;
+        }
+        source.has_put_off()
+    }
+
+    fn send_pieces(&mut self, source: &mut impl Source, budget: Budget, out: &mut BytesMut) {
         let before = out.len();
         for _ in 0..budget.walk_slots {
             let Some(slot) = self.unsent.pop_front() else {
@@ -240,7 +272,7 @@ impl Walk {
                 Some(None) => self.progress.slots_sent += 1,
                 None => self.unsent.push_back(slot),
             }
-            if out.len() - before >= budget.walk_bytes {
+            if out.len() - before >= budget.walk_bytes || source.has_put_off() {
                 return;
             }
         }
@@ -249,7 +281,7 @@ impl Walk {
     /// Answers where the slot goes on; `None` when it is busy.
     fn send_piece(
         &mut self,
-        source: &impl Source,
+        source: &mut impl Source,
         slot: SlotId,
         out: &mut BytesMut,
     ) -> Option<Option<KeyHash>> {

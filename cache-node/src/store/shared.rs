@@ -2,7 +2,7 @@
 
 use crate::clock::Millis;
 
-use super::encode::encode_value;
+use super::encode::{Named, encode_part};
 use super::rdb::is_big;
 use super::{Entry, Value};
 
@@ -23,8 +23,13 @@ impl Shared {
         })
     }
 
-    /// Appends the effects that make the entry where there is no such key.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        encode_value(&self.key, self.deadline, self.value.as_ref(), out);
+    /// Appends some of the effects that make the entry where there is no such key, from the place `from` on (0 at first); answers where it
+    /// goes on.
+    pub fn encode_part(&self, from: u64, out: &mut Vec<u8>) -> Option<u64> {
+        let entry = Named {
+            key: &self.key,
+            deadline: self.deadline,
+        };
+        encode_part(entry, self.value.as_ref(), from, out)
     }
 }

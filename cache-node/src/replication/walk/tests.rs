@@ -1,7 +1,7 @@
 //! A model store with random writes between the steps must end equal at the receiver.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -36,6 +36,9 @@ const RECORD_LEN: u64 = 10;
 /// Keys of a piece.
 const PIECE: usize = 2;
 
+/// Values of so many bytes are put off.
+const BIG: usize = 2;
+
 /// Effects of the model: `[0, key, bytes...]` sets, `[1, key, byte]` appends (so that a record applied twice shows), `[2, key]` deletes.
 fn execute(data: &mut Data, effect: &[u8]) {
     match effect {
@@ -56,6 +59,9 @@ struct ModelSource {
     cursor: u64,
     /// The slot that is busy at present.
     busy: Option<SlotId>,
+    /// Big entries that are sent later, and whether the first of them has begun.
+    put_off: VecDeque<(SlotId, u8, Vec<u8>)>,
+    appending: bool,
 }
 
 impl ModelSource {
@@ -93,7 +99,7 @@ impl Source for ModelSource {
         self.cursor
     }
 
-    fn dump(&self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
+    fn dump(&mut self, slot: SlotId, from: KeyHash, entry: &mut dyn FnMut(&[u8])) -> Option<Piece> {
         if self.busy == Some(slot) {
             return None;
         }
@@ -104,16 +110,37 @@ impl Source for ModelSource {
             .filter(|(key, _)| slot_of(**key) == slot && hash_of(**key) >= from);
         let mut sent = 0;
         for (key, value) in keys.by_ref().take(PIECE) {
+            sent += 1;
+            if value.len() >= BIG {
+                self.put_off.push_back((slot, *key, value.clone()));
+                continue;
+            }
             let mut effect = vec![0, *key];
             effect.extend_from_slice(value);
             entry(&framed(&effect));
-            sent += 1;
         }
         Some(Piece {
             cut: self.end(),
             keys: sent,
             next: keys.next().map(|(key, _)| hash_of(*key)),
         })
+    }
+
+    /// A byte at a time: the first one sets the key, the others are appended.
+    fn put_off(&mut self, out: &mut Vec<u8>) -> Option<SlotId> {
+        let (slot, key, value) = self.put_off.front_mut()?;
+        let kind = u8::from(self.appending);
+        out.extend(framed(&[kind, *key, value.remove(0)]));
+        let slot = *slot;
+        self.appending = !value.is_empty();
+        if value.is_empty() {
+            self.put_off.pop_front();
+        }
+        Some(slot)
+    }
+
+    fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     fn commands(&self, mut effects: &[u8], visit: &mut dyn FnMut(KeyHash, &[u8])) {
@@ -274,6 +301,8 @@ proptest! {
                     }
                     deliver_some(*frames, &mut wire, &mut receiver, &mut sink);
                     wire.clear();
+                    source.put_off.clear();
+                    source.appending = false;
                     let (whole, offset) = (receiver.whole().clone(), receiver.applied());
                     walk = Walk::resuming(slots.clone(), &whole, offset);
                     source.cursor = offset;
