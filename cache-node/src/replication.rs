@@ -349,7 +349,7 @@ impl Replication {
     /// The history of which the log's end is a place; `None` when it is none that somebody could go on from. To be asked while nothing
     /// changes.
     pub fn history_at_the_end(&self, node: &Node) -> Option<NodeId> {
-        let exact = node.log.is_recording() && !self.is_incomplete() && self.is_settled(node);
+        let exact = node.log.is_recording() && !self.is_incomplete() && !self.is_to_branch(node);
         // Replicas know the history that began when this process loaded its data, if there were any.
         let known = self.metrics.served_full.get() + self.metrics.served_partial.get() > 0;
         exact.then(|| {
@@ -391,6 +391,12 @@ impl Replication {
     pub fn is_settled(&self, node: &Node) -> bool {
         self.promoted.load(Ordering::SeqCst) == 0
             && self.follows.load(Ordering::Acquire) == node.is_replica()
+    }
+
+    /// Whether this node is a primary now, and the history that begins with that is not there yet.
+    fn is_to_branch(&self, node: &Node) -> bool {
+        self.promoted.load(Ordering::SeqCst) > 0
+            || self.follows.load(Ordering::Acquire) && !node.is_replica()
     }
 
     /// Whom the data set was copied from, once it was whole.
