@@ -110,7 +110,7 @@ pub struct Replication {
     promoted: AtomicU64,
     /// The history that the data set belongs to.
     history: watch::Sender<History>,
-    /// The history that began when this process loaded a snapshot with a place in another one.
+    /// The history that began when this process loaded data with a place in another one.
     came_back: OnceLock<History>,
     /// A copy of the primary's data that is being put together.
     beside: Mutex<Option<Arc<Store>>>,
@@ -349,8 +349,8 @@ impl Replication {
         self.history.send_replace(history);
     }
 
-    /// The data are exactly what they were at `offset` of a history, as a snapshot says that was loaded. This node may go its own way from
-    /// there, or on with that history as a replica.
+    /// The data are exactly what they were at `offset` of a history, as what was loaded says. This node may go its own way from there, or
+    /// on with that history as a replica.
     pub fn come_back(&self, node: &Node, history: NodeId, offset: u64) {
         let before = History {
             id: history,
@@ -358,7 +358,7 @@ impl Replication {
         };
         let own = before.branch(offset);
         node.log.restart_at(offset);
-        tracing::info!(%history, offset, "the snapshot has a place in a history");
+        tracing::info!(%history, offset, "what was loaded has a place in a history");
         // A process loads once.
         let _ = self.came_back.set(own.clone());
         self.adopt(own);
@@ -366,27 +366,38 @@ impl Replication {
 
     /// The place in a history at which this node's data are: what a primary is asked to go on from.
     fn place(&self, node: &Node) -> (NodeId, u64) {
-        let (history, end) = (self.history(), node.log.end());
+        let end = node.log.end();
+        (self.name_at(end), end)
+    }
+
+    /// The name by which other nodes know the history of which an offset of this node's log is a place.
+    fn name_at(&self, offset: u64) -> NodeId {
+        let history = self.history();
         match history.before {
             // Nothing was done here since, and the primary does not know the history that began with it.
-            Some((before, until)) if until == end && self.came_back.get() == Some(&history) => {
-                (before, end)
+            Some((before, until)) if until == offset && self.came_back.get() == Some(&history) => {
+                before
             }
-            _ => (history.id, end),
+            _ => history.id,
         }
     }
 
     /// The history of which the log's end is a place; `None` when it is none that somebody could go on from. To be asked while nothing
     /// changes.
     pub fn history_at_the_end(&self, node: &Node) -> Option<NodeId> {
-        let exact = node.log.is_recording() && !self.is_incomplete() && self.is_settled(node);
+        self.history_at(node, node.log.end())
+    }
+
+    /// The same for an offset that the log has reached. The log may grow meanwhile, but not begin anew.
+    pub fn history_at(&self, node: &Node, offset: u64) -> Option<NodeId> {
+        let exact = node.log.is_recording() && !self.is_incomplete() && !self.is_to_branch(node);
         // Replicas know the history that began when this process loaded its data, if there were any.
         let known = self.metrics.served_full.get() + self.metrics.served_partial.get() > 0;
         exact.then(|| {
             if known {
                 self.history().id
             } else {
-                self.place(node).0
+                self.name_at(offset)
             }
         })
     }
@@ -421,6 +432,12 @@ impl Replication {
     pub fn is_settled(&self, node: &Node) -> bool {
         self.promoted.load(Ordering::SeqCst) == 0
             && self.follows.load(Ordering::Acquire) == node.is_replica()
+    }
+
+    /// Whether this node is a primary now, and the history that begins with that is not there yet.
+    fn is_to_branch(&self, node: &Node) -> bool {
+        self.promoted.load(Ordering::SeqCst) > 0
+            || self.follows.load(Ordering::Acquire) && !node.is_replica()
     }
 
     /// Whom the data set was copied from, once it was whole.

@@ -40,6 +40,8 @@ mod aof {
         commands: Vec<Vec<Vec<u8>>>,
         /// Where the last command ends.
         whole: u64,
+        /// What the line behind it says, with a checksum.
+        remark: Vec<u8>,
         end: Result<(Next, u64), (u64, String)>,
     }
 
@@ -59,6 +61,7 @@ mod aof {
             return Read1 {
                 commands,
                 whole,
+                remark: reader.confirmed_remark().to_vec(),
                 end,
             };
         }

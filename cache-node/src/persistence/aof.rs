@@ -12,6 +12,7 @@ mod load;
 mod manifest;
 mod metrics;
 mod pending;
+mod place;
 mod reader;
 mod rewrite;
 mod segment;

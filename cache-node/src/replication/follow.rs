@@ -16,20 +16,21 @@ pub async fn follow(node: Arc<Node>) {
     let mut link: Option<(Upstream, JoinHandle<()>)> = None;
     loop {
         let replication = &node.replication;
+        let upstream = replication.upstream(&node);
+        // In this order: a promotion before that upstream is never overlooked.
         let promoted = replication.promoted.load(Ordering::SeqCst);
-        // A process on its way down copies nobody any more.
-        let wanted = replication
-            .upstream(&node)
-            .filter(|_| !node.shutdown.is_requested());
-        if link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
-            let was_linked = link.is_some();
+        // It may have been a primary for a moment, in which clients have written.
+        let was_promoted = upstream.is_none() || promoted > 0;
+        let branches = was_promoted && replication.follows.load(Ordering::Acquire);
+        // A process on its way down copies nobody any more: what is on its disk at the end is all that it has.
+        let ends = node.shutdown.is_requested();
+        let wanted = upstream.filter(|_| !ends);
+        if branches || link.as_ref().map(|(upstream, _)| upstream) != wanted.as_ref() {
             if let Some((_, task)) = link.take() {
                 stop(&node, task).await;
             }
-            // It may have been a primary for a moment, in which clients have written.
-            let was_promoted = wanted.is_none() || promoted > 0;
-            if was_linked && was_promoted && !node.shutdown.is_requested() {
-                node.replication.branch();
+            if branches {
+                replication.branch();
             }
             link = wanted.map(|upstream| start(&node, upstream));
         }
@@ -37,6 +38,7 @@ pub async fn follow(node: Arc<Node>) {
         let alive = tokio::select! {
             changed = views.changed() => changed.is_ok(),
             changed = configured.changed() => changed.is_ok(),
+            () = node.shutdown.requested(), if !ends => true,
         };
         if !alive {
             return;

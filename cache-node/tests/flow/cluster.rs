@@ -24,10 +24,20 @@ impl Cluster {
     /// A cluster of `shards` primaries with all slots spread evenly, or all at the first when `spread` is false. `replicas` names the
     /// primaries that get a replica.
     pub(crate) async fn start(shards: usize, replicas: &[usize], spread: bool) -> Self {
+        Self::start_with(shards, replicas, spread, &[]).await
+    }
+
+    /// The same with these further arguments for every node.
+    pub(crate) async fn start_with(
+        shards: usize,
+        replicas: &[usize],
+        spread: bool,
+        args: &[&str],
+    ) -> Self {
         let mut nodes = Vec::new();
         let mut ids = Vec::new();
         for _ in 0..shards + replicas.len() {
-            let node = Process::start(&ARGS).await;
+            let node = Process::start(&[&ARGS[..], args].concat()).await;
             let id: String = ask(&mut node.connect().await, "CLUSTER MYID").await;
             nodes.push(node);
             ids.push(id);

@@ -4,6 +4,8 @@
 mod crashes;
 #[path = "append_only/damage.rs"]
 mod damage;
+#[path = "append_only/places.rs"]
+mod places;
 #[path = "append_only/rewrites.rs"]
 mod rewrites;
 #[path = "append_only/switching.rs"]

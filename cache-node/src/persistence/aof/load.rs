@@ -13,10 +13,12 @@ use crate::command::Recorded;
 use crate::node::Node;
 use crate::persistence::load::{LoadError, Role, load_rdb};
 use crate::resp::{Args, OwnedArgs};
+use crate::topology::NodeId;
 
 use super::disk::Disk;
 use super::layout::{Layout, shown};
 use super::manifest::Manifest;
+use super::place;
 use super::reader::{Next, Reader};
 use super::segment::HEADER;
 
@@ -26,8 +28,14 @@ pub(super) enum Found {
     Nothing,
     /// One file, as versions before 7 of redis-server write it.
     Old,
-    /// The files that a manifest names, and how much of the last one is whole.
-    Files { manifest: Manifest, last: Whole },
+    /// The files that a manifest names.
+    Files {
+        manifest: Manifest,
+        /// How much of the last one is whole.
+        last: Whole,
+        /// The history to which the data belong, and where in it they are exactly.
+        place: Option<(NodeId, u64)>,
+    },
 }
 
 /// How much of a file is whole.
@@ -86,7 +94,12 @@ pub(super) fn load(node: &Arc<Node>, disk: &dyn Disk, layout: &Layout) -> Result
         };
     }
     loading.report();
-    Ok(Found::Files { manifest, last })
+    let place = loading.place;
+    Ok(Found::Files {
+        manifest,
+        last,
+        place,
+    })
 }
 
 /// An incremental file behind those that the manifest names has no commands: it was begun and never in force. Otherwise the manifest is
@@ -160,6 +173,8 @@ struct Loading<'n> {
     disk: &'n dyn Disk,
     recorded: Recorded,
     executed: u64,
+    /// The place in a history that the last line of the last file names.
+    place: Option<(NodeId, u64)>,
     began: Instant,
 }
 
@@ -170,6 +185,7 @@ impl<'n> Loading<'n> {
             node,
             disk,
             executed: 0,
+            place: None,
             began: Instant::now(),
         }
     }
@@ -228,7 +244,9 @@ impl<'n> Loading<'n> {
             .execute_all(&mut reader)
             .map_err(|reason| refused(path, reason))?;
         let confirmed = reader.confirmed();
+        self.place = None;
         let Some((torn_at, reason)) = torn else {
+            self.place = place::read(reader.confirmed_remark());
             return Ok(Whole {
                 length: bytes,
                 confirmed,

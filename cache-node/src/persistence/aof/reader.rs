@@ -55,6 +55,8 @@ pub(super) struct Reader<R> {
     spans: Vec<Span>,
     /// What no checksum has confirmed yet.
     unconfirmed: Sum,
+    /// The remark before what is there now, if no command and no other remark is between; else empty.
+    remark: Vec<u8>,
 }
 
 impl<R: Read> Reader<R> {
@@ -69,6 +71,7 @@ impl<R: Read> Reader<R> {
             ended: false,
             spans: Vec::new(),
             unconfirmed: Sum::default(),
+            remark: Vec::new(),
         }
     }
 
@@ -87,6 +90,15 @@ impl<R: Read> Reader<R> {
         self.offset - self.unconfirmed.bytes()
     }
 
+    /// The remark before what is there now, with the end of its line, if nothing but its checksum is between; else empty.
+    pub(super) fn confirmed_remark(&self) -> &[u8] {
+        if self.unconfirmed.bytes() == 0 {
+            &self.remark
+        } else {
+            &[]
+        }
+    }
+
     /// The present command.
     pub(super) fn args(&self) -> Args<'_> {
         Args::new(&self.data, &self.spans)
@@ -96,6 +108,7 @@ impl<R: Read> Reader<R> {
     pub(super) fn next(&mut self) -> Result<Next, Damage> {
         self.skip(self.length);
         self.length = 0;
+        self.remark.clear();
         loop {
             match self.data.get(self.at) {
                 None if self.ended => return Ok(Next::End),
@@ -155,7 +168,11 @@ impl<R: Read> Reader<R> {
         let line = &rest[..rest.len().min(MOST_LINE)];
         match memchr::memchr(b'\n', line) {
             Some(end) if line.starts_with(NAME) => self.confirm(end + 1)?,
-            Some(end) => self.skip(end + 1),
+            Some(end) => {
+                self.remark.clear();
+                self.remark.extend_from_slice(&line[..=end]);
+                self.skip(end + 1);
+            }
             None if line.len() == MOST_LINE => {
                 return self
                     .damaged_or_torn("an annotation does not end".to_owned())
@@ -433,6 +450,37 @@ mod tests {
             assert_eq!(end, Err(place as u64), "byte {at}");
         }
     }
+
+    #[test]
+    fn a_remark_is_confirmed_by_the_checksum_right_behind_it() {
+        let ping = "*1\r\n$4\r\nPING\r\n";
+        let confirmed = |text: &str| {
+            let mut sum = Sum::default();
+            sum.add(text.as_bytes());
+            format!("{text}{}", sum.line())
+        };
+        let whole = confirmed(&format!("{ping}#a\r\n"));
+        for (file, remark) in [
+            (whole.clone(), "#a\r\n"),
+            (confirmed(&format!("{ping}#a\r\n#b\r\n")), "#b\r\n"),
+            (format!("{whole}#b\r\n"), ""),
+            (format!("{whole}{ping}"), ""),
+            (format!("{ping}#a\r\n"), ""),
+            (confirmed(ping), ""),
+            (format!("{}#a\r\n", confirmed(ping)), ""),
+        ] {
+            for step in [1, 7, 1000] {
+                let mut reader = Reader::new(Slow(file.as_bytes(), step), 0);
+                let mut next = reader.next().expect("no damage");
+                while next == Next::Command {
+                    next = reader.next().expect("no damage");
+                }
+                assert_eq!(next, Next::End, "{file}");
+                assert_eq!(reader.confirmed_remark(), remark.as_bytes(), "{file}");
+            }
+        }
+    }
+
     #[test]
     fn a_checksum_that_a_power_loss_has_cut_is_a_torn_end() {
         let ping = b"*1\r\n$0004\r\nPING\r\n";

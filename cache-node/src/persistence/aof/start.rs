@@ -56,9 +56,17 @@ impl Persistence {
         let disk = Arc::clone(&self.aof.disk);
         let found = load(node, disk.as_ref(), layout)?;
         let failed = |error| refused(&layout.folder, error);
+        if let Found::Files {
+            place: Some((history, offset)),
+            ..
+        } = found
+        {
+            // Before the writer: it follows the log from there.
+            node.replication.come_back(node, history, offset);
+        }
         let mut writer = Writer::new(node, layout.clone());
         match found {
-            Found::Files { manifest, last } => {
+            Found::Files { manifest, last, .. } => {
                 writer.go_on_with(manifest, last).map_err(failed)?;
                 return Ok(writer);
             }

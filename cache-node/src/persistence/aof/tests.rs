@@ -1,5 +1,7 @@
 //! The append-only file on a disk that fails and loses power at any call: nothing that was said to be on it is missing afterwards.
 
+mod places;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;

@@ -4,6 +4,7 @@
 //! fails, nothing that was read is dropped: the next turn tries again.
 
 mod bases;
+mod end;
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -478,30 +479,5 @@ impl Writer {
             info!("the append-only file is written again");
             self.node.persistence.aof_fails(None);
         }
-    }
-
-    /// The end: everything that was read is on the disk, unless the file cannot be used.
-    fn finish(&mut self) -> Next {
-        let whole = self.segment.is_some() && self.founding.is_none();
-        if let Some(end) = self.end.take() {
-            let _ = end.send(whole);
-        }
-        self.leave();
-        Next::End
-    }
-
-    /// There is no append-only file any more.
-    fn leave(&mut self) {
-        self.give_up_rewrite("the append-only file is switched off");
-        let aof = self.aof();
-        aof.in_force.store(false, SeqCst);
-        aof.needs_base.store(false, SeqCst);
-        aof.holds.store(false, SeqCst);
-        aof.limit.store(u64::MAX, SeqCst);
-        // Nobody waits for a disk that is not written to.
-        aof.synced.store(u64::MAX, SeqCst);
-        self.node.persistence.aof_fails(None);
-        aof.running.store(false, SeqCst);
-        aof.moved.notify_waiters();
     }
 }
