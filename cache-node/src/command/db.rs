@@ -575,6 +575,11 @@ impl<'g> Db<'g> {
         self.tally
     }
 
+    /// Tells the log records that were replayed, as they came and with nothing between them, and releases the locks.
+    pub(super) fn commit_records<'r>(self, records: impl Iterator<Item = (Scope, &'r [u8])>) {
+        self.node.log.append_all(records);
+    }
+
     /// Tells the log the effects that were replayed, as they came, and releases the locks.
     pub(super) fn commit_replayed(self, scope: Scope, effects: &[u8], commands: usize) {
         append_together(&self.node.log, [(scope, effects)].into_iter(), commands);

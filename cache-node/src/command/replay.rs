@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clock;
 use crate::log::Scope;
 use crate::node::Node;
@@ -104,7 +106,54 @@ impl Replayer {
         })
     }
 
-    /// The same in a data set beside the node's, or in a state of the node's that has no place in its log.
+    /// Executes records of such a log that stand between `MULTI` and `EXEC`, these included, as one step: nobody sees a part of them, in the
+    /// data or in the log.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be executed.
+    pub fn mirror_group_if(
+        &mut self,
+        records: &[(Scope, Bytes)],
+        allowed: impl FnOnce() -> bool,
+    ) -> Result<bool, ReplayError> {
+        let node = Arc::clone(&self.node);
+        let mut slots = BTreeSet::new();
+        for (scope, _) in records {
+            match scope {
+                Scope::Slot(slot) | Scope::Emptied(slot) => slots.extend([*slot]),
+                Scope::All => slots.extend(SlotId::all()),
+                Scope::Other => {}
+            }
+        }
+        let guards = slots
+            .into_iter()
+            .map(|slot| node.store.lock_blocking(slot))
+            .collect();
+        if !allowed() {
+            return Ok(false);
+        }
+        let now = clock::now();
+        self.session.usage = node.eviction.usage(now);
+        let mut db = Db::new(&node, Locks::Many(guards), now, self.session.usage).replaying();
+        let mut result = Ok(());
+        for (scope, effects) in records {
+            match scope {
+                Scope::Slot(slot) => result = self.execute(*slot, effects, &mut db).1,
+                Scope::Emptied(slot) => db.clear(|other| other == *slot),
+                Scope::All => db.clear(|_| true),
+                Scope::Other => {}
+            }
+            if result.is_err() {
+                break;
+            }
+        }
+        db.commit_records(records.iter().map(|(scope, record)| (*scope, &record[..])));
+        node.store.memory().publish();
+        result.map(|()| true)
+    }
+
+    /// Executes effects in a data set beside the node's, or in a state of the node's that has no place in its log.
     ///
     /// # Errors
     ///

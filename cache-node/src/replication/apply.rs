@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::FlowError;
 use super::history::History;
 use super::link::Upstream;
 use super::receive::Todo;
 use crate::cluster::View;
-use crate::command::{ReplayError, Replayer, Wait, no_room};
+use crate::command::{EXEC, MULTI, ReplayError, Replayer, Wait, no_room};
 use crate::log::Scope;
 use crate::node::Node;
 use crate::resp::encode_request;
@@ -35,6 +37,8 @@ pub(crate) struct Target {
     proof: Proof,
     /// The copy that is being received, until it is whole.
     copy: Option<Copy>,
+    /// The records since `MULTI`: they take effect together, when `EXEC` comes.
+    group: Vec<(Scope, Bytes)>,
 }
 
 /// A data set on its way.
@@ -69,6 +73,7 @@ impl Target {
             right,
             proof: Proof::default(),
             copy: None,
+            group: Vec::new(),
         }
     }
 
@@ -125,12 +130,12 @@ impl Target {
         match todo {
             Todo::Clear(slots) => self.clear(slots).await,
             Todo::Execute(slot, effects) => self.execute(*slot, effects),
-            Todo::Mirror(slot, effects) => self.mirror(*slot, effects, offset),
+            Todo::Mirror(slot, record) => self.mirror(Scope::Slot(*slot), record, offset).await,
             Todo::MirrorEmptied(slot, record) => {
-                self.mirror_emptied(Some(*slot), record, offset).await
+                self.mirror(Scope::Emptied(*slot), record, offset).await
             }
-            Todo::MirrorAll(record) => self.mirror_emptied(None, record, offset).await,
-            Todo::MirrorOther(record) => self.mirror_other(record, offset),
+            Todo::MirrorAll(record) => self.mirror(Scope::All, record, offset).await,
+            Todo::MirrorOther(record) => self.mirror(Scope::Other, record, offset).await,
             Todo::Synced => self.synced(offset),
             Todo::Nothing
             | Todo::AckNow
@@ -187,8 +192,35 @@ impl Target {
         self.check(done)
     }
 
-    /// Executes effects of a log that this node's log continues.
-    fn mirror(&mut self, slot: SlotId, effects: &[u8], end: u64) -> Result<(), FlowError> {
+    /// Does what a record says of a log that this node's log continues.
+    async fn mirror(&mut self, scope: Scope, record: &Bytes, end: u64) -> Result<(), FlowError> {
+        let begins = scope == Scope::Other && record == MULTI;
+        if begins || !self.group.is_empty() {
+            self.group.push((scope, record.clone()));
+            return match scope == Scope::Other && record == EXEC {
+                true => self.mirror_group(end),
+                false => Ok(()),
+            };
+        }
+        match scope {
+            Scope::Slot(slot) => self.mirror_effects(slot, record, end),
+            Scope::Emptied(slot) => self.mirror_emptied(Some(slot), record, end).await,
+            Scope::All => self.mirror_emptied(None, record, end).await,
+            Scope::Other => self.mirror_other(record, end),
+        }
+    }
+
+    /// Does what the records of a transaction say, all of them at once.
+    fn mirror_group(&mut self, end: u64) -> Result<(), FlowError> {
+        let group = std::mem::take(&mut self.group);
+        let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
+        let allowed = || right.holds(node, proof);
+        let done = self.replayer.mirror_group_if(&group, allowed);
+        self.check(done)?;
+        self.mirrored(end)
+    }
+
+    fn mirror_effects(&mut self, slot: SlotId, effects: &[u8], end: u64) -> Result<(), FlowError> {
         let (node, right, proof) = (&self.node, &self.right, &mut self.proof);
         let allowed = || right.holds(node, proof);
         let done = self.replayer.mirror_if(slot, effects, allowed);
@@ -263,7 +295,8 @@ impl Target {
 
     /// Something was heard, and nothing up to this offset is missing.
     pub(crate) fn applied(&self, offset: u64) {
-        if matches!(self.right, Right::Copies(_)) && self.copy.is_none() {
+        let is_exact = self.copy.is_none() && self.group.is_empty();
+        if matches!(self.right, Right::Copies(_)) && is_exact {
             self.node.replication.set_applied(offset);
         }
     }

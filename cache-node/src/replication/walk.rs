@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::BytesMut;
 
 use super::frame::{self, Kind};
+use crate::command::{EXEC, MULTI};
 use crate::log::{Batch, Scope};
 use crate::slot::{SLOT_COUNT, SlotId, SlotSet};
 use crate::store::KeyHash;
@@ -146,6 +147,8 @@ pub struct Walk {
     newest_cut: u64,
     announced: u64,
     synced: bool,
+    /// Whether the cursor stands between `MULTI` and `EXEC`.
+    within: bool,
     /// Whether the receiver's log continues this one, so that every record goes there as it is once the content is there.
     mirrors: bool,
     progress: Progress,
@@ -186,6 +189,7 @@ impl Walk {
             newest_cut: 0,
             announced: 0,
             synced: false,
+            within: false,
         }
     }
 
@@ -349,6 +353,9 @@ impl Walk {
             for record in &batch.records {
                 let effects = &batch.bytes[record.range.clone()];
                 let start = record.end - effects.len() as u64;
+                if record.scope == Scope::Other {
+                    self.within = effects == MULTI || (self.within && effects != EXEC);
+                }
                 self.pass_on(source, record.scope, start, record.end, effects, out);
             }
             read += batch.bytes.len();
@@ -456,8 +463,10 @@ impl Walk {
 
     /// Tells the receiver where the stream stands when the last frame does not say so, and that the walk is over when it is.
     fn announce(&mut self, cursor: u64, out: &mut BytesMut) {
-        // Every cut must lie before the cursor: only then does the receiver hold one state, that of the cursor.
-        if !self.synced && self.unsent.is_empty() && self.newest_cut <= cursor {
+        // Every cut must lie before the cursor: only then does the receiver hold one state, that of the cursor. And a log must not begin in
+        // the middle of a transaction.
+        let is_exact = self.newest_cut <= cursor && !(self.mirrors && self.within);
+        if !self.synced && self.unsent.is_empty() && is_exact {
             self.synced = true;
             frame::encode_signal(out, Kind::Synced, cursor);
         } else if self.synced && self.announced < cursor {

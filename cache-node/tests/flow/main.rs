@@ -10,4 +10,5 @@ mod restart;
 mod resync;
 mod sibling;
 mod slow_link;
+mod transactions;
 mod writers;

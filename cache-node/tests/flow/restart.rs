@@ -58,7 +58,7 @@ async fn end(process: &mut Process) {
 }
 
 /// A connection to a process that has loaded what it saved.
-async fn loaded(process: &Process) -> MultiplexedConnection {
+pub(crate) async fn loaded(process: &Process) -> MultiplexedConnection {
     let mut connection = process.connect().await;
     eventually("it is loaded", async || {
         info(&mut connection).await["loading"] == "0"
@@ -68,7 +68,7 @@ async fn loaded(process: &Process) -> MultiplexedConnection {
 }
 
 /// The append-only file has a base of the data that are here now, and everything since.
-async fn wait_for_file(connection: &mut MultiplexedConnection) {
+pub(crate) async fn wait_for_file(connection: &mut MultiplexedConnection) {
     eventually("everything is in the append-only file", async || {
         let info = info(connection).await;
         let is = |name: &str, value: &str| info[name] == value;
