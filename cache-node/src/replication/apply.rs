@@ -125,6 +125,12 @@ impl Target {
         self.copy.as_ref().and_then(|copy| copy.beside.clone())
     }
 
+    /// Whether a transaction has begun and not ended.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_within_group(&self) -> bool {
+        !self.group.is_empty()
+    }
+
     /// Does what a frame asks of the data set; `offset` is the frame's.
     pub(crate) async fn apply(&mut self, todo: &Todo, offset: u64) -> Result<(), FlowError> {
         match todo {
