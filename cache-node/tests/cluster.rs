@@ -5,7 +5,6 @@
     reason = "helpers of tests fail like the tests themselves"
 )]
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,9 @@ use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use tempfile::TempDir;
+
+#[path = "common/ports.rs"]
+mod ports;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -32,7 +34,7 @@ impl Drop for Server {
 
 impl Server {
     async fn start() -> Self {
-        let [port, bus_port] = free_ports();
+        let (port, bus_port) = (ports::free_port(), ports::free_port());
         let mut server = Self {
             port,
             bus_port,
@@ -155,13 +157,6 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-        .collect();
-    std::array::from_fn(|at| listeners[at].local_addr().unwrap().port())
 }
 
 /// As many nodes in one cluster; the first ones own equal shares of the slots, the others none.

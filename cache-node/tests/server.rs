@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+#[path = "common/ports.rs"]
+mod ports;
 #[path = "server/process.rs"]
 mod process;
 

@@ -4,6 +4,8 @@ mod cluster;
 mod collections;
 mod hand_over;
 mod migration;
+#[path = "../common/ports.rs"]
+mod ports;
 mod processes;
 mod replication;
 mod restart;

@@ -1,6 +1,5 @@
 //! Real cache-node processes on loopback ports that were free.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,8 @@ use std::collections::BTreeMap;
 
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+
+use crate::ports::free_port;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -145,19 +146,6 @@ fn spawn(args: &[String]) -> Child {
         .stderr(output())
         .spawn()
         .expect("the binary was built for this test")
-}
-
-/// A port that is free together with the bus port beside it.
-fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        if let Some(bus) = port.checked_add(10_000)
-            && TcpListener::bind(("127.0.0.1", bus)).is_ok()
-        {
-            return port;
-        }
-    }
 }
 
 /// Waits until `condition` holds; panics with `what` when it takes too long.

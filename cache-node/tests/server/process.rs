@@ -1,12 +1,14 @@
 //! Starts the binary on a free port, and ends it.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
+
+pub(crate) use crate::ports::free_port;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -15,11 +17,6 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
     dir: tempfile::TempDir,
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Calls `check` until it answers something.
