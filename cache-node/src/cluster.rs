@@ -72,6 +72,18 @@ struct Shared {
     orders: mpsc::UnboundedSender<Order>,
 }
 
+impl Shared {
+    /// Makes this the view that everybody sees.
+    fn show(&self, mut view: View) {
+        let old = self.view.load_full();
+        let begins = view.is_serving_primary() && !old.is_serving_primary();
+        view.terms = old.terms + u64::from(begins);
+        let view = Arc::new(view);
+        self.view.store(view.clone());
+        self.changes.send_replace(view);
+    }
+}
+
 /// What a handle asks of the driver.
 enum Order {
     Request {
@@ -128,6 +140,12 @@ impl Cluster {
                 orders,
             }),
         }
+    }
+
+    /// Makes this the view that everybody sees.
+    #[cfg(test)]
+    pub(crate) fn show(&self, view: View) {
+        self.shared.show(view);
     }
 
     /// Whether cluster mode is on.

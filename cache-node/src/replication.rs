@@ -108,6 +108,8 @@ pub struct Replication {
     follows: AtomicBool,
     /// The last of an administrator's orders that made this node a primary, until the history that begins with it is there; 0 then.
     promoted: AtomicU64,
+    /// In cluster mode: up to which of this process's terms as a primary the history is that of its role.
+    terms_seen: AtomicU64,
     /// The history that the data set belongs to.
     history: watch::Sender<History>,
     /// The history that began when this process loaded data with a place in another one.
@@ -148,6 +150,7 @@ impl Default for Replication {
             handing_over: AtomicBool::new(false),
             follows: AtomicBool::new(false),
             promoted: AtomicU64::new(0),
+            terms_seen: AtomicU64::new(0),
             history: watch::Sender::new(History::begin()),
             came_back: OnceLock::new(),
             beside: Mutex::default(),
@@ -419,8 +422,9 @@ impl Replication {
         self.follows.store(false, Ordering::Release);
     }
 
-    /// The history is that of this order, unless there was a later one.
-    fn promotion_done(&self, order: u64) {
+    /// The history is that of this order and of this term, unless there was a later one.
+    fn promotion_done(&self, order: u64, term: u64) {
+        self.terms_seen.store(term, Ordering::SeqCst);
         // When there was, it is looked after next.
         let _ = self
             .promoted
@@ -430,14 +434,20 @@ impl Replication {
     /// Whether the history is that of this node's present role. Between a promotion and the history that begins with it, a place in the
     /// old one says nothing about what was written since.
     pub fn is_settled(&self, node: &Node) -> bool {
-        self.promoted.load(Ordering::SeqCst) == 0
-            && self.follows.load(Ordering::Acquire) == node.is_replica()
+        !self.was_promoted(node) && self.follows.load(Ordering::Acquire) == node.is_replica()
     }
 
     /// Whether this node is a primary now, and the history that begins with that is not there yet.
     fn is_to_branch(&self, node: &Node) -> bool {
         self.promoted.load(Ordering::SeqCst) > 0
-            || self.follows.load(Ordering::Acquire) && !node.is_replica()
+            || self.follows.load(Ordering::Acquire)
+                && (self.was_promoted(node) || !node.is_replica())
+    }
+
+    /// Whether this node has become a primary since its history was last looked after, though it may be none any more.
+    fn was_promoted(&self, node: &Node) -> bool {
+        self.promoted.load(Ordering::SeqCst) > 0
+            || self.terms_seen.load(Ordering::SeqCst) != node.cluster.peek().terms
     }
 
     /// Whom the data set was copied from, once it was whole.

@@ -297,16 +297,14 @@ impl Driver {
         let gone = old.topology.members.keys().copied();
         let gone = gone.filter(|node| !topology.members.contains_key(node));
         self.shared.forgotten.lock().extend(gone);
-        let view = Arc::new(View::new(
+        tracing::debug!(version = ?topology.version(), "new topology");
+        self.shared.show(View::new(
             me,
             self.bus.incarnation(),
             self.address.clone(),
             topology,
             Arc::new(moved),
         ));
-        tracing::debug!(version = ?view.topology.version(), "new topology");
-        self.shared.view.store(view.clone());
-        self.shared.changes.send_replace(view);
     }
 
     /// Tells the rest of the process what is known of the peers.

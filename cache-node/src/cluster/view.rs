@@ -21,6 +21,8 @@ pub struct View {
     pub topology: Arc<Topology>,
     /// Slots that this node's operator moves key by key (`CLUSTER SETSLOT n MIGRATING|IMPORTING id`); known to this node only.
     pub hand_moved: Arc<HandMoved>,
+    /// How often this process came to serve as a primary: those who look now and then miss no time in between.
+    pub terms: u64,
     routes: Arc<Routes>,
 }
 
@@ -121,6 +123,7 @@ impl View {
             address,
             topology,
             hand_moved,
+            terms: 0,
             routes: Arc::new(routes),
         };
         view.routes = Arc::new(view.compute_routes());

@@ -19,8 +19,10 @@ pub async fn follow(node: Arc<Node>) {
         let upstream = replication.upstream(&node);
         // In this order: a promotion before that upstream is never overlooked.
         let promoted = replication.promoted.load(Ordering::SeqCst);
+        let term = node.cluster.peek().terms;
         // It may have been a primary for a moment, in which clients have written.
-        let was_promoted = upstream.is_none() || promoted > 0;
+        let has_term = term != replication.terms_seen.load(Ordering::SeqCst);
+        let was_promoted = upstream.is_none() || promoted > 0 || has_term;
         let branches = was_promoted && replication.follows.load(Ordering::Acquire);
         // A process on its way down copies nobody any more: what is on its disk at the end is all that it has.
         let ends = node.shutdown.is_requested();
@@ -34,7 +36,7 @@ pub async fn follow(node: Arc<Node>) {
             }
             link = wanted.map(|upstream| start(&node, upstream));
         }
-        replication.promotion_done(promoted);
+        replication.promotion_done(promoted, term);
         let alive = tokio::select! {
             changed = views.changed() => changed.is_ok(),
             changed = configured.changed() => changed.is_ok(),
@@ -64,5 +66,69 @@ async fn stop(node: &Arc<Node>, task: JoinHandle<()>) {
     replication.set_link_state(LinkState::Connect);
     if replication.is_incomplete() {
         tracing::warn!("the last full sync did not end; the data are a mixture of old and new");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Cluster, View};
+    use crate::config::{Config, Settings};
+    use crate::topology::{Address, Member, NodeId, ShardId, Topology};
+
+    /// This node, and the other one.
+    const ME: [u8; 20] = [1; 20];
+    const OTHER: [u8; 20] = [2; 20];
+
+    /// A shard of two nodes that cannot be reached, with this primary.
+    fn view(primary: [u8; 20]) -> View {
+        let address = Address {
+            ip: "127.0.0.1".to_owned(),
+            port: 1,
+            bus_port: 1,
+            hostname: String::new(),
+        };
+        let member = |id| Member {
+            id: NodeId::new(id),
+            address: address.clone(),
+            shard: ShardId::new([3; 20]),
+        };
+        let mut topology = Topology::single(1, member(primary), 7);
+        for id in [ME, OTHER] {
+            topology.members.insert(NodeId::new(id), member(id));
+        }
+        View::new(
+            NodeId::new(ME),
+            7,
+            address.clone(),
+            Arc::new(topology),
+            Arc::default(),
+        )
+    }
+
+    /// A moment as a primary that was over before anybody looked: clients may have written in it, so the data are no place in the old
+    /// history any more.
+    #[tokio::test]
+    async fn a_moment_as_a_primary_is_not_overlooked() {
+        let cluster = Cluster::detached(view(OTHER));
+        let node = Arc::new(Node::new(Config::new(Settings::default(), None), cluster));
+        let following = tokio::spawn(follow(node.clone()));
+        tokio::task::yield_now().await;
+        assert!(node.replication.is_settled(&node));
+        let before = node.replication.history();
+        node.cluster.show(view(OTHER));
+        tokio::task::yield_now().await;
+        assert_eq!(node.replication.history(), before);
+        node.cluster.show(view(ME));
+        node.cluster.show(view(OTHER));
+        assert!(!node.replication.is_settled(&node));
+        let mut histories = node.replication.history.subscribe();
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, histories.changed())
+            .await
+            .expect("in time")
+            .expect("the node is there");
+        assert_eq!(node.replication.history().before, Some((before.id, 0)));
+        following.abort();
     }
 }
