@@ -19,13 +19,29 @@ pub(crate) async fn info(connection: &mut MultiplexedConnection) -> BTreeMap<Str
 }
 
 pub(crate) async fn follow(replica: &mut MultiplexedConnection, primary: &Process) {
+    follow_port(replica, primary.port()).await;
+}
+
+/// Follows what is behind a port of this machine.
+pub(crate) async fn follow_port(replica: &mut MultiplexedConnection, port: u16) {
     let _: () = redis::cmd("REPLICAOF")
-        .arg(primary.host())
-        .arg(primary.port())
+        .arg("127.0.0.1")
+        .arg(port)
         .query_async(replica)
         .await
         .expect("REPLICAOF");
     wait_for_link(replica).await;
+}
+
+/// Waits until so many replicas have what was written.
+pub(crate) async fn wait(primary: &mut MultiplexedConnection, replicas: u32) {
+    let reached: u32 = redis::cmd("WAIT")
+        .arg(replicas)
+        .arg(20_000)
+        .query_async(primary)
+        .await
+        .expect("WAIT");
+    assert_eq!(reached, replicas);
 }
 
 pub(crate) async fn wait_for_link(replica: &mut MultiplexedConnection) {

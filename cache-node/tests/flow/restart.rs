@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::cluster::Cluster;
 use crate::processes::{Process, dump, eventually};
-use crate::replication::{follow, info, wait_for_link};
+use crate::replication::{follow, info, wait, wait_for_link};
 
 /// Saves when it ends, and at no other time.
 const SAVES: [&str; 2] = ["--save", "86400 1000000000"];
@@ -39,16 +39,6 @@ async fn write(connection: &mut MultiplexedConnection, round: u32) {
 async fn size(connection: &mut MultiplexedConnection) -> usize {
     let size = redis::cmd("DBSIZE").query_async(connection).await;
     size.expect("DBSIZE")
-}
-
-async fn wait(primary: &mut MultiplexedConnection) {
-    let reached: u32 = redis::cmd("WAIT")
-        .arg(1)
-        .arg(20_000)
-        .query_async(primary)
-        .await
-        .expect("WAIT");
-    assert_eq!(reached, 1);
 }
 
 /// Ends the process as an administrator does.
@@ -102,7 +92,7 @@ async fn pair(args: &[&str]) -> (Process, MultiplexedConnection, Process) {
     follow(&mut replica.connect().await, &primary).await;
     let mut writer = primary.connect().await;
     write(&mut writer, 1).await;
-    wait(&mut writer).await;
+    wait(&mut writer, 1).await;
     (primary, writer, replica)
 }
 
@@ -114,7 +104,7 @@ async fn restart_a_replica(keeps: &[&str]) {
     let mut writer = primary.connect().await;
     wait_for_link(&mut replica.connect().await).await;
     write(&mut writer, 1).await;
-    wait(&mut writer).await;
+    wait(&mut writer, 1).await;
     for round in 2..4 {
         if keeps == APPENDS {
             wait_for_file(&mut replica.connect().await).await;
@@ -124,7 +114,7 @@ async fn restart_a_replica(keeps: &[&str]) {
         replica.restart().await;
         let mut on_replica = loaded(&replica).await;
         wait_for_link(&mut on_replica).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         same(&mut writer, &mut on_replica).await;
         assert_eq!(served(&mut writer).await, (1, round - 1));
     }
@@ -155,7 +145,7 @@ async fn restart_a_primary(keeps: &[&str]) {
         let mut writer = loaded(&primary).await;
         wait_for_link(&mut on_replica).await;
         write(&mut writer, round + 100).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         same(&mut writer, &mut on_replica).await;
         assert_eq!(served(&mut writer).await, (0, 1));
     }
@@ -183,7 +173,7 @@ async fn a_primary_that_goes_back_to_its_snapshot_is_refused() {
     // The second time, the replica knows the history by another name than the one that was saved.
     for round in 2..4 {
         let _: () = writer.set("later", round).await.expect("SET");
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         primary.restart().await;
         writer = loaded(&primary).await;
         eventually("the replica says why it does not follow", async || {
@@ -222,7 +212,7 @@ async fn end_a_primary(keeps: &[&str]) {
     let mut on_first = loaded(&first).await;
     follow(&mut on_first, &second).await;
     write(&mut on_second, 3).await;
-    wait(&mut on_second).await;
+    wait(&mut on_second, 1).await;
     assert_eq!(served(&mut on_second).await, (0, 1));
     same(&mut on_first, &mut on_second).await;
 }
@@ -261,7 +251,7 @@ async fn one_that_was_written_to_in_between_gets_everything_anew() {
             .expect("it is a primary for a moment");
         let _: () = writer.set("ours", round).await.expect("SET");
         follow(&mut on_replica, &primary).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         assert_eq!(served(&mut writer).await.0, round);
         same(&mut writer, &mut on_replica).await;
     }
@@ -286,7 +276,7 @@ async fn one_that_was_written_to_behind_the_place_in_its_file_gets_everything_an
     replica.restart().await;
     let mut on_replica = loaded(&replica).await;
     follow(&mut on_replica, &primary).await;
-    wait(&mut writer).await;
+    wait(&mut writer, 1).await;
     assert_eq!(served(&mut writer).await, (2, 1));
     same(&mut writer, &mut on_replica).await;
 }
@@ -308,7 +298,7 @@ async fn a_replica_that_was_killed_with_its_append_only_file_gets_everything_ane
         follow(&mut on_replica, &primary).await;
         assert_eq!(served(&mut writer).await, (1 + round, round));
         write(&mut writer, 1 + round).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         same(&mut writer, &mut on_replica).await;
     }
 }
@@ -323,13 +313,13 @@ async fn a_primary_that_was_killed_with_its_append_only_file_begins_another_hist
         let mut writer = loaded(&primary).await;
         wait_for_link(&mut on_replica).await;
         write(&mut writer, round).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         assert_eq!(served(&mut writer).await, (0, 1));
         wait_for_file(&mut writer).await;
         primary.restart().await;
         let mut writer = loaded(&primary).await;
         wait_for_link(&mut on_replica).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         assert_eq!(served(&mut writer).await, (1, 0));
         same(&mut writer, &mut on_replica).await;
     }
@@ -356,18 +346,18 @@ async fn a_file_that_was_rewritten_or_begun_anew_has_a_place_as_well() {
             _ => {
                 // The place that was there is void when this is behind it.
                 write(&mut writer, round).await;
-                wait(&mut writer).await;
+                wait(&mut writer, 1).await;
                 wait_for_file(&mut on_replica).await;
                 switch_off(&mut on_replica).await;
             }
         }
         write(&mut writer, round).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         end(&mut replica).await;
         replica.restart().await;
         let mut on_replica = loaded(&replica).await;
         follow(&mut on_replica, &primary).await;
-        wait(&mut writer).await;
+        wait(&mut writer, 1).await;
         assert_eq!(served(&mut writer).await.1, partial, "{what}");
         same(&mut writer, &mut on_replica).await;
     }
@@ -417,7 +407,7 @@ async fn a_replica_that_ends_under_writes_gets_what_it_has_missed() {
     }
     over.store(true, Relaxed);
     writing.await.expect("no panic");
-    wait(&mut writer).await;
+    wait(&mut writer, 1).await;
     same(&mut writer, &mut replica.connect().await).await;
 }
 
@@ -439,7 +429,7 @@ async fn a_primary_that_hands_over_at_its_end_goes_on_as_a_replica() {
     cluster.wait_for_link(0).await;
     let (mut here, mut there) = (cluster.connect(3).await, cluster.connect(0).await);
     assert_eq!(served(&mut here).await, (0, 1));
-    wait(&mut here).await;
+    wait(&mut here, 1).await;
     ask(&mut there, "READONLY").await;
     same(&mut here, &mut there).await;
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::processes::{Process, eventually};
-use crate::replication::{follow, info, wait_for_link};
+use crate::replication::{follow, follow_port, info, wait, wait_for_link};
 use crate::slow_link::SlowLink;
 
 async fn number(connection: &mut MultiplexedConnection, name: &str) -> u64 {
@@ -26,16 +26,6 @@ async fn replica_of_none(connection: &mut MultiplexedConnection) {
 
 async fn set(connection: &mut MultiplexedConnection, key: &str, value: &str) {
     let _: () = connection.set(key, value).await.expect("SET");
-}
-
-async fn wait(connection: &mut MultiplexedConnection, replicas: u32) {
-    let waited: u32 = redis::cmd("WAIT")
-        .arg(replicas)
-        .arg(20_000)
-        .query_async(connection)
-        .await
-        .expect("WAIT");
-    assert_eq!(waited, replicas);
 }
 
 #[tokio::test]
@@ -270,13 +260,7 @@ async fn a_slow_replica_costs_the_ring_and_no_full_sync() {
     let (mut writer, replica) = (primary.connect().await, Process::start(&[]).await);
     let mut on_replica = replica.connect().await;
     let link = SlowLink::to(primary.port(), 1 << 20).await;
-    let _: () = redis::cmd("REPLICAOF")
-        .arg("127.0.0.1")
-        .arg(link.port)
-        .query_async(&mut on_replica)
-        .await
-        .expect("REPLICAOF");
-    wait_for_link(&mut on_replica).await;
+    follow_port(&mut on_replica, link.port).await;
     let value = "x".repeat(10_000);
     // Some keys over and over: the data set does not grow.
     let mut round = 0;
@@ -334,13 +318,7 @@ async fn writers_wait_for_a_replica_before_the_disk_is_full() {
     let (mut writer, replica) = (primary.connect().await, Process::start(&[]).await);
     let mut on_replica = replica.connect().await;
     let link = SlowLink::to(primary.port(), 4 << 20).await;
-    let _: () = redis::cmd("REPLICAOF")
-        .arg("127.0.0.1")
-        .arg(link.port)
-        .query_async(&mut on_replica)
-        .await
-        .expect("REPLICAOF");
-    wait_for_link(&mut on_replica).await;
+    follow_port(&mut on_replica, link.port).await;
     let value = "x".repeat(10_000);
     let start = Instant::now();
     for round in 0..56_u32 {

@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::cluster::Cluster;
 use crate::processes::{Process, dump, eventually};
-use crate::replication::{follow, info};
+use crate::replication::{follow, info, wait};
 
 /// Full syncs that a node has sent.
 async fn sent(node: &mut MultiplexedConnection) -> u32 {
@@ -21,16 +21,6 @@ async fn write(primary: &mut MultiplexedConnection, round: u32) {
     }
     pipe.append("rounds", round).ignore();
     let _: () = pipe.query_async(primary).await.expect("writes");
-}
-
-async fn wait(primary: &mut MultiplexedConnection, replicas: u32) {
-    let reached: u32 = redis::cmd("WAIT")
-        .arg(replicas)
-        .arg(20_000)
-        .query_async(primary)
-        .await
-        .expect("WAIT");
-    assert_eq!(reached, replicas);
 }
 
 /// A primary with data, and a replica of it.

@@ -3,7 +3,7 @@
 use redis::aio::MultiplexedConnection;
 
 use crate::processes::{Process, eventually};
-use crate::replication::{follow, info, wait_for_link};
+use crate::replication::{follow, follow_port, info};
 use crate::restart::{loaded, wait_for_file};
 use crate::slow_link::SlowLink;
 
@@ -88,13 +88,7 @@ async fn one_that_is_on_its_way_when_the_primary_dies_is_not_there() {
     let (mut writer, mut on_replica) = (primary.connect().await, replica.connect().await);
     // A transaction takes a tenth of a second.
     let link = SlowLink::to(primary.port(), 4 << 20).await;
-    let _: () = redis::cmd("REPLICAOF")
-        .arg("127.0.0.1")
-        .arg(link.port)
-        .query_async(&mut on_replica)
-        .await
-        .expect("REPLICAOF");
-    wait_for_link(&mut on_replica).await;
+    follow_port(&mut on_replica, link.port).await;
     for round in 0..20 {
         let _: () = transaction(round, 10_000)
             .query_async(&mut writer)
