@@ -13,6 +13,9 @@ const LEAST_PART: u64 = 4;
 /// It is looked how fast the reader is over stretches of this.
 const STRETCH: Duration = Duration::from_secs(1);
 
+/// So many such stretches together must be too slow: a pause of one is no reason to lose a full sync.
+const STRETCHES: u32 = 5;
+
 /// What is on the disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Disk {
@@ -62,6 +65,8 @@ struct Waiting {
     speed: u64,
     /// When the stretch began, and where the slowest reader was.
     since: (Instant, u64),
+    /// Stretches that were too slow, one behind the other.
+    slow: u32,
 }
 
 impl Pace {
@@ -90,7 +95,9 @@ impl Pace {
         let stretch = now.saturating_duration_since(since);
         if stretch >= STRETCH {
             let read = speed(at.slowest.saturating_sub(place), stretch);
-            if read == 0 || read.saturating_mul(LEAST_PART) < waiting.speed {
+            let is_slow = read == 0 || read.saturating_mul(LEAST_PART) < waiting.speed;
+            waiting.slow = if is_slow { waiting.slow + 1 } else { 0 };
+            if waiting.slow == STRETCHES {
                 self.let_go = true;
                 return Verdict::LetGo;
             }
@@ -109,6 +116,7 @@ impl Pace {
                 now.saturating_duration_since(began),
             ),
             since: (now, at.slowest),
+            slow: 0,
         });
         // Shorter records take more of the disk.
         waiting.lead = waiting.lead.min(lead);
@@ -204,18 +212,40 @@ mod tests {
             pace.verdict(later(100), full, at(900, 0)),
             Verdict::Until(900)
         );
+        for second in 1..5 {
+            let slowest = second * 10;
+            let verdict = pace.verdict(later(100 + second * 1000), full, at(900, slowest));
+            assert_eq!(verdict, Verdict::Until(900));
+        }
         assert_eq!(
-            pace.verdict(later(1099), full, at(900, 10)),
+            pace.verdict(later(5099), full, at(900, 40)),
             Verdict::Until(900)
         );
-        assert_eq!(pace.verdict(later(1100), full, at(900, 10)), Verdict::LetGo);
-        assert_eq!(pace.verdict(later(1101), full, at(900, 10)), Verdict::Free);
+        assert_eq!(pace.verdict(later(5100), full, at(900, 50)), Verdict::LetGo);
+        assert_eq!(pace.verdict(later(5101), full, at(900, 50)), Verdict::Free);
+    }
+
+    #[test]
+    fn a_pause_is_forgiven() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, 0);
+        let full = Disk {
+            bytes: 900,
+            limit: LIMIT,
+        };
+        pace.verdict(start + STRETCH, full, at(900, 0));
+        for second in 2..100 {
+            // Four seconds without anything, then one in which it takes much.
+            let slowest = u64::from(second / 5) * 900;
+            let verdict = pace.verdict(start + second * STRETCH, full, at(900 + slowest, slowest));
+            assert!(matches!(verdict, Verdict::Until(_)), "{second}");
+        }
     }
 
     #[test]
     fn a_stopped_reader_is_let_go_though_nothing_is_known_of_the_writers() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start, 2000);
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now, 2000);
         let full = Disk {
             bytes: 900,
             limit: LIMIT,
@@ -224,9 +254,12 @@ mod tests {
             end: 2000,
             ..at(900, 0)
         };
-        assert_eq!(pace.verdict(start, full, at), Verdict::Until(900));
-        let later = start + STRETCH;
-        assert_eq!(pace.verdict(later, full, at), Verdict::LetGo);
+        assert_eq!(pace.verdict(now, full, at), Verdict::Until(900));
+        for _ in 1..STRETCHES {
+            now += STRETCH;
+            assert_eq!(pace.verdict(now, full, at), Verdict::Until(900));
+        }
+        assert_eq!(pace.verdict(now + STRETCH, full, at), Verdict::LetGo);
     }
 
     #[test]
