@@ -9,6 +9,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
 use crate::ports::free_port;
+use crate::replication::info;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a process with these arguments beside port and directory, and waits until it answers.
+    /// Starts a process with these arguments beside port and directory, and waits until it serves data.
     pub(crate) async fn start(args: &[&str]) -> Self {
         let port = free_port();
         let password = args
@@ -49,7 +50,11 @@ impl Process {
             password,
             _dir: dir,
         };
-        process.connect().await;
+        let mut connection = process.connect().await;
+        eventually("it has looked for data to load", async || {
+            info(&mut connection).await["loading"] == "0"
+        })
+        .await;
         process
     }
 
