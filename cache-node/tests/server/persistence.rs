@@ -1,13 +1,14 @@
 //! Snapshots: saved while everything goes on, loaded again, read by others, and refused when they are damaged.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use redis::{Commands, Connection};
 
 use crate::content::{content, fill};
-use crate::process::{Server, ask, error, eventually, try_ask};
+use crate::process::{Ending, Server, ask, error, eventually, try_ask};
 use crate::redis_server::{RedisServer, check_rdb};
 
 fn persistence(connection: &mut Connection) -> redis::InfoDict {
@@ -69,6 +70,7 @@ fn a_snapshot_is_one_moment_of_many_writes() {
                 }
             });
         }
+        let _ended = Ending(&ended);
         let connection = &mut server.connect();
         for _ in 0..3 {
             let calls: u64 = ask::<redis::InfoDict>(connection, "INFO stats")
@@ -82,7 +84,6 @@ fn a_snapshot_is_one_moment_of_many_writes() {
             });
             ask::<()>(connection, "SAVE");
         }
-        ended.store(true, SeqCst);
     });
     server.kill();
     server.restart(&[]);
@@ -354,7 +355,7 @@ fn restore_refuses_what_is_wrong() {
 }
 
 /// Counts up in one key and asks for saves; answers what was saved for sure: the highest count before a save that was seen to succeed.
-fn count_and_save(port: u16, counted: &std::sync::atomic::AtomicU64) -> u64 {
+fn count_and_save(port: u16, counted: &AtomicU64) -> u64 {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
     let Ok(mut connection) = client.get_connection() else {
         return 0;
@@ -405,15 +406,17 @@ fn crash(rounds: u64) {
     ask::<()>(connection, "SAVE");
     let mut least = 0;
     for round in 0..rounds {
-        let (port, counted) = (server.port, std::sync::atomic::AtomicU64::new(0));
-        let saved = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| count_and_save(port, &counted));
-            eventually("some writes", || (counted.load(SeqCst) > 0).then_some(()));
-            let (began, moment) = (Instant::now(), Duration::from_micros(round * 7919 % 40_000));
-            eventually("the moment", || (began.elapsed() >= moment).then_some(()));
-            server.kill();
-            writer.join().unwrap()
+        let counted = Arc::new(AtomicU64::new(0));
+        // Not in a scope, which would wait for it when this fails before the server has ended.
+        let writer = std::thread::spawn({
+            let (port, counted) = (server.port, Arc::clone(&counted));
+            move || count_and_save(port, &counted)
         });
+        eventually("some writes", || (counted.load(SeqCst) > 0).then_some(()));
+        let (began, moment) = (Instant::now(), Duration::from_micros(round * 7919 % 40_000));
+        eventually("the moment", || (began.elapsed() >= moment).then_some(()));
+        server.kill();
+        let saved = writer.join().unwrap();
         least = least.max(saved);
         server.restart(&[]);
         let connection = &mut server.connect();

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
@@ -28,6 +29,15 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
         }
         assert!(Instant::now() < deadline, "{what} did not happen");
         std::thread::yield_now();
+    }
+}
+
+/// Tells other threads of a test to end when it goes, which a failed test does as well: a scope waits for its threads.
+pub(crate) struct Ending<'e>(pub(crate) &'e AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 
@@ -149,9 +159,12 @@ impl Server {
     }
 
     fn connect_with(&self, options: &str) -> Connection {
-        self.client(options)
+        let connection = self
+            .client(options)
             .get_connection_with_timeout(PATIENCE)
-            .unwrap()
+            .unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection
     }
 
     fn client(&self, options: &str) -> Client {

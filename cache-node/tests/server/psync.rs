@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use redis::{Commands, Connection};
 
 use crate::content::{content, fill};
-use crate::process::{Server, ask, error, eventually};
+use crate::process::{Ending, Server, ask, error, eventually};
 use crate::redis_server::RedisServer;
 
 fn replication(connection: &mut Connection) -> redis::InfoDict {
@@ -61,15 +61,6 @@ fn redis_copies_everything_and_every_change() {
     assert_eq!(ask::<u64>(copy, "DBSIZE"), 1);
 }
 
-/// Tells writers to end when it goes.
-struct Ending<'e>(&'e AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
 #[test]
 fn redis_copies_while_everything_is_written() {
     let server = Server::start(&[]);
@@ -101,7 +92,6 @@ fn redis_copies_while_everything_is_written() {
                 }
             });
         }
-        // The writers end, whatever becomes of this.
         let _ended = Ending(&ended);
         let connection = &mut server.connect();
         eventually("there is something", || {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::process::{Server, ask, eventually};
+use crate::process::{Ending, Server, ask, eventually};
 
 #[test]
 fn a_transaction_runs_as_one_and_errors_inside_do_not_stop_it() {
@@ -93,11 +93,11 @@ fn transfers_between_keys_of_different_slots_are_never_seen_half_done() {
                 }
             });
         }
+        let _stop = Ending(&stop);
         let mut connection = server.connect();
         for _ in 0..2000 {
             let (a, b): (i64, i64) = ask(&mut connection, "MGET a b");
             assert_eq!(a + b, 2000);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

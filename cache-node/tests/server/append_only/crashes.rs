@@ -1,5 +1,6 @@
 //! What is left after a kill, at any moment.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -140,20 +141,21 @@ fn crash(mode: &str, rounds: u64) {
     let mut server = Server::start(&on(mode));
     let mut least = 0;
     for round in 0..rounds {
-        let begun = AtomicU64::new(0);
-        let port = server.port;
-        let confirmed = std::thread::scope(|scope| {
-            let begun = &begun;
-            let writer = scope.spawn(move || write_in_order(port, mode == "always", begun));
-            eventually("a write", || (begun.load(SeqCst) > 0).then_some(()));
-            let (began, moment) = (
-                Instant::now(),
-                Duration::from_micros(round * 7919 % 150_000),
-            );
-            eventually("the moment", || (began.elapsed() >= moment).then_some(()));
-            server.kill();
-            writer.join().unwrap()
+        let begun = Arc::new(AtomicU64::new(0));
+        // Not in a scope, which would wait for it when this fails before the server has ended.
+        let writer = std::thread::spawn({
+            let (port, begun) = (server.port, Arc::clone(&begun));
+            let always = mode == "always";
+            move || write_in_order(port, always, &begun)
         });
+        eventually("a write", || (begun.load(SeqCst) > 0).then_some(()));
+        let (began, moment) = (
+            Instant::now(),
+            Duration::from_micros(round * 7919 % 150_000),
+        );
+        eventually("the moment", || (began.elapsed() >= moment).then_some(()));
+        server.kill();
+        let confirmed = writer.join().unwrap();
         least = least.max(confirmed);
         server.restart(&on(mode));
         let connection = &mut server.connect();

@@ -8,7 +8,7 @@ use super::{
     assert_tidy, await_written, folder, increments, info, manifest, number, on, rewrite, rewrites,
 };
 use crate::content::{content, fill};
-use crate::process::{Server, ask, eventually, try_ask};
+use crate::process::{Ending, Server, ask, eventually, try_ask};
 use crate::redis_server::check_aof;
 
 /// Writes through rewrites: whatever was written before or behind a cut is there exactly once.
@@ -18,6 +18,7 @@ fn rewrites_under_load_lose_and_double_nothing() {
     let ended = AtomicBool::new(false);
     let connection = &mut server.connect();
     fill(connection);
+    ask::<()>(connection, "SET sum:0 0");
     let counts: Vec<i64> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..3)
             .map(|writer| {
@@ -38,6 +39,7 @@ fn rewrites_under_load_lose_and_double_nothing() {
                 })
             })
             .collect();
+        let ending = Ending(&ended);
         for _ in 0..6 {
             let before: i64 = ask(connection, "GET sum:0");
             eventually("more writes", || {
@@ -45,7 +47,7 @@ fn rewrites_under_load_lose_and_double_nothing() {
             });
             rewrite(connection);
         }
-        ended.store(true, SeqCst);
+        drop(ending);
         writers
             .into_iter()
             .map(|writer| writer.join().unwrap())
