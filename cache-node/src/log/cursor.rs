@@ -103,6 +103,11 @@ impl Cursor {
         self.place.offset()
     }
 
+    /// Whether the log has not begun anew since this cursor came to be.
+    pub fn is_current(&self) -> bool {
+        self.log.ring.lock().era == self.era
+    }
+
     /// Does something about the log as it is, which cannot begin anew meanwhile; nothing when it has done so since this cursor came to be.
     pub fn if_current(&self, act: impl FnOnce()) {
         let ring = self.log.ring.lock();

@@ -544,7 +544,7 @@ fn check_losses(
 /// A replica that has copied another primary goes on with that one's log.
 #[test]
 fn another_history_begins_with_a_base_of_its_own() {
-    for offset in [0, 1 << 40] {
+    for (offset, noticed_first) in [(0, false), (1 << 40, false), (0, true)] {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Simulated::new(offset);
         let mut machine = Machine::start(&disk, folder.path(), AppendFsync::Always);
@@ -555,6 +555,11 @@ fn another_history_begins_with_a_base_of_its_own() {
         let before = disk.all().len();
         machine.unsure.clear();
         machine.node.log.restart_at(offset);
+        if noticed_first {
+            // Nothing is lost: writes go on.
+            machine.turn();
+            assert_eq!(machine.aof().trouble(), None);
+        }
         let node = Arc::clone(&machine.node);
         node.persistence.history_restarted(&node);
         assert!(

@@ -294,7 +294,12 @@ impl Writer {
                 bytes
             }
             Err(overrun) => {
-                self.lose(&io::Error::other(overrun));
+                if self.cursor.is_current() {
+                    self.lose(&io::Error::other(overrun));
+                } else {
+                    // Nothing is missing: the log is another node's now, and the next base has what it goes on from.
+                    self.abandon();
+                }
                 self.cursor = self.node.log.cursor().named(READER);
                 self.cursor.pin();
                 self.read_to = self.cursor.offset();
