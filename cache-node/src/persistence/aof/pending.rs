@@ -16,25 +16,30 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn of(batch: Batch) -> Self {
+    /// Adds what was read next.
+    pub(super) fn add(&mut self, batch: &Batch) {
         let is_left_out = |record: &Record| {
             record.scope == Scope::Other && !GROUP.contains(&&batch.bytes[record.range.clone()])
         };
         if !batch.records.iter().any(is_left_out) {
+            let begin = self.bytes.len();
+            self.bytes.extend_from_slice(&batch.bytes);
             let ends = batch.records.iter();
-            return Self {
-                records: ends.map(|record| (record.end, record.range.end)).collect(),
-                bytes: batch.bytes.into(),
-            };
+            self.records
+                .extend(ends.map(|record| (record.end, begin + record.range.end)));
+            return;
         }
-        let (mut bytes, mut records) = (Vec::new(), Vec::new());
         for record in &batch.records {
             if !is_left_out(record) {
-                bytes.extend_from_slice(&batch.bytes[record.range.clone()]);
+                self.bytes
+                    .extend_from_slice(&batch.bytes[record.range.clone()]);
             }
-            records.push((record.end, bytes.len()));
+            self.records.push((record.end, self.bytes.len()));
         }
-        Self { bytes, records }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// Takes the records out that end up to `offset`.

@@ -589,3 +589,19 @@ fn another_history_begins_with_a_base_of_its_own() {
         assert_eq!(again.count(), 12);
     }
 }
+
+/// As many blocks of the log are written together as there are, up to a limit: each turn of the writer costs a pause or an fsync.
+#[test]
+fn one_turn_writes_many_blocks_of_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Simulated::new(3);
+    let mut machine = Machine::start(&disk, folder.path(), AppendFsync::Never);
+    machine.turn();
+    let value = "v".repeat(60_000);
+    for number in 0..8 {
+        machine.run(&format!("SET key:{number} {value}"));
+    }
+    machine.turn();
+    let behind = machine.aof().report(&machine.node).behind;
+    assert_eq!(behind, 0);
+}

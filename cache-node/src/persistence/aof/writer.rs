@@ -16,7 +16,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{error, info};
 
 use crate::config::AppendFsync;
-use crate::log::Cursor;
+use crate::log::{Cursor, Overrun};
 use crate::node::Node;
 
 use super::disk::Disk;
@@ -282,30 +282,43 @@ impl Writer {
             return 0;
         }
         let end = self.node.log.end();
-        match self.cursor.try_next(READ) {
-            Ok(batch) if batch.records.is_empty() => {
-                self.read_to = end;
-                0
-            }
-            Ok(batch) => {
-                self.read_to = self.cursor.offset();
-                let bytes = batch.bytes.len();
-                self.pending = Some(Pending::of(batch));
-                bytes
-            }
-            Err(overrun) => {
-                if self.cursor.is_current() {
-                    self.lose(&io::Error::other(overrun));
-                } else {
-                    // Nothing is missing: the log is another node's now, and the next base has what it goes on from.
-                    self.abandon();
+        let mut pending = Pending::default();
+        let mut bytes = 0;
+        // A block of the log at a time.
+        while bytes < READ {
+            match self.cursor.try_next(READ - bytes) {
+                Ok(batch) if batch.records.is_empty() => break,
+                Ok(batch) => {
+                    bytes += batch.bytes.len();
+                    pending.add(&batch);
                 }
-                self.cursor = self.node.log.cursor().named(READER);
-                self.cursor.pin();
-                self.read_to = self.cursor.offset();
-                0
+                // What was read before comes first.
+                Err(_) if !pending.is_empty() => break,
+                Err(overrun) => {
+                    self.begin_reading_anew(overrun);
+                    return 0;
+                }
             }
         }
+        if pending.is_empty() {
+            self.read_to = end;
+        } else {
+            self.read_to = self.cursor.offset();
+            self.pending = Some(pending);
+        }
+        bytes
+    }
+
+    fn begin_reading_anew(&mut self, overrun: Overrun) {
+        if self.cursor.is_current() {
+            self.lose(&io::Error::other(overrun));
+        } else {
+            // Nothing is missing: the log is another node's now, and the next base has what it goes on from.
+            self.abandon();
+        }
+        self.cursor = self.node.log.cursor().named(READER);
+        self.cursor.pin();
+        self.read_to = self.cursor.offset();
     }
 
     fn take_orders(&mut self) {
