@@ -14,7 +14,9 @@
 
 mod consensus;
 mod duties;
+mod failover;
 mod gossip;
+mod lease;
 mod leave;
 mod machine;
 mod meet;
@@ -36,6 +38,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::topology::{Address, Member, NodeId, ShardId, Topology};
 use consensus::Consensus;
+use lease::{Grants, Lease};
 use leave::Leaving;
 use meet::Meetings;
 use message::{Body, Sender};
@@ -81,6 +84,13 @@ pub enum Event {
     },
     /// A connection to this node was refused or reset.
     PeerLost(NodeId),
+    /// The process of this node has ended: its system closed the connection, and refused the next one at this moment, in ms.
+    PeerGone {
+        /// Who.
+        node: NodeId,
+        /// When.
+        at: u64,
+    },
     /// What this node tells others about itself has changed.
     Status(LocalStatus),
 }
@@ -131,6 +141,8 @@ pub struct Bus {
     proposals: Proposals,
     meetings: Meetings,
     leaving: Option<Leaving>,
+    lease: Lease,
+    grants: Grants,
     next_heartbeat: u64,
     /// Members whose turn in the present round of heartbeats is to come.
     round: Vec<NodeId>,
@@ -203,6 +215,8 @@ impl Bus {
             proposals: Proposals::default(),
             meetings: Meetings::default(),
             leaving: None,
+            lease: Lease::default(),
+            grants: Grants::default(),
             next_heartbeat: now,
             round: Vec::new(),
             outbox,
@@ -216,7 +230,8 @@ impl Bus {
             Event::Tick => self.tick(),
             Event::Receive(message) => self.receive(message),
             Event::Request { token, request } => self.request(token, request),
-            Event::PeerLost(node) => self.peers.lost(node),
+            Event::PeerLost(node) => self.lose(node),
+            Event::PeerGone { node, at } => self.bury(node, at),
             Event::Status(status) => self.status = status,
         }
         self.settle();
@@ -252,6 +267,7 @@ impl Bus {
                 .collect(),
             leader,
             quorum: seated.is_some() || leader.is_some_and(|node| self.peers.leads(node, now)),
+            lacks_lease: self.is_primary() && self.lease_until() <= now,
         }
     }
 
@@ -269,6 +285,7 @@ impl Bus {
         self.tick_leaving();
         self.seat_voters();
         self.serve_members();
+        self.fail_over();
         self.outbox.persist |= std::mem::take(&mut self.outbox.unsaved);
     }
 
@@ -289,7 +306,10 @@ impl Bus {
 
     /// Does all that follows from what has changed.
     fn settle(&mut self) {
+        self.follow_leadership();
         self.finish_proposals();
+        self.ask_for_lease();
+        self.confirm_leadership();
         while let Some(consensus) = &mut self.consensus
             && consensus.has_work()
         {
@@ -306,13 +326,19 @@ impl Bus {
             if output.advanced && newest.is_some_and(|newest| newest > self.topology.version()) {
                 self.advance();
             }
+            self.follow_leadership();
+            for number in output.confirmed {
+                self.confirmed(number);
+            }
             for (id, outcome) in output.applied {
                 self.conclude(id, outcome);
             }
             if output.advanced {
                 self.seat_voters();
+                self.ask_for_lease();
             }
             self.finish_proposals();
+            self.confirm_leadership();
         }
     }
 

@@ -15,7 +15,8 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -70,6 +71,9 @@ struct Shared {
     /// Nodes that were members while this process ran, and are not any more.
     forgotten: Mutex<BTreeSet<NodeId>>,
     orders: mpsc::UnboundedSender<Order>,
+    /// When the lease ends, in ms since `started`; the greatest while this node is no primary, and needs none.
+    lease: AtomicU64,
+    started: Instant,
 }
 
 impl Shared {
@@ -138,6 +142,8 @@ impl Cluster {
                 status: ArcSwap::default(),
                 forgotten: Mutex::default(),
                 orders,
+                lease: AtomicU64::new(u64::MAX),
+                started: Instant::now(),
             }),
         }
     }
@@ -209,6 +215,17 @@ impl Cluster {
     /// The bus's outgoing connections.
     pub fn links(&self) -> Arc<Vec<LinkReport>> {
         self.shared.links.load_full()
+    }
+
+    /// Whether this node is a primary without a lease at this moment: then it must take no writes, because another one may.
+    #[inline]
+    pub fn lacks_lease(&self, now: Instant) -> bool {
+        let until = self.shared.lease.load(Relaxed);
+        until != u64::MAX
+            && now
+                .saturating_duration_since(self.shared.started)
+                .as_millis()
+                >= u128::from(until)
     }
 
     /// Whether `node` was a member while this process ran and is not any more.

@@ -467,6 +467,11 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
             u64::from(view.is_serving_primary()),
         ),
         (
+            "evenkeel_cluster_lacks_lease",
+            "Whether this node is a primary that takes no writes, because no majority of the voters has confirmed it in time.",
+            u64::from(node.cluster.lacks_lease(std::time::Instant::now())),
+        ),
+        (
             "evenkeel_cluster_shard_slots",
             "Slots of this node's shard.",
             slots.map_or(0, |(_, shard)| shard.slots.len() as u64),

@@ -291,6 +291,11 @@ impl Replication {
         }
     }
 
+    /// The primary of this cluster and its incarnation that the data set was copied from, whole.
+    pub fn copied(&self) -> Option<(NodeId, u64)> {
+        self.synced_from()?.primary
+    }
+
     fn set_link_state(&self, state: LinkState) {
         let mut link = self.link.lock();
         if link.state == LinkState::Connected || link.down_since == 0 {

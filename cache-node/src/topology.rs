@@ -253,6 +253,16 @@ pub enum TopologyCommand {
     },
 }
 
+impl TopologyCommand {
+    /// Whom the command makes a primary of a shard that there is.
+    pub(crate) fn promoted(&self) -> Option<NodeId> {
+        match self {
+            Self::Promote { node, .. } | Self::HandOver { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+}
+
 /// How new a topology is: of two, the greater one is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {

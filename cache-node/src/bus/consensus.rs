@@ -22,6 +22,8 @@ use crate::topology::{NodeId, Topology};
 
 /// Raft heartbeats go out every this many ticks.
 const HEARTBEAT_TICKS: usize = 2;
+/// After a leader's process has ended, voters wait for an election up to so many ticks, each another number of them.
+const SOON_TICKS: usize = 4;
 /// Most bytes of entries in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Most bytes of proposals that wait for their commit.
@@ -40,6 +42,8 @@ pub(crate) struct Output {
     pub(crate) applied: Vec<(ProposalId, Outcome)>,
     /// Whether the applied state has changed.
     pub(crate) advanced: bool,
+    /// Numbers given to [`Consensus::confirm`] after which a majority has confirmed that this node leads.
+    pub(crate) confirmed: Vec<u64>,
 }
 
 /// See the module.
@@ -50,8 +54,10 @@ pub(crate) struct Consensus {
     /// Term and role for which `election_ticks` was drawn.
     drawn_for: Option<(u64, StateRole)>,
     election_ticks: usize,
-    /// Proposals in the log that are not applied yet; only while leader.
-    inflight: BTreeSet<ProposalId>,
+    /// Ticks until it stands for election because the leader's process has ended, if there is none by then.
+    soon: Option<usize>,
+    /// Proposals in the log that are not applied yet, with whom they make a primary; only while leader.
+    inflight: BTreeMap<ProposalId, Option<NodeId>>,
 }
 
 impl Consensus {
@@ -103,7 +109,8 @@ impl Consensus {
             nodes: BTreeMap::from([(raft_id(me), me)]),
             drawn_for: None,
             election_ticks: election_tick,
-            inflight: BTreeSet::new(),
+            soon: None,
+            inflight: BTreeMap::new(),
         };
         seat.learn_nodes();
         seat
@@ -127,6 +134,25 @@ impl Consensus {
             .raft
             .set_randomized_election_timeout(self.election_ticks);
         self.raft.tick();
+        self.stand_soon();
+    }
+
+    fn stand_soon(&mut self) {
+        let Some(left) = self.soon.take() else {
+            return;
+        };
+        let raft = &self.raft.raft;
+        let follows_nobody =
+            raft.state == StateRole::Follower && raft.leader_id == raft::INVALID_ID;
+        // The crate panics when one stands that has no seat.
+        if !follows_nobody || !raft.promotable() {
+            return;
+        }
+        if left > 1 {
+            self.soon = Some(left - 1);
+        } else {
+            self.campaign();
+        }
     }
 
     /// Takes in a message of another seat. `floor` is the newest index known to be committed.
@@ -168,14 +194,36 @@ impl Consensus {
             .machine
             .as_ref()
             .and_then(|machine| machine.recall(proposal.id));
-        if recalled.is_some() || self.inflight.contains(&proposal.id) {
+        if recalled.is_some() || self.inflight.contains_key(&proposal.id) {
             return recalled;
         }
         let bytes = postcard::to_stdvec(proposal).ok()?;
         if self.raft.propose(Vec::new(), bytes).is_ok() {
-            self.inflight.insert(proposal.id);
+            self.inflight
+                .insert(proposal.id, proposal.command.promoted());
         }
         None
+    }
+
+    /// Asks the voters whether this node still leads; the answer is in [`Output::confirmed`], if it comes.
+    pub(crate) fn confirm(&mut self, number: u64) {
+        self.raft.read_index(number.to_be_bytes().to_vec());
+    }
+
+    /// The process of `node` has ended: when it led, there is an election soon, and not only after a time without a leader.
+    pub(crate) fn leader_gone(&mut self, node: NodeId, rng: &mut StdRng) {
+        let raft = &mut self.raft.raft;
+        if raft.state != StateRole::Follower || raft.leader_id != raft_id(node) {
+            return;
+        }
+        let term = raft.term;
+        raft.become_follower(term, raft::INVALID_ID);
+        self.soon = Some(rng.random_range(1..=SOON_TICKS));
+    }
+
+    /// Whom proposals in the log that are not applied yet make primaries.
+    pub(crate) fn promotions(&self) -> impl Iterator<Item = NodeId> {
+        self.inflight.values().copied().flatten()
     }
 
     /// Proposes to give or take a seat, or hands over the leadership.
@@ -219,6 +267,9 @@ impl Consensus {
     fn drain_once(&mut self, output: &mut Output) {
         let mut ready = self.raft.ready();
         output.persist |= ready.must_sync();
+        let confirmed = ready.take_read_states().into_iter();
+        let numbers = confirmed.filter_map(|state| state.request_ctx.try_into().ok());
+        output.confirmed.extend(numbers.map(u64::from_be_bytes));
         let early = self.addressed(ready.take_messages());
         output.early.extend(early);
         let store = self.raft.mut_store();

@@ -24,19 +24,57 @@ impl Bus {
         let others = self.listeners().count();
         let rounds = (self.config.node_timeout / 4 / HEARTBEAT_MS).max(1) as usize;
         let wanted = LEAST_PEERS.max(others.div_ceil(rounds)).min(others);
-        let mut body = Heartbeat {
-            status: self.status,
-            leader: None,
-            suspects: self.peers.suspects(&self.topology, self.me, self.now),
-        };
-        if let Some(consensus) = &self.consensus {
-            body.leader = consensus.leader().map(|node| (consensus.term(), node));
-        }
+        let body = self.heartbeat();
         for _ in 0..wanted {
             if let Some(node) = self.next_peer() {
                 self.send(node, Body::Heartbeat(body.clone()));
             }
         }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let consensus = self.consensus.as_ref();
+        Heartbeat {
+            status: self.status,
+            leader: consensus.and_then(|consensus| Some((consensus.term(), consensus.leader()?))),
+            suspects: self.peers.suspects(&self.topology, self.me, self.now),
+            gone: self.peers.all_gone(&self.topology),
+        }
+    }
+
+    /// Tells the leader, or all voters when that is not known, whom this node suspects.
+    fn report_suspicion(&mut self) {
+        let leader = self
+            .leader()
+            .filter(|node| !self.peers.suspected(*node, self.now));
+        let voters = self.topology.voters.iter().copied();
+        let told: Vec<NodeId> = voters
+            .filter(|node| *node != self.me && leader.is_none_or(|leader| leader == *node))
+            .collect();
+        let body = self.heartbeat();
+        for node in told {
+            self.send(node, Body::Heartbeat(body.clone()));
+        }
+    }
+
+    /// A connection to `node` was refused or reset.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        if self.peers.lost(node) {
+            self.report_suspicion();
+            self.fail_over();
+        }
+    }
+
+    /// The process of `node` has ended.
+    pub(super) fn bury(&mut self, node: NodeId, at: u64) {
+        if !self.peers.gone(node, at) {
+            return;
+        }
+        if let Some(consensus) = &mut self.consensus {
+            consensus.leader_gone(node, &mut self.rng);
+        }
+        self.report_suspicion();
+        self.fail_over();
     }
 
     /// The other members, and who has left but not yet given back its seat: it may be the leader.
@@ -121,6 +159,10 @@ impl Bus {
             // Votes and proposals count only within the group that they were meant for.
             _ if !mine.same_group(&theirs) => {}
             Body::Raft(bytes) => self.step(from, &bytes),
+            Body::AskLease { stamp } => {
+                self.receive_ask(from, message.sender.incarnation, stamp);
+            }
+            Body::Lease { incarnation, stamp } => self.receive_lease(incarnation, stamp),
             Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
             Body::Answer {
                 incarnation,

@@ -106,6 +106,7 @@ impl Bus {
             super::fresh_topology(&self.config, self.me, self.incarnation, &mut self.rng);
         self.regroup(topology);
         self.peers.clear();
+        self.forget_lease();
     }
 
     /// Begins the next generation with this node as its only voter.

@@ -38,6 +38,17 @@ pub(crate) enum Body {
     Topology(#[serde(with = "super::shared")] Arc<Topology>),
     /// A message of the `raft` crate, as protobuf.
     Raft(Vec<u8>),
+    /// A primary asks the leader for a lease.
+    AskLease {
+        /// When, by the clock of who asks.
+        stamp: u64,
+    },
+    /// The lease that was asked for at `stamp`.
+    Lease {
+        /// The incarnation that asked.
+        incarnation: u64,
+        stamp: u64,
+    },
     /// A proposal on its way to the leader.
     Forward {
         proposal: Proposal,
@@ -79,6 +90,8 @@ pub(crate) struct Heartbeat {
     pub(crate) leader: Option<(u64, NodeId)>,
     /// Members that the sender does not hear.
     pub(crate) suspects: Vec<NodeId>,
+    /// Members whose processes are proved to have ended, with their incarnations.
+    pub(crate) gone: Vec<(NodeId, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,10 +12,15 @@ use crate::topology::{Address, NodeId, Topology};
 /// Nodes that are no members are forgotten after this long. In ms.
 const FORGET_AFTER: u64 = 60_000;
 
+/// What a process has sent before it ended has come by then. In ms.
+const DELAYED: u64 = 1_000;
+
 /// What this node knows of another one.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) incarnation: u64,
+    /// When it was first heard in this incarnation.
+    began: u64,
     /// Where its last message says that it is.
     pub(crate) address: Option<Address>,
     pub(crate) status: LocalStatus,
@@ -25,7 +30,11 @@ pub(crate) struct Peer {
     pub(crate) spoke: bool,
     /// A connection to it was refused or reset since it was heard.
     lost: bool,
+    /// When its process was proved to have ended.
+    gone: Option<u64>,
     suspects: BTreeSet<NodeId>,
+    /// Whose processes it has proof of that they have ended.
+    buried: Vec<(NodeId, u64)>,
     leader: Option<(u64, NodeId)>,
 }
 
@@ -33,12 +42,15 @@ impl Peer {
     fn new(now: u64) -> Self {
         Self {
             incarnation: 0,
+            began: 0,
             address: None,
             status: LocalStatus::default(),
             heard: now,
             spoke: false,
             lost: false,
+            gone: None,
             suspects: BTreeSet::new(),
+            buried: Vec::new(),
             leader: None,
         }
     }
@@ -70,6 +82,8 @@ pub struct Liveness {
     pub leader: Option<NodeId>,
     /// Whether a leader with a majority behind it has been heard within the node timeout.
     pub quorum: bool,
+    /// This node is a primary without a lease: it takes no writes.
+    pub lacks_lease: bool,
 }
 
 /// See the module.
@@ -97,6 +111,18 @@ impl Peers {
         if sender.incarnation < peer.incarnation {
             return false;
         }
+        if peer.incarnation < sender.incarnation {
+            peer.began = now;
+        }
+        let lives =
+            peer.incarnation < sender.incarnation || peer.gone.is_some_and(|at| now > at + DELAYED);
+        if lives {
+            peer.gone = None;
+        }
+        // What was on its way when it ended is no sign of life.
+        if peer.gone.is_some() {
+            return true;
+        }
         peer.incarnation = sender.incarnation;
         peer.address = Some(sender.address.clone());
         peer.heard = now;
@@ -109,15 +135,57 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.status = heartbeat.status;
             peer.suspects = heartbeat.suspects.into_iter().collect();
+            peer.buried = heartbeat.gone;
             peer.leader = heartbeat.leader;
         }
     }
 
-    /// Notes that a connection to `node` was refused or reset.
-    pub(crate) fn lost(&mut self, node: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.lost = true;
-        }
+    /// Notes that a connection to `node` was refused or reset. False when that was known.
+    pub(crate) fn lost(&mut self, node: NodeId) -> bool {
+        let peer = self.peers.get_mut(&node);
+        peer.is_some_and(|peer| !std::mem::replace(&mut peer.lost, true))
+    }
+
+    /// Notes that the process of `node` had ended at this moment. False when another one has begun since, or this was known.
+    pub(crate) fn gone(&mut self, node: NodeId, at: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.began <= at) else {
+            return false;
+        };
+        peer.lost = true;
+        peer.gone.replace(at).is_none()
+    }
+
+    /// Members whose processes this node has proof of that they have ended, with their incarnations.
+    pub(crate) fn all_gone(&self, topology: &Topology) -> Vec<(NodeId, u64)> {
+        let members = topology.members.keys();
+        let known = members.filter_map(|node| Some((*node, self.peers.get(node)?)));
+        known
+            .filter(|(_, peer)| peer.gone.is_some())
+            .map(|(node, peer)| (node, peer.incarnation))
+            .collect()
+    }
+
+    /// Whether this node or a member that it hears has proof that the process of `node` with this incarnation has ended.
+    pub(crate) fn is_gone(
+        &self,
+        node: NodeId,
+        incarnation: u64,
+        topology: &Topology,
+        now: u64,
+    ) -> bool {
+        let proved = |(buried, life): &(NodeId, u64)| *buried == node && *life >= incarnation;
+        let own = self
+            .peers
+            .get(&node)
+            .filter(|peer| peer.gone.is_some())
+            .is_some_and(|peer| proved(&(node, peer.incarnation)));
+        own || topology.members.keys().any(|member| {
+            !self.suspected(*member, now)
+                && self
+                    .peers
+                    .get(member)
+                    .is_some_and(|peer| peer.buried.iter().any(proved))
+        })
     }
 
     /// Begins to listen for members, and forgets who left long ago.

@@ -71,6 +71,7 @@ impl Bus {
             return;
         };
         pending.retry = self.now + RETRY_MS;
+        let is_duty = pending.origin == Origin::Duty;
         let proposal = Proposal {
             id: ProposalId {
                 node: self.me,
@@ -81,6 +82,11 @@ impl Bus {
         };
         if self.leads() {
             self.accept(&proposal);
+            return;
+        }
+        if is_duty {
+            // It is the next leader's: what this one knew of leases and failures, that one does not.
+            self.proposals.pending.remove(&sequence);
             return;
         }
         let leader = self.leader().filter(|node| *node != self.me);
@@ -99,6 +105,10 @@ impl Bus {
     }
 
     fn accept(&mut self, proposal: &Proposal) {
+        if self.must_wait_for_lease(&proposal.command) {
+            // It is proposed again.
+            return;
+        }
         let consensus = self.consensus.as_mut();
         if let Some(outcome) = consensus.and_then(|consensus| consensus.propose(proposal)) {
             self.conclude(proposal.id, outcome);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::TopologyCommand;
+use crate::topology::{NodeId, TopologyCommand};
 
 /// Something that takes the agreement of other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,4 +50,6 @@ pub struct LocalStatus {
     pub stray_keys: u64,
     /// Whether it takes part: false while it loads its data or shuts down.
     pub healthy: bool,
+    /// On a replica: the primary and its incarnation whose data it has had all of, and has followed since.
+    pub copied: Option<(NodeId, u64)>,
 }

@@ -1,7 +1,7 @@
 //! Many buses in virtual time on a network that loses, delays, repeats, reorders and partitions, with crashes and disks.
 //!
-//! Everything follows from one seed. Two rules are checked at every publication: what a process publishes never gets older, and
-//! two topologies with the same cluster and version are equal.
+//! Everything follows from one seed. Checked at every publication: what a process publishes never gets older, and two topologies with the
+//! same cluster and version are equal. Checked after every event: no two nodes take writes of one shard at the same moment of true time.
 
 mod tests;
 
@@ -11,8 +11,10 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Action, Bus, Config, Event, Message, Persisted, Request, RequestError, TICK_MS};
-use crate::topology::{Address, NodeId, Topology, TopologyCommand, Version};
+use super::{
+    Action, Bus, Config, Event, LocalStatus, Message, Persisted, Request, RequestError, TICK_MS,
+};
+use crate::topology::{Address, NodeId, ShardId, Topology, TopologyCommand, Version};
 
 /// What the network does to messages.
 #[derive(Clone, Copy)]
@@ -37,9 +39,25 @@ const ROUGH: Network = Network {
 };
 
 enum Happening {
-    Tick { node: usize, life: u64 },
-    Delivery { node: usize, message: Box<Message> },
-    Refused { node: usize, peer: NodeId },
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Delivery {
+        node: usize,
+        message: Box<Message>,
+    },
+    Refused {
+        node: usize,
+        peer: NodeId,
+    },
+    /// The system of a crashed process has closed its connection to `node`, and refuses the next one.
+    Gone {
+        node: usize,
+        peer: NodeId,
+        life: u64,
+        of: usize,
+    },
 }
 
 #[derive(Default)]
@@ -49,6 +67,11 @@ struct Machine {
     /// Counts starts, so that ticks of an earlier life are told.
     life: u64,
     port: u16,
+    /// The process is stopped until then, and nothing happens in it.
+    stopped_until: u64,
+    /// Its clock: what it shows at the start, and by how many parts in a thousand it is fast or slow.
+    clock: (u64, i64),
+    status: LocalStatus,
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
@@ -64,6 +87,8 @@ struct Simulation {
     machines: Vec<Machine>,
     seen: BTreeMap<(u64, Version), Arc<Topology>>,
     tokens: u64,
+    /// The last node that was seen to take writes of each shard.
+    took_over: BTreeMap<ShardId, NodeId>,
     replies: BTreeMap<u64, Result<u64, RequestError>>,
     /// Everything that was sent, hashed in order; only if asked for.
     trace: Option<crc32fast::Hasher>,
@@ -79,6 +104,7 @@ impl Simulation {
             queue: BTreeMap::new(),
             scheduled: 0,
             machines: (0..nodes).map(|_| Machine::default()).collect(),
+            took_over: BTreeMap::new(),
             seen: BTreeMap::new(),
             tokens: 0,
             replies: BTreeMap::new(),
@@ -107,7 +133,14 @@ impl Simulation {
         // What is on disk is read back through its encoding now and then.
         let disk = disk.map(|disk| Persisted::decode(&disk.encode()).unwrap());
         let seed = self.rng.random();
-        let bus = Bus::new(config, disk, self.now, seed).unwrap();
+        let clock = (
+            self.rng.random_range(0..1_000_000),
+            self.rng.random_range(-20..=20),
+        );
+        self.machines[node].clock = clock;
+        self.machines[node].stopped_until = 0;
+        self.machines[node].status = LocalStatus::default();
+        let bus = Bus::new(config, disk, self.local(node), seed).unwrap();
         let machine = &mut self.machines[node];
         machine.bus = Some(bus);
         machine.life += 1;
@@ -117,8 +150,53 @@ impl Simulation {
         self.schedule(first, Happening::Tick { node, life });
     }
 
+    /// The time by a node's own clock.
+    fn local(&self, node: usize) -> u64 {
+        let (start, drift) = self.machines[node].clock;
+        start + self.now * (1000 + drift) as u64 / 1000
+    }
+
     fn crash(&mut self, node: usize) {
-        self.machines[node].bus = None;
+        let Some(bus) = self.machines[node].bus.take() else {
+            return;
+        };
+        let (peer, life) = (bus.myself(), self.machines[node].life);
+        // Most of the others have a connection to it.
+        for other in 0..self.machines.len() {
+            if other != node
+                && self.machines[other].side == self.machines[node].side
+                && self.rng.random_bool(0.8)
+            {
+                let delay = self.rng.random_range(1..5);
+                let gone = Happening::Gone {
+                    node: other,
+                    peer,
+                    life,
+                    of: node,
+                };
+                self.schedule(delay, gone);
+            }
+        }
+    }
+
+    /// What stands between the two sides of a partition resets all connections, and refuses new ones.
+    fn reset_connections(&mut self) {
+        let nodes = 0..self.machines.len();
+        let pairs = nodes
+            .clone()
+            .flat_map(|node| nodes.clone().map(move |peer| (node, peer)));
+        for (node, peer) in pairs.collect::<Vec<_>>() {
+            let (from, to) = (&self.machines[node], &self.machines[peer]);
+            if let Some(bus) = to.bus.as_ref().filter(|_| from.side != to.side) {
+                let peer = bus.myself();
+                self.schedule(1, Happening::Refused { node, peer });
+            }
+        }
+    }
+
+    /// Nothing happens in the process for a while; what comes for it waits.
+    fn stop(&mut self, node: usize, ms: u64) {
+        self.machines[node].stopped_until = self.now + ms;
     }
 
     fn schedule(&mut self, delay: u64, happening: Happening) {
@@ -145,20 +223,119 @@ impl Simulation {
             return;
         };
         self.now = time;
+        if let Some(until) = self.stopped(&happening) {
+            self.schedule(until - time, happening);
+            return;
+        }
         match happening {
             Happening::Tick { node, life } => {
                 if self.machines[node].bus.is_some() && self.machines[node].life == life {
                     self.schedule(TICK_MS, Happening::Tick { node, life });
+                    self.copy(node);
+                    let status = self.machines[node].status;
+                    self.handle(node, Event::Status(status));
                     self.handle(node, Event::Tick);
                 }
             }
             Happening::Delivery { node, message } => self.handle(node, Event::Receive(*message)),
             Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
+            Happening::Gone {
+                node,
+                peer,
+                life,
+                of,
+            } => {
+                // Whoever looks when another process is there already is not refused.
+                if self.machines[of].bus.is_none() && self.machines[of].life == life {
+                    let at = self.local(node);
+                    self.handle(node, Event::PeerGone { node: peer, at });
+                }
+            }
+        }
+    }
+
+    /// Until when the process to which this would happen is stopped.
+    fn stopped(&self, happening: &Happening) -> Option<u64> {
+        let node = match happening {
+            Happening::Tick { node, .. }
+            | Happening::Delivery { node, .. }
+            | Happening::Refused { node, .. }
+            | Happening::Gone { node, .. } => *node,
+        };
+        let until = self.machines[node].stopped_until;
+        (until > self.now).then_some(until)
+    }
+
+    /// Data travel: a primary that takes writes has more with every tick, and a replica that reaches it has all of that.
+    fn copy(&mut self, node: usize) {
+        let id = self.id(node);
+        let topology = self.topology(node);
+        let Some((_, shard)) = topology.shard_of(id) else {
+            return;
+        };
+        let primary = (shard.primary, shard.primary_incarnation);
+        if primary.0 == id {
+            if self.takes_writes(node) {
+                self.machines[node].status.offset += 10;
+            }
+            self.machines[node].status.healthy = true;
+            return;
+        }
+        let source = self.machines.iter().position(|machine| {
+            let bus = machine.bus.as_ref();
+            bus.is_some_and(|bus| (bus.myself(), bus.incarnation()) == primary)
+                && machine.side == self.machines[node].side
+                && machine.stopped_until <= self.now
+        });
+        if let Some(source) = source {
+            let offset = self.machines[source].status.offset;
+            let status = &mut self.machines[node].status;
+            status.offset = offset;
+            status.copied = Some(primary);
+            status.healthy = true;
+        }
+    }
+
+    /// Whether the node takes writes of its shard at this moment.
+    fn takes_writes(&self, node: usize) -> bool {
+        let Some(bus) = &self.machines[node].bus else {
+            return false;
+        };
+        bus.lease_until() > self.local(node)
+            && bus
+                .topology()
+                .shard_of(bus.myself())
+                .is_some_and(|(_, shard)| {
+                    (shard.primary, shard.primary_incarnation) == (bus.myself(), bus.incarnation())
+                })
+    }
+
+    /// Nobody else takes writes of the shard of which this node does.
+    fn check_writer(&mut self, node: usize) {
+        if !self.takes_writes(node) {
+            return;
+        }
+        let shard = |it: usize| {
+            let topology = self.topology(it);
+            let home = topology.shard_of(self.id(it)).map(|(id, _)| id);
+            (topology.cluster, home)
+        };
+        let other = (0..self.machines.len()).find(|other| {
+            *other != node && self.takes_writes(*other) && shard(*other) == shard(node)
+        });
+        assert_eq!(
+            other, None,
+            "takes writes beside node {node} at {}, seed {}",
+            self.now, self.seed
+        );
+        if let (_, Some(home)) = shard(node) {
+            let id = self.id(node);
+            self.took_over.insert(home, id);
         }
     }
 
     fn handle(&mut self, node: usize, event: Event) {
-        let now = self.now;
+        let now = self.local(node);
         let Some(bus) = self.machines[node].bus.as_mut() else {
             return;
         };
@@ -179,6 +356,7 @@ impl Simulation {
                 }
             }
         }
+        self.check_writer(node);
     }
 
     fn transmit(&mut self, from: usize, target: usize, peer: Option<NodeId>, message: &Message) {
@@ -304,11 +482,9 @@ impl Simulation {
         let Some(first) = up.next() else {
             return true;
         };
-        let leader = first.liveness(self.now).leader;
+        let leader = first.liveness(0).leader;
         leader.is_some()
-            && up.all(|bus| {
-                bus.topology() == first.topology() && bus.liveness(self.now).leader == leader
-            })
+            && up.all(|bus| bus.topology() == first.topology() && bus.liveness(0).leader == leader)
     }
 
     /// A cluster of all nodes, formed by the first, with all seats taken.
@@ -326,7 +502,7 @@ impl Simulation {
     fn leader(&self) -> Option<usize> {
         (0..self.machines.len()).find(|node| {
             let bus = self.machines[*node].bus.as_ref();
-            bus.is_some_and(|bus| bus.liveness(self.now).leader == Some(bus.myself()))
+            bus.is_some_and(|bus| bus.liveness(0).leader == Some(bus.myself()))
         })
     }
 }

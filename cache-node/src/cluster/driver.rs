@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,12 +15,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::file::{FileError, NodesFile};
-use super::link::Link;
+use super::link::{Link, Loss};
 use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View, wire};
 use crate::bus::{
     Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
 };
-use crate::topology::{Address, NodeId};
+use crate::topology::{Address, NodeId, Topology};
 
 /// Messages that wait for the bus.
 const INBOX: usize = 4096;
@@ -65,12 +66,11 @@ pub struct Driver {
     orders: mpsc::UnboundedReceiver<Order>,
     listeners: Vec<std::net::TcpListener>,
     address: Address,
-    started: Instant,
     tokens: u64,
     answers: BTreeMap<u64, oneshot::Sender<Result<u64, RequestError>>>,
     links: BTreeMap<Peer, Link>,
-    lost: mpsc::UnboundedSender<NodeId>,
-    losses: mpsc::UnboundedReceiver<NodeId>,
+    lost: mpsc::UnboundedSender<Loss>,
+    losses: mpsc::UnboundedReceiver<Loss>,
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -118,7 +118,6 @@ impl Cluster {
             orders,
             listeners,
             address: config.address,
-            started: Instant::now(),
             tokens: 0,
             answers: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -172,7 +171,7 @@ impl Driver {
                     continue;
                 }
                 Some(message) = messages.recv() => Event::Receive(message),
-                Some(node) = self.losses.recv() => Event::PeerLost(node),
+                Some(loss) = self.losses.recv() => self.loss(loss),
                 Some(order) = self.orders.recv() => match self.order(order) {
                     Some(event) => event,
                     None => continue,
@@ -202,7 +201,20 @@ impl Driver {
     }
 
     fn now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        self.shared.started.elapsed().as_millis() as u64
+    }
+
+    fn loss(&self, loss: Loss) -> Event {
+        match loss {
+            Loss::Broken(node) => Event::PeerLost(node),
+            Loss::Gone { node, at } => {
+                tracing::warn!(%node, "the process of another node has ended");
+                let at = at
+                    .saturating_duration_since(self.shared.started)
+                    .as_millis() as u64;
+                Event::PeerGone { node, at }
+            }
+        }
     }
 
     fn order(&mut self, order: Order) -> Option<Event> {
@@ -246,6 +258,8 @@ impl Driver {
                 Action::Send { to, message } => self.send(to, *message),
                 Action::Persist(persisted) => self.persist(&persisted)?,
                 Action::Publish => {
+                    // Before the view that makes this node a primary is seen.
+                    self.show_lease();
                     let moved = self.shared.view.load().hand_moved.clone();
                     self.publish((*moved).clone());
                 }
@@ -257,7 +271,21 @@ impl Driver {
                 }
             }
         }
+        self.show_lease();
         Ok(())
+    }
+
+    /// Tells those who execute commands until when they may write.
+    fn show_lease(&self) {
+        let topology = self.bus.topology();
+        let shown = self.shared.view.load();
+        let is_primary = topology.is_primary(self.bus.myself()) || shown.is_serving_primary();
+        let until = if is_primary {
+            self.bus.lease_until()
+        } else {
+            u64::MAX
+        };
+        self.shared.lease.store(until, Relaxed);
     }
 
     fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {
@@ -298,6 +326,7 @@ impl Driver {
         let gone = gone.filter(|node| !topology.members.contains_key(node));
         self.shared.forgotten.lock().extend(gone);
         tracing::debug!(version = ?topology.version(), "new topology");
+        tell_primaries(&old.topology, &topology);
         self.shared.show(View::new(
             me,
             self.bus.incarnation(),
@@ -310,6 +339,11 @@ impl Driver {
     /// Tells the rest of the process what is known of the peers.
     fn report(&mut self) {
         let liveness = self.bus.liveness(self.now());
+        let leader = liveness.leader;
+        if self.shared.liveness.load().leader != leader {
+            let name = leader.map_or_else(|| "nobody".to_owned(), |node| node.to_string());
+            tracing::info!(leader = name, "the leader of the voters is another one");
+        }
         self.shared.liveness.store(Arc::new(liveness));
         self.links.retain(|_, link| !link.is_over());
         let links = self.links.iter().filter_map(|(peer, link)| match peer {
@@ -321,6 +355,16 @@ impl Driver {
             Peer::Address(..) => None,
         });
         self.shared.links.store(Arc::new(links.collect()));
+    }
+}
+
+/// Says who has become primary, for whoever wants to know when that was.
+fn tell_primaries(before: &Topology, after: &Topology) {
+    for (id, shard) in &after.shards {
+        let former = before.shards.get(id).map(|shard| shard.primary);
+        if let Some(former) = former.filter(|former| *former != shard.primary) {
+            tracing::info!(shard = %id, %former, primary = %shard.primary, index = after.index, "a shard has another primary");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ struct Slots {
 pub fn info(view: &View, liveness: &Liveness) -> String {
     let topology = &view.topology;
     let slots = count_slots(view, liveness);
-    let whole = slots.assigned == SLOT_COUNT && slots.failed == 0;
+    let whole = slots.assigned == SLOT_COUNT && slots.failed == 0 && !liveness.lacks_lease;
     let serving = topology
         .shards
         .values()
@@ -54,6 +54,10 @@ pub fn info(view: &View, liveness: &Liveness) -> String {
         (
             "cluster_quorum",
             if liveness.quorum { "yes" } else { "no" }.to_owned(),
+        ),
+        (
+            "cluster_lacks_lease",
+            if liveness.lacks_lease { "yes" } else { "no" }.to_owned(),
         ),
         ("node_incarnation", view.incarnation.to_string()),
         ("node_state", node_state(view).to_owned()),
@@ -117,6 +121,7 @@ mod tests {
             &format!("cluster_voters:{}", node(1)),
             "cluster_generation:1",
             "cluster_quorum:yes",
+            "cluster_lacks_lease:no",
             "node_incarnation:11",
             "node_state:primary",
         ] {

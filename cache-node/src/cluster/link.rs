@@ -1,12 +1,13 @@
 //! Outgoing connections of the bus: one a peer, made again when it breaks. What cannot be sent is dropped; the bus repeats what matters.
 
+use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::wire;
 use crate::bus::Message;
@@ -19,10 +20,22 @@ const GATHER_BYTES: usize = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// A write that takes longer than this means that the peer does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// A connection that is refused within this time after one that was closed in order is refused for the same reason.
+const SOON: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A link that had nothing to send for this long ends.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// What a link has found out about the node at its other end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Loss {
+    /// The connection was lost, or none could be made.
+    Broken(NodeId),
+    /// The process has ended: its system has closed the connection in order and refused the next one at this moment. Nothing between the
+    /// two nodes can make a living process look like that: it could refuse or reset connections, but not close one.
+    Gone { node: NodeId, at: Instant },
+}
 
 /// A link's sending end. The link ends when this is dropped.
 pub(super) struct Link {
@@ -36,7 +49,7 @@ impl Link {
     pub(super) fn start(
         node: Option<NodeId>,
         address: Address,
-        lost: mpsc::UnboundedSender<NodeId>,
+        lost: mpsc::UnboundedSender<Loss>,
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE);
         let worker = Worker {
@@ -45,6 +58,7 @@ impl Link {
             by_name: false,
             messages,
             lost,
+            closed: None,
         };
         tokio::spawn(worker.run());
         Self {
@@ -77,7 +91,19 @@ struct Worker {
     /// Try the host name next: the address may be out of date.
     by_name: bool,
     messages: mpsc::Receiver<Message>,
-    lost: mpsc::UnboundedSender<NodeId>,
+    lost: mpsc::UnboundedSender<Loss>,
+    /// When a connection was closed by the other side in order.
+    closed: Option<Instant>,
+}
+
+/// How a connection ends.
+enum End {
+    /// The other side has closed it.
+    Closed,
+    /// Otherwise.
+    Broken,
+    /// The link is not wanted any more.
+    Unwanted,
 }
 
 impl Worker {
@@ -89,16 +115,31 @@ impl Worker {
         };
         loop {
             match self.connect().await {
-                Some(stream) => {
+                Ok(stream) => {
                     pause = SHORTEST_PAUSE;
-                    if !self.serve(stream, first.take()).await {
-                        return;
+                    match self.serve(stream, first.take()).await {
+                        End::Unwanted => return,
+                        End::Broken => self.tell(Loss::Broken),
+                        End::Closed => {
+                            self.tell(Loss::Broken);
+                            let closed = self.closed.replace(Instant::now());
+                            // At once: whether somebody listens still says whether the process lives.
+                            if closed.is_none_or(|at| at.elapsed() > SOON) {
+                                continue;
+                            }
+                        }
                     }
-                    self.tell_lost();
                 }
-                None => {
+                Err(error) => {
+                    let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    let closed = self.closed.filter(|at| at.elapsed() < SOON);
+                    if refused && closed.is_some() && !self.by_name {
+                        let at = Instant::now();
+                        self.tell(|node| Loss::Gone { node, at });
+                        self.closed = None;
+                    }
                     self.by_name = !self.by_name && !self.address.hostname.is_empty();
-                    self.tell_lost();
+                    self.tell(Loss::Broken);
                 }
             }
             if !self.rest(pause).await {
@@ -108,14 +149,14 @@ impl Worker {
         }
     }
 
-    fn tell_lost(&self) {
+    fn tell(&self, loss: impl FnOnce(NodeId) -> Loss) {
         if let Some(node) = self.node {
             // The driver may be gone; then nobody needs to know.
-            let _ = self.lost.send(node);
+            let _ = self.lost.send(loss(node));
         }
     }
 
-    async fn connect(&self) -> Option<TcpStream> {
+    async fn connect(&self) -> io::Result<TcpStream> {
         let port = self.address.bus_port;
         let attempt = async {
             if self.by_name {
@@ -125,13 +166,15 @@ impl Worker {
                 TcpStream::connect(SocketAddr::new(ip, port)).await
             }
         };
-        let stream = timeout(CONNECT_TIMEOUT, attempt).await.ok()?.ok()?;
-        stream.set_nodelay(true).ok()?;
-        Some(stream)
+        let stream = timeout(CONNECT_TIMEOUT, attempt)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
-    /// Writes messages until the connection breaks. False when the link is not wanted any more.
-    async fn serve(&mut self, mut stream: TcpStream, first: Option<Message>) -> bool {
+    /// Writes messages until the connection ends.
+    async fn serve(&mut self, mut stream: TcpStream, first: Option<Message>) -> End {
         let (mut reader, mut writer) = stream.split();
         let mut bytes = Vec::new();
         if let Some(message) = first {
@@ -147,21 +190,23 @@ impl Worker {
             if !bytes.is_empty() {
                 match timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await {
                     Ok(Ok(())) => bytes.clear(),
-                    _ => return true,
+                    _ => return End::Broken,
                 }
             }
             tokio::select! {
                 message = self.messages.recv() => match message {
                     Some(message) => wire::append(&mut bytes, &message),
-                    None => return false,
+                    None => return End::Unwanted,
                 },
                 // The peer never writes here: this only ever ends.
-                read = reader.read(&mut nothing) => if !matches!(read, Ok(1..)) {
-                    return true;
+                read = reader.read(&mut nothing) => match read {
+                    Ok(0) => return End::Closed,
+                    Ok(_) => {}
+                    Err(_) => return End::Broken,
                 },
                 () = tokio::time::sleep(IDLE) => {
                     self.messages.close();
-                    return false;
+                    return End::Unwanted;
                 }
             }
             if bytes.capacity() > 2 * GATHER_BYTES {
@@ -172,7 +217,7 @@ impl Worker {
 
     /// Drops messages for a while. False when the link is not wanted any more.
     async fn rest(&mut self, pause: Duration) -> bool {
-        let end = Instant::now() + pause;
+        let end = tokio::time::Instant::now() + pause;
         loop {
             match tokio::time::timeout_at(end, self.messages.recv()).await {
                 Err(_) => return true,

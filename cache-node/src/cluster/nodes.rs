@@ -175,6 +175,7 @@ pub(super) mod tests {
             peers,
             leader: Some(node(1)),
             quorum: true,
+            lacks_lease: false,
         };
         let mut moved = HandMoved::default();
         if let Some(slot) = SlotId::new(7) {

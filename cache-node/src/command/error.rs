@@ -43,6 +43,9 @@ pub(crate) const OUT_OF_MEMORY: Failure =
 pub(crate) const NO_REPLICAS: Failure = error(
     "NOREPLICAS Not enough good replicas to write (min-replicas-to-write, min-replicas-max-lag).",
 );
+pub(crate) const NO_LEASE: Failure = error(
+    "CLUSTERDOWN No majority of the voters has confirmed this primary in time: it takes no writes, because another node may",
+);
 pub(crate) const CROSS_SLOT: Failure =
     error("CROSSSLOT Keys in request don't hash to the same slot");
 pub(crate) const TRY_AGAIN: Failure =

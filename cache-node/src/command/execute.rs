@@ -14,7 +14,8 @@ use crate::store::SlotGuard;
 use super::context::Context;
 use super::db::Db;
 use super::error::{
-    CROSS_SLOT, Failure, LOADING, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, READ_ONLY, Result, TRY_AGAIN,
+    CROSS_SLOT, Failure, LOADING, NO_AUTH, NO_LEASE, NO_REPLICAS, OUT_OF_MEMORY, READ_ONLY, Result,
+    TRY_AGAIN,
 };
 use super::held::{Hashed, Locks};
 use super::prepare::Prepared;
@@ -200,6 +201,7 @@ fn run(
         }
         if command.flags.has(Flags::WRITE) {
             check_writable(node)?;
+            check_lease(node, session)?;
         }
     }
     if session.client.is_untouching() {
@@ -317,6 +319,7 @@ fn route(
     }
     let view = node.cluster.peek();
     match view.route(slot, access(session, command)) {
+        Route::Serve if command.flags.has(Flags::WRITE) => check_lease(node, session),
         Route::Serve => Ok(()),
         Route::ServeOrAsk(address) => {
             let missing = command
@@ -325,7 +328,7 @@ fn route(
                 .filter(|key| db.peek(key).is_none())
                 .count();
             if missing == 0 {
-                Ok(())
+                check_lease(node, session)
             } else if missing == command.keys.of(args).count() {
                 Err(Failure::new(format!(
                     "ASK {slot} {}:{}",
@@ -374,6 +377,15 @@ fn redirect(route: &Route, slot: SlotId) -> Result {
             address.ip, address.port
         ))),
         Route::Down(text) => Err(Failure::new(format!("CLUSTERDOWN {text}"))),
+    }
+}
+
+/// Whether nobody else can take writes in this node's place at this moment.
+pub(super) fn check_lease(node: &Node, session: &Session) -> Result {
+    if node.cluster.lacks_lease(session.clock.instant()) {
+        Err(NO_LEASE)
+    } else {
+        Ok(())
     }
 }
 

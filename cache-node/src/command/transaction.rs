@@ -14,7 +14,8 @@ use super::context::Context;
 use super::db::Db;
 use super::error::{CROSS_SLOT, Failure, Result, error};
 use super::execute::{
-    Outcome, Slots, Wait, check_memory, check_writable, lock_slots, lock_sorted, no_room, pre_route,
+    Outcome, Slots, Wait, check_lease, check_memory, check_writable, lock_slots, lock_sorted,
+    no_room, pre_route,
 };
 use super::held::Locks;
 use super::session::{Session, Transaction, Watching};
@@ -224,8 +225,11 @@ fn run_all(
     let writes = queue
         .iter()
         .any(|(known, _)| known.command.flags.has(Flags::WRITE));
-    if writes && !node.cluster.enabled() {
-        check_writable(node)?;
+    if writes {
+        if !node.cluster.enabled() {
+            check_writable(node)?;
+        }
+        check_lease(node, session)?;
     }
     Reply::new(out, session.protocol).array(queue.len());
     for (known, args) in queue {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod collections;
+mod failover;
 mod hand_over;
 mod migration;
 #[path = "../common/ports.rs"]

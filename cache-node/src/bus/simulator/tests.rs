@@ -1,5 +1,7 @@
 //! What must hold in every run. A failure names its seed; the same seed fails the same way again.
 
+mod failover;
+
 use super::*;
 use crate::slot::{SlotId, SlotSet};
 
@@ -410,19 +412,19 @@ fn a_silent_node_is_suspected_and_then_given_up_by_the_voters() {
     let silent = s.id(3);
     s.machines[3].side = 1;
     s.run(1_000);
-    assert!(!s.bus(0).liveness(s.now).peers[&silent].suspected);
+    assert!(!s.bus(0).liveness(s.local(0)).peers[&silent].suspected);
     s.run(1_500);
-    let report = s.bus(0).liveness(s.now).peers[&silent].clone();
+    let report = s.bus(0).liveness(s.local(0)).peers[&silent].clone();
     assert!(report.suspected && report.failed, "{report:?}");
     // A refused connection is evidence at once.
     s.crash(2);
     s.run(300);
     let crashed = s.machines[2].disk.as_ref().unwrap().node;
-    assert!(s.bus(0).liveness(s.now).peers[&crashed].suspected);
+    assert!(s.bus(0).liveness(s.local(0)).peers[&crashed].suspected);
     heal(&mut s);
     s.run_until("everybody is back", 10_000, |s| {
         s.bus(0)
-            .liveness(s.now)
+            .liveness(s.local(0))
             .peers
             .values()
             .all(|peer| !peer.suspected)

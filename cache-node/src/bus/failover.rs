@@ -1,0 +1,99 @@
+//! Failover: what the leader does about a primary that has failed.
+//!
+//! A primary has failed when a majority of the voters suspects it. Another one follows when the failed one can take no writes any more:
+//! its process is proved dead, or its lease is over. The replica with the most data becomes primary, if it has ever had all of its primary's.
+
+use super::Bus;
+use super::consensus::Consensus;
+use super::proposals::Origin;
+use crate::topology::{NodeId, Shard, ShardId, TopologyCommand};
+
+impl Bus {
+    /// Proposes new primaries where the present ones have failed.
+    pub(super) fn fail_over(&mut self) {
+        let leads = self
+            .consensus
+            .as_ref()
+            .is_some_and(Consensus::is_settled_leader);
+        if !leads || self.is_frozen() {
+            return;
+        }
+        let failed: Vec<(ShardId, Shard)> = self
+            .topology
+            .shards
+            .iter()
+            .filter(|(_, shard)| self.has_failed(shard))
+            .map(|(id, shard)| (*id, shard.clone()))
+            .collect();
+        for (id, shard) in failed {
+            let Some((node, incarnation)) = self.successor(id, &shard) else {
+                continue;
+            };
+            let command = TopologyCommand::HandOver {
+                node,
+                incarnation,
+                epoch: shard.epoch,
+            };
+            if !self.proposals.contains(&command) {
+                self.propose(command, Origin::Duty);
+            }
+        }
+    }
+
+    /// The shard's primary is given up, and takes no writes any more.
+    fn has_failed(&self, shard: &Shard) -> bool {
+        let primary = shard.primary;
+        if self.has_restarted(shard) {
+            return true;
+        }
+        let suspected = primary != self.me && self.peers.suspected(primary, self.now);
+        suspected
+            && self
+                .peers
+                .report(primary, &self.topology, self.me, self.now)
+                .failed
+            && (self.is_gone(shard) || !self.may_hold_lease(primary))
+    }
+
+    /// Whether the process that was the shard's primary is proved to have ended.
+    pub(super) fn is_dead(&self, shard: &Shard) -> bool {
+        self.has_restarted(shard) || self.is_gone(shard)
+    }
+
+    fn is_gone(&self, shard: &Shard) -> bool {
+        let incarnation = shard.primary_incarnation;
+        self.peers
+            .is_gone(shard.primary, incarnation, &self.topology, self.now)
+    }
+
+    /// The shard's primary speaks in a later incarnation than the one that may serve.
+    fn has_restarted(&self, shard: &Shard) -> bool {
+        if shard.primary == self.me {
+            return shard.primary_incarnation != self.incarnation;
+        }
+        self.peers
+            .get(shard.primary)
+            .is_some_and(|peer| peer.spoke && peer.incarnation > shard.primary_incarnation)
+    }
+
+    /// The replica with the most data among those that have had all of their primary's: itself and its incarnation.
+    fn successor(&self, id: ShardId, shard: &Shard) -> Option<(NodeId, u64)> {
+        let copied = (shard.primary, shard.primary_incarnation);
+        let replicas = self.topology.members_of(id).map(|member| member.id);
+        let candidates = replicas.filter(|node| *node != shard.primary);
+        let best = candidates
+            .filter_map(|node| {
+                let (status, incarnation) = if node == self.me {
+                    (self.status, self.incarnation)
+                } else {
+                    let peer = self.peers.get(node).filter(|peer| peer.spoke)?;
+                    (peer.status, peer.incarnation)
+                };
+                let alive = node == self.me || !self.peers.suspected(node, self.now);
+                let whole = status.healthy && status.copied == Some(copied);
+                (alive && whole).then_some((status.offset, node, incarnation))
+            })
+            .max()?;
+        Some((best.1, best.2))
+    }
+}

@@ -1,0 +1,234 @@
+//! Leases: how long a primary may take writes without hearing from a leader, and when another one may follow it.
+//!
+//! A primary asks the leader, and its lease counts from the moment it asked. The leader answers when a majority of the voters has
+//! confirmed, after the question came, that it still leads. So whoever leads later was elected after the lease began, and both it and the
+//! one that answered know when the lease must be over: a node timeout after the last question, or after the own election. No clocks
+//! are compared; they must only run at the same speed, but for [`DRIFT`].
+//!
+//! Source: leader leases as in Gray and Cheriton, "Leases" (SOSP 1989), with the read index of Ongaro's Raft thesis (section 6.4).
+
+use std::collections::BTreeMap;
+
+use super::Bus;
+use super::consensus::Consensus;
+use super::message::Body;
+use crate::topology::{NodeId, ShardId, TopologyCommand};
+
+/// A lease is shorter than what others wait for, by one part in this many: so much faster or slower may one clock run than another.
+const DRIFT: u64 = 16;
+
+/// A primary asks so often within a lease.
+const ASKS: u64 = 4;
+
+/// Most questions that wait for a confirmation; whoever is not among them asks again.
+const MOST_ASKS: usize = 4096;
+
+/// Most confirmations that are waited for.
+const MOST_CONFIRMATIONS: usize = 64;
+
+/// A forced promotion that waits for the end of a lease is asked for again within this time, or it is given up. In ms.
+const HELD: u64 = 3 * super::RETRY_MS;
+
+/// This node's own lease.
+#[derive(Default)]
+pub(super) struct Lease {
+    /// When it ends, in ms of this node's clock.
+    until: u64,
+    next_ask: u64,
+}
+
+/// What a leader has promised.
+#[derive(Default)]
+pub(super) struct Grants {
+    /// The term in which this node leads, and since when, in ms of its clock.
+    leads: Option<(u64, u64)>,
+    /// Questions that no confirmation was asked for yet.
+    waiting: Vec<Ask>,
+    /// Questions by the confirmation that they wait for, and when that was asked for.
+    asked: BTreeMap<u64, (u64, Vec<Ask>)>,
+    /// Counts confirmations.
+    last: u64,
+    /// When each primary asked last.
+    heard: BTreeMap<NodeId, u64>,
+    /// Shards whose primaries get no lease until then, because somebody wants to replace them.
+    held: BTreeMap<ShardId, u64>,
+}
+
+/// A primary's question.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    node: NodeId,
+    incarnation: u64,
+    /// The moment by its own clock.
+    stamp: u64,
+}
+
+impl Bus {
+    /// When this node's lease ends, in ms of its clock. Without a lease, a primary takes no writes.
+    pub fn lease_until(&self) -> u64 {
+        self.lease.until
+    }
+
+    /// How long a lease lasts, by the clock of its holder, from the question on.
+    fn lease_ms(&self) -> u64 {
+        self.config.node_timeout - self.config.node_timeout / DRIFT
+    }
+
+    /// This process is a shard's primary, as far as it knows.
+    pub(super) fn is_primary(&self) -> bool {
+        self.topology.shard_of(self.me).is_some_and(|(_, shard)| {
+            shard.primary == self.me && shard.primary_incarnation == self.incarnation
+        })
+    }
+
+    /// Asks for a lease when it is time.
+    pub(super) fn ask_for_lease(&mut self) {
+        if !self.is_primary() {
+            // So that it asks at once when it becomes one.
+            self.lease.next_ask = 0;
+            return;
+        }
+        if self.now < self.lease.next_ask {
+            return;
+        }
+        let Some(leader) = self.leader() else {
+            return;
+        };
+        self.lease.next_ask = self.now + self.lease_ms() / ASKS;
+        if leader == self.me {
+            self.receive_ask(self.me, self.incarnation, self.now);
+        } else {
+            self.send(leader, Body::AskLease { stamp: self.now });
+        }
+    }
+
+    /// What was granted to an earlier life is of no use to this one.
+    pub(super) fn forget_lease(&mut self) {
+        self.lease = Lease::default();
+    }
+
+    /// The leader has granted a lease that was asked for at `stamp`.
+    pub(super) fn receive_lease(&mut self, incarnation: u64, stamp: u64) {
+        if incarnation == self.incarnation && stamp <= self.now {
+            self.lease.until = self.lease.until.max(stamp + self.lease_ms());
+        }
+    }
+
+    /// A primary asks for a lease.
+    pub(super) fn receive_ask(&mut self, node: NodeId, incarnation: u64, stamp: u64) {
+        let leads = self.consensus.as_ref().is_some_and(Consensus::is_leader);
+        if !leads || self.grants.waiting.len() >= MOST_ASKS || self.is_being_replaced(node) {
+            return;
+        }
+        // From here on, although it may not be granted in the end.
+        self.grants.heard.insert(node, self.now);
+        self.grants.waiting.push(Ask {
+            node,
+            incarnation,
+            stamp,
+        });
+    }
+
+    /// Has the voters confirm for the questions that wait that this node leads.
+    pub(super) fn confirm_leadership(&mut self) {
+        let Some(consensus) = self.consensus.as_mut() else {
+            return;
+        };
+        if self.grants.waiting.is_empty() || !consensus.is_settled_leader() {
+            return;
+        }
+        // One at a time, unless an answer is lost: each is a message to every voter.
+        let newest = self.grants.asked.last_key_value();
+        if newest.is_some_and(|(_, (at, _))| self.now < at + super::TICK_MS) {
+            return;
+        }
+        self.grants.last += 1;
+        let waiting = std::mem::take(&mut self.grants.waiting);
+        self.grants
+            .asked
+            .insert(self.grants.last, (self.now, waiting));
+        while self.grants.asked.len() > MOST_CONFIRMATIONS {
+            self.grants.asked.pop_first();
+        }
+        consensus.confirm(self.grants.last);
+    }
+
+    /// A majority has confirmed that this node led after confirmation `number` was asked for.
+    pub(super) fn confirmed(&mut self, number: u64) {
+        let Some((_, asks)) = self.grants.asked.remove(&number) else {
+            return;
+        };
+        let leads = self
+            .consensus
+            .as_ref()
+            .is_some_and(Consensus::is_settled_leader);
+        for ask in asks.into_iter().filter(|_| leads) {
+            let primary = self.topology.shard_of(ask.node).is_some_and(|(_, shard)| {
+                shard.primary == ask.node && shard.primary_incarnation == ask.incarnation
+            });
+            if !primary || self.is_being_replaced(ask.node) {
+                continue;
+            }
+            let (incarnation, stamp) = (ask.incarnation, ask.stamp);
+            if ask.node == self.me {
+                self.receive_lease(incarnation, stamp);
+            } else {
+                self.send(ask.node, Body::Lease { incarnation, stamp });
+            }
+        }
+    }
+
+    /// Notes since when this node leads, and forgets what it has promised when it does not.
+    pub(super) fn follow_leadership(&mut self) {
+        let term = self
+            .consensus
+            .as_ref()
+            .filter(|consensus| consensus.is_leader())
+            .map(Consensus::term);
+        if self.grants.leads.map(|(term, _)| term) != term {
+            self.grants = Grants {
+                leads: term.map(|term| (term, self.now)),
+                last: self.grants.last,
+                ..Grants::default()
+            };
+        }
+    }
+
+    /// Whether the lease of `primary` may go on: it asked this leader within a node timeout, or an earlier leader may have granted one.
+    pub(super) fn may_hold_lease(&self, primary: NodeId) -> bool {
+        let since = self.grants.leads.map_or(self.now, |(_, since)| since);
+        let heard = self.grants.heard.get(&primary).copied().unwrap_or(0);
+        self.now <= since.max(heard) + self.config.node_timeout
+    }
+
+    /// Whether a forced promotion must wait because the present primary may take writes. It gets no further lease meanwhile.
+    pub(super) fn must_wait_for_lease(&mut self, command: &TopologyCommand) -> bool {
+        let TopologyCommand::Promote { node, .. } = command else {
+            return false;
+        };
+        let Some((id, shard)) = self.topology.shard_of(*node) else {
+            return false;
+        };
+        let primary = shard.primary;
+        if primary == *node || self.is_dead(shard) || !self.may_hold_lease(primary) {
+            return false;
+        }
+        self.grants.held.insert(id, self.now + HELD);
+        true
+    }
+
+    /// Whether another primary is on its way for the shard of this one: then there must be no new lease.
+    fn is_being_replaced(&self, primary: NodeId) -> bool {
+        let Some((id, _)) = self.topology.shard_of(primary) else {
+            return false;
+        };
+        let held = self.grants.held.get(&id);
+        let same = |node: NodeId| self.topology.members.get(&node).map(|it| it.shard) == Some(id);
+        held.is_some_and(|until| self.now <= *until)
+            || self.consensus.as_ref().is_some_and(|consensus| {
+                consensus
+                    .promotions()
+                    .any(|node| node != primary && same(node))
+            })
+    }
+}

@@ -1,0 +1,179 @@
+//! Primaries fail, and others follow them: soon, and never two at a time.
+
+use super::*;
+
+const SHARDS: usize = 3;
+
+/// Three shards of two nodes: node `n` is the primary of a shard, and node `n + 3` its replica, which has all of its data.
+fn pairs(seed: u64, network: Network) -> Simulation {
+    let mut s = Simulation::new(seed, 2 * SHARDS, network);
+    s.run(200);
+    s.form();
+    for shard in 0..SHARDS {
+        let follow = TopologyCommand::Replicate {
+            node: s.id(shard + SHARDS),
+            primary: s.id(shard),
+        };
+        s.propose(0, follow).unwrap();
+    }
+    s.run_until("everybody takes part", 20_000, whole);
+    s
+}
+
+/// Every shard has a primary that takes writes, and a replica that has all of its data.
+fn whole(s: &Simulation) -> bool {
+    let up = (0..s.machines.len()).filter(|node| s.machines[*node].bus.is_some());
+    let writers = up.clone().filter(|node| s.takes_writes(*node)).count();
+    let replicas = up.filter(|node| {
+        let (_, shard) = s.topology(*node).shard_of(s.id(*node)).unwrap();
+        let copied = s.machines[*node].status.copied;
+        copied == Some((shard.primary, shard.primary_incarnation)) && shard.primary != s.id(*node)
+    });
+    writers == SHARDS && replicas.count() == SHARDS
+}
+
+/// How long it takes until `node` takes writes, in ms.
+fn wait_for_writes(s: &mut Simulation, node: usize) -> u64 {
+    let began = s.now;
+    s.run_until("it takes writes", 20_000, |s| s.takes_writes(node));
+    s.now - began
+}
+
+fn median(mut times: Vec<u64>) -> u64 {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+fn a_primary_whose_process_ends_is_followed_at_once() {
+    let mut times = Vec::new();
+    for seed in seeds(30) {
+        let mut s = pairs(seed, CALM);
+        for node in 0..SHARDS {
+            s.crash(node);
+            times.push(wait_for_writes(&mut s, node + SHARDS));
+            s.start(node);
+            s.run_until("it is copied again", 20_000, whole);
+        }
+    }
+    let longest = times.iter().copied().max();
+    let median = median(times);
+    println!("median {median} ms, longest {longest:?} ms");
+    assert!(median <= 500, "{median} ms");
+    assert!(longest <= Some(3_000), "{longest:?} ms");
+}
+
+#[test]
+fn a_primary_that_is_cut_off_has_stopped_when_another_begins() {
+    let mut times = Vec::new();
+    for seed in seeds(30) {
+        let mut s = pairs(seed, CALM);
+        let leader = s.leader();
+        for node in (0..SHARDS).filter(|node| Some(*node) != leader) {
+            s.machines[node].side = 1;
+            if seed % 2 == 0 {
+                s.reset_connections();
+            }
+            times.push(wait_for_writes(&mut s, node + SHARDS));
+            assert!(!s.takes_writes(node));
+            heal(&mut s);
+            s.run_until("it is copied again", 20_000, whole);
+        }
+    }
+    let longest = times.iter().copied().max();
+    println!("median {} ms, longest {longest:?} ms", median(times));
+    assert!(longest <= Some(2_500), "{longest:?} ms");
+}
+
+#[test]
+fn a_stopped_primary_takes_no_write_when_it_goes_on() {
+    for seed in seeds(30) {
+        let mut s = pairs(seed, CALM);
+        let node = (seed % SHARDS as u64) as usize;
+        s.stop(node, 6_000);
+        wait_for_writes(&mut s, node + SHARDS);
+        s.run(6_000);
+        assert!(s.takes_writes(node + SHARDS) && !s.takes_writes(node));
+        s.run_until("it is copied again", 20_000, whole);
+    }
+}
+
+#[test]
+fn a_forced_promotion_waits_for_the_lease_of_a_living_primary() {
+    for seed in seeds(20) {
+        let mut s = pairs(seed, ROUGH);
+        let promote = TopologyCommand::Promote {
+            node: s.id(SHARDS),
+            incarnation: s.bus(SHARDS).incarnation(),
+        };
+        s.propose(SHARDS, promote).unwrap();
+        wait_for_writes(&mut s, SHARDS);
+        s.run_until("it is copied again", 20_000, whole);
+    }
+}
+
+/// Somebody wants a replica to be primary, whatever the primary says.
+fn force(s: &mut Simulation) {
+    let nodes = 0..s.machines.len();
+    let replica = nodes
+        .filter(|node| s.machines[*node].bus.is_some())
+        .find(|node| {
+            let copied = s.machines[*node].status.copied;
+            let shard = s
+                .topology(*node)
+                .shard_of(s.id(*node))
+                .map(|(_, shard)| shard);
+            shard.is_some_and(|it| copied == Some((it.primary, it.primary_incarnation)))
+        });
+    if let Some(node) = replica {
+        let promote = TopologyCommand::Promote {
+            node: s.id(node),
+            incarnation: s.bus(node).incarnation(),
+        };
+        s.request(node, Request::Propose(promote));
+    }
+}
+
+/// Crashes, stops and partitions at random: there are never two that take writes of a shard, which is checked after every event, and
+/// all are served when it is over. One of each shard always keeps its data.
+fn storm(seed: u64) {
+    let mut s = pairs(seed, ROUGH);
+    for _ in 0..20 {
+        for machine in &mut s.machines {
+            machine.side = 0;
+        }
+        let up = (0..s.machines.len()).all(|node| s.machines[node].bus.is_some());
+        if !up && s.rng.random_bool(0.5) {
+            heal(&mut s);
+        }
+        let victim = s.rng.random_range(0..s.machines.len());
+        let length = s.rng.random_range(100..5_000);
+        match s.rng.random_range(0..4) {
+            0 if up && whole(&s) => s.crash(victim),
+            1 => s.stop(victim, length),
+            2 => s.machines[victim].side = 1,
+            _ => {
+                for machine in &mut s.machines {
+                    machine.side = u8::from(s.rng.random_bool(0.3));
+                }
+            }
+        }
+        if s.rng.random_bool(0.5) {
+            s.reset_connections();
+        }
+        if s.rng.random_bool(0.2) {
+            force(&mut s);
+        }
+        let length = s.rng.random_range(100..6_000);
+        s.run(length);
+    }
+    heal(&mut s);
+    s.run_until("all are served again", 30_000, whole);
+}
+
+#[test]
+fn nobody_takes_writes_beside_another_in_a_storm() {
+    for seed in seeds(40) {
+        storm(seed);
+    }
+}
