@@ -68,11 +68,6 @@ impl TurnClock {
         self.start
     }
 
-    /// The present command's time by the clock that never goes back.
-    pub fn instant(&self) -> Instant {
-        self.now
-    }
-
     /// The present command's time, in milliseconds since the epoch.
     pub fn now(&self) -> Millis {
         (self.wall + (self.now - self.start)).as_millis() as Millis

@@ -71,7 +71,7 @@ struct Shared {
     /// Nodes that were members while this process ran, and are not any more.
     forgotten: Mutex<BTreeSet<NodeId>>,
     orders: mpsc::UnboundedSender<Order>,
-    /// When the lease ends, in ms since `started`; the greatest while this node is no primary, and needs none.
+    /// When this node's lease as a primary ends, in ms since `started`; the greatest when cluster mode is off.
     lease: AtomicU64,
     started: Instant,
 }
@@ -217,15 +217,12 @@ impl Cluster {
         self.shared.links.load_full()
     }
 
-    /// Whether this node is a primary without a lease at this moment: then it must take no writes, because another one may.
+    /// Whether this node has no lease at this moment: then it must take no writes as a primary, because another one may. Looks at the clock
+    /// itself: what a turn knows of it may be of before the process was stopped.
     #[inline]
-    pub fn lacks_lease(&self, now: Instant) -> bool {
+    pub fn lacks_lease(&self) -> bool {
         let until = self.shared.lease.load(Relaxed);
-        until != u64::MAX
-            && now
-                .saturating_duration_since(self.shared.started)
-                .as_millis()
-                >= u128::from(until)
+        until != u64::MAX && self.shared.started.elapsed().as_millis() >= u128::from(until)
     }
 
     /// Whether `node` was a member while this process ran and is not any more.

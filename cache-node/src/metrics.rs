@@ -469,7 +469,7 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
         (
             "evenkeel_cluster_lacks_lease",
             "Whether this node is a primary that takes no writes, because no majority of the voters has confirmed it in time.",
-            u64::from(node.cluster.lacks_lease(std::time::Instant::now())),
+            u64::from(view.is_serving_primary() && node.cluster.lacks_lease()),
         ),
         (
             "evenkeel_cluster_shard_slots",

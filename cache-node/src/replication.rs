@@ -292,8 +292,12 @@ impl Replication {
     }
 
     /// The primary of this cluster and its incarnation that the data set was copied from, whole.
-    pub fn copied(&self) -> Option<(NodeId, u64)> {
-        self.synced_from()?.primary
+    pub fn copied(&self, node: &Node) -> Option<(NodeId, u64)> {
+        if self.is_settled(node) {
+            self.synced_from()?.primary
+        } else {
+            None
+        }
     }
 
     fn set_link_state(&self, state: LinkState) {
@@ -417,6 +421,10 @@ impl Replication {
 
     /// This node's data go their own way from here: it is a primary now.
     fn branch(&self) {
+        // In a cluster, it is asked whether a replica has all that its primary has: this node goes its own way now.
+        self.synced_from
+            .lock()
+            .take_if(|upstream| upstream.primary.is_some());
         let history = self.history();
         if self.is_incomplete() {
             // A mixture has no place in the old one.

@@ -15,7 +15,7 @@ impl Bus {
             .consensus
             .as_ref()
             .is_some_and(Consensus::is_settled_leader);
-        if !leads || self.is_frozen() {
+        if !leads || self.is_frozen() || !self.may_judge() {
             return;
         }
         let failed: Vec<(ShardId, Shard)> = self
@@ -38,6 +38,16 @@ impl Bus {
                 self.propose(command, Origin::Duty);
             }
         }
+    }
+
+    /// A group that was re-formed by force may be one of two, and the other one may have most of the primaries: this one judges only with
+    /// most of the members in sight.
+    fn may_judge(&self) -> bool {
+        let members = self.topology.members.keys();
+        let seen = members
+            .filter(|node| **node == self.me || !self.peers.suspected(**node, self.now))
+            .count();
+        self.topology.generation == 1 || seen > self.topology.members.len() / 2
     }
 
     /// The shard's primary is given up, and takes no writes any more.

@@ -193,6 +193,7 @@ impl Bus {
         self.outbox.publish = true;
         self.outbox.unsaved = true;
         if reformed {
+            self.forget_lease();
             self.drop_seat();
             self.fail_proposals();
         } else if self.has_lost_seat() {

@@ -209,6 +209,11 @@ impl Bus {
         let Some((id, shard)) = self.topology.shard_of(*node) else {
             return false;
         };
+        // Whom it replaces is known when everything in the log is applied.
+        let consensus = self.consensus.as_ref();
+        if !consensus.is_some_and(Consensus::is_settled_leader) || self.is_promoting(id, *node) {
+            return true;
+        }
         let primary = shard.primary;
         if primary == *node || self.is_dead(shard) || !self.may_hold_lease(primary) {
             return false;
@@ -223,12 +228,16 @@ impl Bus {
             return false;
         };
         let held = self.grants.held.get(&id);
-        let same = |node: NodeId| self.topology.members.get(&node).map(|it| it.shard) == Some(id);
-        held.is_some_and(|until| self.now <= *until)
-            || self.consensus.as_ref().is_some_and(|consensus| {
-                consensus
-                    .promotions()
-                    .any(|node| node != primary && same(node))
-            })
+        held.is_some_and(|until| self.now <= *until) || self.is_promoting(id, primary)
+    }
+
+    /// Whether the log has a promotion in this shard that is not applied yet, of another node than this one.
+    fn is_promoting(&self, shard: ShardId, but: NodeId) -> bool {
+        let home = |node: NodeId| self.topology.members.get(&node).map(|it| it.shard);
+        self.consensus.as_ref().is_some_and(|consensus| {
+            consensus
+                .promotions()
+                .any(|node| node != but && home(node) == Some(shard))
+        })
     }
 }

@@ -87,8 +87,8 @@ struct Simulation {
     machines: Vec<Machine>,
     seen: BTreeMap<(u64, Version), Arc<Topology>>,
     tokens: u64,
-    /// The last node that was seen to take writes of each shard.
-    took_over: BTreeMap<ShardId, NodeId>,
+    /// The shard of a node that has taken over by force: it may have two primaries, by order.
+    torn: Option<ShardId>,
     replies: BTreeMap<u64, Result<u64, RequestError>>,
     /// Everything that was sent, hashed in order; only if asked for.
     trace: Option<crc32fast::Hasher>,
@@ -104,7 +104,7 @@ impl Simulation {
             queue: BTreeMap::new(),
             scheduled: 0,
             machines: (0..nodes).map(|_| Machine::default()).collect(),
-            took_over: BTreeMap::new(),
+            torn: None,
             seen: BTreeMap::new(),
             tokens: 0,
             replies: BTreeMap::new(),
@@ -315,11 +315,10 @@ impl Simulation {
         if !self.takes_writes(node) {
             return;
         }
-        let shard = |it: usize| {
-            let topology = self.topology(it);
-            let home = topology.shard_of(self.id(it)).map(|(id, _)| id);
-            (topology.cluster, home)
-        };
+        let shard = |it: usize| (self.topology(it).cluster, self.home(it));
+        if self.torn.is_some() && self.torn == self.home(node) {
+            return;
+        }
         let other = (0..self.machines.len()).find(|other| {
             *other != node && self.takes_writes(*other) && shard(*other) == shard(node)
         });
@@ -328,10 +327,12 @@ impl Simulation {
             "takes writes beside node {node} at {}, seed {}",
             self.now, self.seed
         );
-        if let (_, Some(home)) = shard(node) {
-            let id = self.id(node);
-            self.took_over.insert(home, id);
-        }
+    }
+
+    /// The shard that a node belongs to.
+    fn home(&self, node: usize) -> Option<ShardId> {
+        let home = self.topology(node).shard_of(self.id(node));
+        home.map(|(id, _)| id)
     }
 
     fn handle(&mut self, node: usize, event: Event) {

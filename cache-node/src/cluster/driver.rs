@@ -110,6 +110,7 @@ impl Cluster {
             Arc::default(),
         );
         let cluster = Cluster::new(view, sender);
+        cluster.shared.lease.store(0, Relaxed);
         let (lost, losses) = mpsc::unbounded_channel();
         let driver = Driver {
             bus,
@@ -277,15 +278,7 @@ impl Driver {
 
     /// Tells those who execute commands until when they may write.
     fn show_lease(&self) {
-        let topology = self.bus.topology();
-        let shown = self.shared.view.load();
-        let is_primary = topology.is_primary(self.bus.myself()) || shown.is_serving_primary();
-        let until = if is_primary {
-            self.bus.lease_until()
-        } else {
-            u64::MAX
-        };
-        self.shared.lease.store(until, Relaxed);
+        self.shared.lease.store(self.bus.lease_until(), Relaxed);
     }
 
     fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {

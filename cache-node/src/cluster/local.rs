@@ -80,7 +80,7 @@ impl Local for Node {
             keys: keys as u64,
             stray_keys: keys.saturating_sub(shown) as u64,
             healthy: !(replica && self.replication.is_incomplete()),
-            copied: self.replication.copied(),
+            copied: self.replication.copied(self),
         }
     }
 }

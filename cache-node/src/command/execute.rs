@@ -201,7 +201,7 @@ fn run(
         }
         if command.flags.has(Flags::WRITE) {
             check_writable(node)?;
-            check_lease(node, session)?;
+            check_lease(node)?;
         }
     }
     if session.client.is_untouching() {
@@ -319,7 +319,7 @@ fn route(
     }
     let view = node.cluster.peek();
     match view.route(slot, access(session, command)) {
-        Route::Serve if command.flags.has(Flags::WRITE) => check_lease(node, session),
+        Route::Serve if command.flags.has(Flags::WRITE) => check_lease(node),
         Route::Serve => Ok(()),
         Route::ServeOrAsk(address) => {
             let missing = command
@@ -328,7 +328,7 @@ fn route(
                 .filter(|key| db.peek(key).is_none())
                 .count();
             if missing == 0 {
-                check_lease(node, session)
+                check_lease(node)
             } else if missing == command.keys.of(args).count() {
                 Err(Failure::new(format!(
                     "ASK {slot} {}:{}",
@@ -381,8 +381,8 @@ fn redirect(route: &Route, slot: SlotId) -> Result {
 }
 
 /// Whether nobody else can take writes in this node's place at this moment.
-pub(super) fn check_lease(node: &Node, session: &Session) -> Result {
-    if node.cluster.lacks_lease(session.clock.instant()) {
+pub(super) fn check_lease(node: &Node) -> Result {
+    if node.cluster.lacks_lease() {
         Err(NO_LEASE)
     } else {
         Ok(())

@@ -225,11 +225,16 @@ fn run_all(
     let writes = queue
         .iter()
         .any(|(known, _)| known.command.flags.has(Flags::WRITE));
+    // In a cluster, commands with keys were routed.
+    let unrouted = queue.iter().any(|(known, _)| {
+        let keyless = known.command.keys == Keys::NONE;
+        known.command.flags.has(Flags::WRITE) && (keyless || !node.cluster.enabled())
+    });
+    if unrouted {
+        check_writable(node)?;
+    }
     if writes {
-        if !node.cluster.enabled() {
-            check_writable(node)?;
-        }
-        check_lease(node, session)?;
+        check_lease(node)?;
     }
     Reply::new(out, session.protocol).array(queue.len());
     for (known, args) in queue {

@@ -118,3 +118,23 @@ async fn without_a_majority_there_are_reads_and_no_writes() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_may_become_primary_is_not_emptied_by_a_transaction() {
+    let cluster = Cluster::start(3, &[0], true).await;
+    set(&cluster, 0, KEY_OF_FIRST).await.expect("SET");
+    let copied: u32 = ask(&mut cluster.connect(0).await, "WAIT 1 5000").await;
+    let mut replica = cluster.connect(3).await;
+    let emptied: RedisResult<redis::Value> = redis::pipe()
+        .atomic()
+        .cmd("FLUSHALL")
+        .query_async(&mut replica)
+        .await;
+    let refused = emptied.expect_err("refused").to_string();
+    assert!(
+        refused.contains("READONLY") || refused.contains("read only"),
+        "{refused}"
+    );
+    let keys: u32 = ask(&mut replica, "DBSIZE").await;
+    assert_eq!((copied, keys), (1, 1));
+}

@@ -112,6 +112,27 @@ fn a_forced_promotion_waits_for_the_lease_of_a_living_primary() {
     }
 }
 
+/// The voters of the larger side know nothing of that order, and grant leases to the primaries that they see.
+#[test]
+fn whoever_takes_over_on_the_smaller_side_replaces_no_primary_of_the_larger() {
+    for seed in seeds(10) {
+        let mut s = pairs(seed, CALM);
+        s.torn = s.home(0);
+        for node in [0, SHARDS + 1] {
+            s.machines[node].side = 1;
+        }
+        s.run(1_000);
+        s.ask(0, Request::Takeover).unwrap();
+        s.run(8_000);
+        assert!(
+            s.takes_writes(1) && !s.takes_writes(SHARDS + 1),
+            "seed {seed}"
+        );
+        heal(&mut s);
+        s.run_until("all are served again", 30_000, whole);
+    }
+}
+
 /// Somebody wants a replica to be primary, whatever the primary says.
 fn force(s: &mut Simulation) {
     let nodes = 0..s.machines.len();
