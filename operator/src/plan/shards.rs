@@ -52,7 +52,7 @@ fn keeps_pods(index: u32, count: i32, picture: Option<&Picture<'_>>) -> bool {
     places.any(|place| place.shard == index && i64::from(place.ordinal) >= i64::from(count))
 }
 
-/// Positive evidence that the shard may leave: a majority of the other members sees, in the newest topology, that it owns nothing and
+/// Positive evidence that the shard may leave: a majority of the other members that may come back sees, in the newest topology, that it owns nothing and
 /// nothing moves to it, and its primary holds no key or is gone.
 pub(super) fn is_drained(
     picture: &Picture<'_>,
@@ -93,11 +93,13 @@ fn receives(picture: &Picture<'_>, group: &Group) -> bool {
 
 fn majority_sees_no_slots(picture: &Picture<'_>, index: u32) -> bool {
     let in_shard = |place: Option<PodPlace>| place.is_some_and(|place| place.shard == index);
+    // Who never comes back sees nothing, and contradicts nobody.
     let others = picture
         .view
         .members
-        .values()
-        .filter(|member| !in_shard(member.place))
+        .iter()
+        .filter(|(_, member)| !in_shard(member.place))
+        .filter(|(id, _)| !matches!(picture.liveness(id), Liveness::Gone))
         .count();
     let agreeing = picture
         .observed

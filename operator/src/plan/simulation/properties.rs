@@ -231,6 +231,25 @@ fn a_cluster_that_lost_most_voters_for_good_is_formed_anew_round_a_survivor() {
     assert_eq!(findings.slots_served, 16_384);
 }
 
+/// Two new shards lose their pods for good before they own a slot, and are not wanted any more: neither can see that the other is drained.
+#[test]
+fn drained_shards_whose_pods_are_gone_leave_together() {
+    let mut world = formed(1, 0);
+    for event in [
+        Event::Scale(3),
+        Event::Pass(0),
+        Event::Time(0),
+        Event::Pass(2),
+        Event::KillPod(9_679_212_023_933_315_383),
+        Event::Scale(1),
+        Event::KillPod(14_477_320_604_221_289),
+    ] {
+        happen(&mut world, &event);
+    }
+    let findings = settle(&mut world).unwrap();
+    assert_eq!(findings.shards.len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
