@@ -18,6 +18,7 @@ impl Bus {
         if !leads || self.is_frozen() || !self.may_judge() {
             return;
         }
+        self.watch_starving();
         let failed: Vec<(ShardId, Shard)> = self
             .topology
             .shards
@@ -54,6 +55,9 @@ impl Bus {
     fn has_failed(&self, shard: &Shard) -> bool {
         let primary = shard.primary;
         if self.has_restarted(shard) {
+            return true;
+        }
+        if self.is_given_up(primary) && !self.may_hold_lease(primary) {
             return true;
         }
         let suspected = primary != self.me && self.peers.suspected(primary, self.now);

@@ -39,6 +39,7 @@ impl Bus {
             leader: consensus.and_then(|consensus| Some((consensus.term(), consensus.leader()?))),
             suspects: self.peers.suspects(&self.topology, self.me, self.now),
             gone: self.peers.all_gone(&self.topology),
+            starved: self.is_starved(),
         }
     }
 

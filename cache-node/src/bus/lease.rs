@@ -52,6 +52,8 @@ pub(super) struct Grants {
     heard: BTreeMap<NodeId, u64>,
     /// Shards whose primaries get no lease until then, because somebody wants to replace them.
     held: BTreeMap<ShardId, u64>,
+    /// Primaries that are heard and get no lease, and since when.
+    starving: BTreeMap<NodeId, u64>,
 }
 
 /// A primary's question.
@@ -79,6 +81,37 @@ impl Bus {
         self.topology.shard_of(self.me).is_some_and(|(_, shard)| {
             shard.primary == self.me && shard.primary_incarnation == self.incarnation
         })
+    }
+
+    /// This process is a primary, and has had no lease for a node timeout.
+    pub(super) fn is_starved(&self) -> bool {
+        self.is_primary() && self.now > self.lease.until + self.config.node_timeout
+    }
+
+    /// Looks after primaries that this leader hears and that get no lease all the same: nothing reaches them from here. When that lasts,
+    /// they get none any more, so that others can follow them.
+    pub(super) fn watch_starving(&mut self) {
+        let starving: BTreeMap<ShardId, NodeId> = self
+            .topology
+            .shards
+            .iter()
+            .map(|(id, shard)| (*id, shard.primary))
+            .filter(|(_, primary)| self.peers.is_starved(*primary, self.now))
+            .collect();
+        let known = &mut self.grants.starving;
+        known.retain(|node, _| starving.values().any(|other| other == node));
+        for (id, primary) in starving {
+            let since = *known.entry(primary).or_insert(self.now);
+            if self.now > since + self.config.node_timeout {
+                self.grants.held.insert(id, self.now + HELD);
+            }
+        }
+    }
+
+    /// Whether this primary gets no lease any more because none has reached it for long.
+    pub(super) fn is_given_up(&self, primary: NodeId) -> bool {
+        let since = self.grants.starving.get(&primary);
+        since.is_some_and(|since| self.now > since + self.config.node_timeout)
     }
 
     /// Asks for a lease when it is time.

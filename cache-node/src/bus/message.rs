@@ -92,6 +92,8 @@ pub(crate) struct Heartbeat {
     pub(crate) suspects: Vec<NodeId>,
     /// Members whose processes are proved to have ended, with their incarnations.
     pub(crate) gone: Vec<(NodeId, u64)>,
+    /// The sender is a primary that has had no lease for a node timeout.
+    pub(crate) starved: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

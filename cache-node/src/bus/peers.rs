@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     suspects: BTreeSet<NodeId>,
     /// Whose processes it has proof of that they have ended.
     buried: Vec<(NodeId, u64)>,
+    /// It is a primary that gets no lease.
+    starved: bool,
     leader: Option<(u64, NodeId)>,
 }
 
@@ -51,6 +53,7 @@ impl Peer {
             gone: None,
             suspects: BTreeSet::new(),
             buried: Vec::new(),
+            starved: false,
             leader: None,
         }
     }
@@ -136,6 +139,7 @@ impl Peers {
             peer.status = heartbeat.status;
             peer.suspects = heartbeat.suspects.into_iter().collect();
             peer.buried = heartbeat.gone;
+            peer.starved = heartbeat.starved;
             peer.leader = heartbeat.leader;
         }
     }
@@ -153,6 +157,11 @@ impl Peers {
         };
         peer.lost = true;
         peer.gone.replace(at).is_none()
+    }
+
+    /// Whether `node`, which is heard, is a primary that gets no lease.
+    pub(crate) fn is_starved(&self, node: NodeId, now: u64) -> bool {
+        !self.suspected(node, now) && self.peers.get(&node).is_some_and(|peer| peer.starved)
     }
 
     /// Members whose processes this node has proof of that they have ended, with their incarnations.

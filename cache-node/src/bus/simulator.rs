@@ -72,6 +72,8 @@ struct Machine {
     /// Its clock: what it shows at the start, and by how many parts in a thousand it is fast or slow.
     clock: (u64, i64),
     status: LocalStatus,
+    /// Nothing of this node reaches it.
+    deaf_to: Option<usize>,
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
@@ -365,7 +367,9 @@ impl Simulation {
             trace.update(&self.now.to_le_bytes());
             trace.update(&message.encode());
         }
-        if self.machines[from].side != self.machines[target].side {
+        if self.machines[from].side != self.machines[target].side
+            || self.machines[target].deaf_to == Some(from)
+        {
             return;
         }
         if self.machines[target].bus.is_none() {

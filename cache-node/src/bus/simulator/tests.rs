@@ -174,6 +174,7 @@ fn disturb(s: &mut Simulation) {
 fn heal(s: &mut Simulation) {
     for node in 0..s.machines.len() {
         s.machines[node].side = 0;
+        s.machines[node].deaf_to = None;
         if s.machines[node].bus.is_none() {
             s.start(node);
         }

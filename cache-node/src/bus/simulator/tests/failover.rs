@@ -112,6 +112,19 @@ fn a_forced_promotion_waits_for_the_lease_of_a_living_primary() {
     }
 }
 
+#[test]
+fn a_primary_that_hears_nothing_of_the_leader_is_followed() {
+    for seed in seeds(20) {
+        let mut s = pairs(seed, CALM);
+        let leader = s.leader().unwrap();
+        let node = (0..SHARDS).find(|node| *node != leader).unwrap();
+        s.machines[node].deaf_to = Some(leader);
+        wait_for_writes(&mut s, node + SHARDS);
+        heal(&mut s);
+        s.run_until("it is copied again", 20_000, whole);
+    }
+}
+
 /// The voters of the larger side know nothing of that order, and grant leases to the primaries that they see.
 #[test]
 fn whoever_takes_over_on_the_smaller_side_replaces_no_primary_of_the_larger() {
@@ -162,6 +175,7 @@ fn storm(seed: u64) {
     for _ in 0..20 {
         for machine in &mut s.machines {
             machine.side = 0;
+            machine.deaf_to = None;
         }
         let up = (0..s.machines.len()).all(|node| s.machines[node].bus.is_some());
         if !up && s.rng.random_bool(0.5) {
@@ -184,6 +198,10 @@ fn storm(seed: u64) {
         }
         if s.rng.random_bool(0.2) {
             force(&mut s);
+        }
+        if s.rng.random_bool(0.3) {
+            let deaf = s.rng.random_range(0..s.machines.len());
+            s.machines[deaf].deaf_to = Some(s.rng.random_range(0..s.machines.len()));
         }
         let length = s.rng.random_range(100..6_000);
         s.run(length);
