@@ -2,7 +2,7 @@
 //!
 //! It has no socket, no clock and no randomness of its own: [`Bus::handle`] takes an event and the time and answers with what
 //! to do, so that a simulator can drive it. Two layers with one job each:
-//! - *who is alive* (`peers`, `gossip`) is opinion, spread by heartbeats, and decides nothing;
+//! - *who is alive* (`peers`, `gossip`) is opinion, spread by heartbeats: it may lead to a proposal (`failover`), and changes nothing by itself;
 //! - *what is true* (`consensus`, `machine`, `seats`) is the committed topology. Up to five members vote; everybody else gets
 //!   the newest topology by gossip, where the greater [`Version`](crate::topology::Version) wins.
 //!

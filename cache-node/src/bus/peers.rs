@@ -1,7 +1,8 @@
 //! Who is alive: what this node has heard of each other node, whom it suspects, and whom the voters have given up.
 //!
 //! Suspicion is one node's opinion (`PFAIL`): silence longer than the node timeout, or a connection refused or reset since the
-//! last word. A node has failed (`FAIL`) when a majority of the voters suspects it. Nothing follows from that by itself yet.
+//! last word. A node has failed (`FAIL`) when a majority of the voters suspects it. What the leader does
+//! about a primary that has failed is in `failover`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

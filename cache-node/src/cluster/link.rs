@@ -32,8 +32,8 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) enum Loss {
     /// The connection was lost, or none could be made.
     Broken(NodeId),
-    /// The process has ended: its system has closed the connection in order and refused the next one at this moment. Nothing between the
-    /// two nodes can make a living process look like that: it could refuse or reset connections, but not close one.
+    /// The process has ended: its system has closed the connection in order and refused the next one at this moment. A firewall
+    /// cannot make a living process look like that, since it may refuse or reset connections, but not close one; a proxy that dies could.
     Gone { node: NodeId, at: Instant },
 }
 
