@@ -25,6 +25,7 @@ mod peers;
 mod persisted;
 mod proposals;
 mod request;
+mod restore;
 mod seats;
 mod shared;
 #[cfg(test)]

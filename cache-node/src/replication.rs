@@ -376,6 +376,12 @@ impl Replication {
         self.adopt(own);
     }
 
+    /// The place in a history of what was loaded, as long as this node has not gone on from there.
+    pub fn loaded(&self) -> Option<(NodeId, u64)> {
+        let history = self.history();
+        (self.came_back.get() == Some(&history)).then_some(history.before)?
+    }
+
     /// The place in a history at which this node's data are: what a primary is asked to go on from.
     fn place(&self, node: &Node) -> (NodeId, u64) {
         let end = node.log.end();

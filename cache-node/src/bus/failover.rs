@@ -2,10 +2,12 @@
 //!
 //! A primary has failed when a majority of the voters suspects it. Another one follows when the failed one can take no writes any more:
 //! its process is proved dead, or its lease is over. The replica with the most data becomes primary, if it has ever had all of its primary's.
+//! When nobody has, because all have restarted, what they have brought from their disks decides (`restore`).
 
 use super::Bus;
 use super::consensus::Consensus;
 use super::proposals::Origin;
+use super::restore::{self, Candidate};
 use crate::topology::{NodeId, Shard, ShardId, TopologyCommand};
 
 impl Bus {
@@ -27,7 +29,8 @@ impl Bus {
             .map(|(id, shard)| (*id, shard.clone()))
             .collect();
         for (id, shard) in failed {
-            let Some((node, incarnation)) = self.successor(id, &shard) else {
+            let successor = self.successor(id, &shard);
+            let Some((node, incarnation)) = successor.or_else(|| self.restorer(id, &shard)) else {
                 continue;
             };
             let command = TopologyCommand::HandOver {
@@ -96,18 +99,37 @@ impl Bus {
         let replicas = self.topology.members_of(id).map(|member| member.id);
         let candidates = replicas.filter(|node| *node != shard.primary);
         let best = candidates
-            .filter_map(|node| {
-                let (status, incarnation) = if node == self.me {
-                    (self.status, self.incarnation)
-                } else {
-                    let peer = self.peers.get(node).filter(|peer| peer.spoke)?;
-                    (peer.status, peer.incarnation)
-                };
-                let alive = node == self.me || !self.peers.suspected(node, self.now);
-                let whole = status.healthy && status.copied == Some(copied);
-                (alive && whole).then_some((status.offset, node, incarnation))
-            })
-            .max()?;
-        Some((best.1, best.2))
+            .filter_map(|node| self.heard(node))
+            .filter(|member| member.status.healthy && member.status.copied == Some(copied))
+            .max_by_key(|member| (member.status.offset, member.node))?;
+        Some((best.node, best.incarnation))
+    }
+
+    /// Who goes on when the primary has restarted and nobody has all that it had: see [`restore::choose`].
+    fn restorer(&self, id: ShardId, shard: &Shard) -> Option<(NodeId, u64)> {
+        if !self.has_restarted(shard) {
+            return None;
+        }
+        let members = self.topology.members_of(id).map(|member| member.id);
+        let heard: Option<Vec<Candidate>> = members.map(|node| self.heard(node)).collect();
+        let chosen = restore::choose(shard.primary, &heard?)?;
+        Some((chosen.node, chosen.incarnation))
+    }
+
+    /// What a node says of itself, if it is heard at present.
+    fn heard(&self, node: NodeId) -> Option<Candidate> {
+        if node == self.me {
+            return Some(Candidate {
+                node,
+                incarnation: self.incarnation,
+                status: self.status,
+            });
+        }
+        let peer = self.peers.get(node).filter(|peer| peer.told)?;
+        (!self.peers.suspected(node, self.now)).then_some(Candidate {
+            node,
+            incarnation: peer.incarnation,
+            status: peer.status,
+        })
     }
 }

@@ -78,6 +78,23 @@ impl Bus {
         self.fail_over();
     }
 
+    /// When somebody has proof that the leader's process has ended, this voter does not wait for it either: its own connection may have been
+    /// reset, which proves nothing.
+    fn heed_end_of_leader(&mut self) {
+        let Some(consensus) = &mut self.consensus else {
+            return;
+        };
+        let Some(leader) = consensus.leader().filter(|leader| *leader != self.me) else {
+            return;
+        };
+        let life = self.peers.get(leader).map_or(0, |peer| peer.incarnation);
+        if self.peers.suspected(leader, self.now)
+            && self.peers.is_gone(leader, life, &self.topology, self.now)
+        {
+            consensus.leader_gone(leader, &mut self.rng);
+        }
+    }
+
     /// The other members, and who has left but not yet given back its seat: it may be the leader.
     fn listeners(&self) -> impl Iterator<Item = NodeId> {
         let topology = &self.topology;
@@ -155,7 +172,10 @@ impl Bus {
             }
         }
         match message.body {
-            Body::Heartbeat(heartbeat) => self.peers.heartbeat(from, heartbeat),
+            Body::Heartbeat(heartbeat) => {
+                self.peers.heartbeat(from, heartbeat);
+                self.heed_end_of_leader();
+            }
             Body::WantTopology => self.send(from, Body::Topology(self.topology.clone())),
             // Votes and proposals count only within the group that they were meant for.
             _ if !mine.same_group(&theirs) => {}

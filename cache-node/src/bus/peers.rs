@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     heard: u64,
     /// It was heard since this process started.
     pub(crate) spoke: bool,
+    /// It has told its status in this incarnation.
+    pub(crate) told: bool,
     /// A connection to it was refused or reset since it was heard.
     lost: bool,
     /// When its process was proved to have ended.
@@ -50,6 +52,7 @@ impl Peer {
             status: LocalStatus::default(),
             heard: now,
             spoke: false,
+            told: false,
             lost: false,
             gone: None,
             suspects: BTreeSet::new(),
@@ -117,6 +120,7 @@ impl Peers {
         }
         if peer.incarnation < sender.incarnation {
             peer.began = now;
+            peer.told = false;
         }
         let lives =
             peer.incarnation < sender.incarnation || peer.gone.is_some_and(|at| now > at + DELAYED);
@@ -138,6 +142,7 @@ impl Peers {
     pub(crate) fn heartbeat(&mut self, node: NodeId, heartbeat: Heartbeat) {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.status = heartbeat.status;
+            peer.told = true;
             peer.suspects = heartbeat.suspects.into_iter().collect();
             peer.buried = heartbeat.gone;
             peer.starved = heartbeat.starved;

@@ -48,8 +48,10 @@ pub struct LocalStatus {
     pub keys: u64,
     /// Number of keys in slots that this node's shard does not own.
     pub stray_keys: u64,
-    /// Whether it takes part: false while it loads its data or shuts down.
+    /// Whether its data are what they should be: false while they are a mixture because a full sync has not ended.
     pub healthy: bool,
+    /// The history and the offset in it of the data that it has loaded from its disk, until it goes on with another history.
+    pub loaded: Option<(NodeId, u64)>,
     /// On a replica: the primary and its incarnation whose data it has had all of, and has followed since.
     pub copied: Option<(NodeId, u64)>,
 }

@@ -141,7 +141,10 @@ impl Simulation {
         );
         self.machines[node].clock = clock;
         self.machines[node].stopped_until = 0;
-        self.machines[node].status = LocalStatus::default();
+        self.machines[node].status = LocalStatus {
+            healthy: true,
+            ..LocalStatus::default()
+        };
         let bus = Bus::new(config, disk, self.local(node), seed).unwrap();
         let machine = &mut self.machines[node];
         machine.bus = Some(bus);
@@ -272,13 +275,16 @@ impl Simulation {
     fn copy(&mut self, node: usize) {
         let id = self.id(node);
         let topology = self.topology(node);
-        let Some((_, shard)) = topology.shard_of(id) else {
+        let Some((home, shard)) = topology.shard_of(id) else {
             return;
         };
         let primary = (shard.primary, shard.primary_incarnation);
+        // Whoever has keys cannot be reset, which only lonely nodes are here.
+        let copied = self.topology(node).members_of(home).count() > 1;
         if primary.0 == id {
             if self.takes_writes(node) {
                 self.machines[node].status.offset += 10;
+                self.machines[node].status.keys += u64::from(copied);
             }
             self.machines[node].status.healthy = true;
             return;
@@ -290,9 +296,9 @@ impl Simulation {
                 && machine.stopped_until <= self.now
         });
         if let Some(source) = source {
-            let offset = self.machines[source].status.offset;
+            let LocalStatus { offset, keys, .. } = self.machines[source].status;
             let status = &mut self.machines[node].status;
-            status.offset = offset;
+            (status.offset, status.keys) = (offset, keys);
             status.copied = Some(primary);
             status.healthy = true;
         }

@@ -80,6 +80,7 @@ impl Local for Node {
             keys: keys as u64,
             stray_keys: keys.saturating_sub(shown) as u64,
             healthy: !(replica && self.replication.is_incomplete()),
+            loaded: self.replication.loaded(),
             copied: self.replication.copied(self),
         }
     }

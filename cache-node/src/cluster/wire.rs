@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::bus::Message;
 
 /// Version of the messages' encoding. Nodes of different versions do not talk.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Longest frame that is accepted: a topology of thousands of shards, or as many log entries as Raft sends at once.
 const MOST_BYTES: usize = 32 << 20;
 

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use redis::RedisResult;
 
 use crate::cluster::{Cluster, ask};
-use crate::processes::eventually;
+use crate::processes::{Process, eventually};
 use crate::writers::Writers;
 
 async fn some_writes(writers: &Writers, more: u64) {
@@ -132,4 +132,57 @@ async fn a_replica_that_may_become_primary_is_not_emptied_by_a_transaction() {
     assert_eq!(refused.code(), Some("READONLY"), "{refused}");
     let keys: u32 = ask(&mut replica, "DBSIZE").await;
     assert_eq!((copied, keys), (1, 1));
+}
+
+/// Kills all nodes and starts them again.
+async fn restart_all(cluster: &mut Cluster) {
+    cluster.nodes.iter_mut().for_each(Process::kill);
+    let began = Instant::now();
+    for node in &mut cluster.nodes {
+        node.restart().await;
+    }
+    println!("started after {:?}", began.elapsed());
+    eventually("writes are taken in every shard", async || {
+        let mut taken = 0;
+        for (shard, key) in ["{b}", "{c}", "{a}"].iter().enumerate() {
+            let replica = shard + 3;
+            for node in [shard, replica] {
+                taken += u32::from(set(cluster, node, key).await.is_ok());
+            }
+        }
+        taken == 3
+    })
+    .await;
+    println!("served after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_which_all_nodes_restart_is_served_again() {
+    let mut cluster = Cluster::start(3, &[0, 1, 2], true).await;
+    restart_all(&mut cluster).await;
+    for replica in 3..6 {
+        cluster.wait_for_link(replica).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_shard_goes_on_with_what_its_replica_has_saved() {
+    let mut cluster = Cluster::start(3, &[0, 1, 2], true).await;
+    set(&cluster, 0, KEY_OF_FIRST).await.expect("SET");
+    let copied: u32 = ask(&mut cluster.connect(0).await, "WAIT 1 5000").await;
+    assert_eq!(copied, 1);
+    let _: () = ask(&mut cluster.connect(3).await, "SAVE").await;
+    for node in [0, 3] {
+        cluster.nodes[node].kill();
+    }
+    cluster.nodes[0].restart().await;
+    cluster.nodes[3].restart().await;
+    cluster.wait_for_owner(0, 3).await;
+    cluster.wait_for_link(0).await;
+    let value: String = ask(
+        &mut cluster.connect(3).await,
+        &format!("GET {KEY_OF_FIRST}"),
+    )
+    .await;
+    assert_eq!(value, "v");
 }

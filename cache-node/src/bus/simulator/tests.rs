@@ -1,6 +1,7 @@
 //! What must hold in every run. A failure names its seed; the same seed fails the same way again.
 
 mod failover;
+mod restart;
 
 use super::*;
 use crate::slot::{SlotId, SlotSet};

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const SHARDS: usize = 3;
+pub(super) const SHARDS: usize = 3;
 
 /// Three shards of two nodes: node `n` is the primary of a shard, and node `n + 3` its replica, which has all of its data.
-fn pairs(seed: u64, network: Network) -> Simulation {
+pub(super) fn pairs(seed: u64, network: Network) -> Simulation {
     let mut s = Simulation::new(seed, 2 * SHARDS, network);
     s.run(200);
     s.form();
@@ -21,7 +21,7 @@ fn pairs(seed: u64, network: Network) -> Simulation {
 }
 
 /// Every shard has a primary that takes writes, and a replica that has all of its data.
-fn whole(s: &Simulation) -> bool {
+pub(super) fn whole(s: &Simulation) -> bool {
     let up = (0..s.machines.len()).filter(|node| s.machines[*node].bus.is_some());
     let writers = up.clone().filter(|node| s.takes_writes(*node)).count();
     let replicas = up.filter(|node| {
@@ -33,7 +33,7 @@ fn whole(s: &Simulation) -> bool {
 }
 
 /// How long it takes until `node` takes writes, in ms.
-fn wait_for_writes(s: &mut Simulation, node: usize) -> u64 {
+pub(super) fn wait_for_writes(s: &mut Simulation, node: usize) -> u64 {
     let began = s.now;
     s.run_until("it takes writes", 20_000, |s| s.takes_writes(node));
     s.now - began
