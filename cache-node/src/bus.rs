@@ -43,7 +43,7 @@ use lease::{Grants, Lease};
 use leave::Leaving;
 use meet::Meetings;
 use message::{Body, Sender};
-use peers::Peers;
+use peers::{Peer, Peers};
 use proposals::Proposals;
 
 pub use message::{Message, MessageError};
@@ -252,6 +252,11 @@ impl Bus {
     /// The newest committed topology known here.
     pub fn topology(&self) -> &Arc<Topology> {
         &self.topology
+    }
+
+    /// Whether there is proof that the process of this node has ended, and none has followed it.
+    pub fn knows_end_of(&self, node: NodeId) -> bool {
+        self.peers.get(node).is_some_and(Peer::has_ended)
     }
 
     /// What is known of the other members.

@@ -22,8 +22,9 @@ use crate::topology::{NodeId, Topology};
 
 /// Raft heartbeats go out every this many ticks.
 const HEARTBEAT_TICKS: usize = 2;
-/// After a leader's process has ended, voters wait for an election up to so many ticks, each another number of them.
-const SOON_TICKS: usize = 4;
+/// After a leader's process has ended, the voters stand for election one after another, with so many ticks in between: two that stand at
+/// once may both lose.
+const TURN_TICKS: usize = 2;
 /// Most bytes of entries in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Most bytes of proposals that wait for their commit.
@@ -54,8 +55,8 @@ pub(crate) struct Consensus {
     /// Term and role for which `election_ticks` was drawn.
     drawn_for: Option<(u64, StateRole)>,
     election_ticks: usize,
-    /// Ticks until it stands for election because the leader's process has ended, if there is none by then.
-    soon: Option<usize>,
+    /// Ticks until it stands for election because the leader's process has ended, unless the term has ended by then.
+    turn: Option<(u64, usize)>,
     /// Proposals in the log that are not applied yet, with whom they make a primary; only while leader.
     inflight: BTreeMap<ProposalId, Option<NodeId>>,
 }
@@ -109,7 +110,7 @@ impl Consensus {
             nodes: BTreeMap::from([(raft_id(me), me)]),
             drawn_for: None,
             election_ticks: election_tick,
-            soon: None,
+            turn: None,
             inflight: BTreeMap::new(),
         };
         seat.learn_nodes();
@@ -134,22 +135,22 @@ impl Consensus {
             .raft
             .set_randomized_election_timeout(self.election_ticks);
         self.raft.tick();
-        self.stand_soon();
+        self.stand_in_turn();
     }
 
-    fn stand_soon(&mut self) {
-        let Some(left) = self.soon.take() else {
+    fn stand_in_turn(&mut self) {
+        let Some((term, left)) = self.turn.take() else {
             return;
         };
         let raft = &self.raft.raft;
         let follows_nobody =
             raft.state == StateRole::Follower && raft.leader_id == raft::INVALID_ID;
         // The crate panics when one stands that has no seat.
-        if !follows_nobody || !raft.promotable() {
+        if raft.term != term || !follows_nobody || !raft.promotable() {
             return;
         }
         if left > 1 {
-            self.soon = Some(left - 1);
+            self.turn = Some((term, left - 1));
         } else {
             self.campaign();
         }
@@ -211,14 +212,17 @@ impl Consensus {
     }
 
     /// The process of `node` has ended: when it led, there is an election soon, and not only after a time without a leader.
-    pub(crate) fn leader_gone(&mut self, node: NodeId, rng: &mut StdRng) {
+    pub(crate) fn leader_gone(&mut self, node: NodeId) {
         let raft = &mut self.raft.raft;
         if raft.state != StateRole::Follower || raft.leader_id != raft_id(node) {
             return;
         }
-        let term = raft.term;
+        let (me, term) = (raft.id, raft.term);
         raft.become_follower(term, raft::INVALID_ID);
-        self.soon = Some(rng.random_range(1..=SOON_TICKS));
+        let voters = self.topology().map(|topology| &topology.voters);
+        let others = voters.into_iter().flatten().filter(|it| **it != node);
+        let before = others.take_while(|it| raft_id(**it) != me).count();
+        self.turn = Some((term, 1 + before * TURN_TICKS));
     }
 
     /// Whom proposals in the log that are not applied yet make primaries.

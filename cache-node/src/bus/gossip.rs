@@ -72,7 +72,7 @@ impl Bus {
             return;
         }
         if let Some(consensus) = &mut self.consensus {
-            consensus.leader_gone(node, &mut self.rng);
+            consensus.leader_gone(node);
         }
         self.report_suspicion();
         self.fail_over();
@@ -91,7 +91,7 @@ impl Bus {
         if self.peers.suspected(leader, self.now)
             && self.peers.is_gone(leader, life, &self.topology, self.now)
         {
-            consensus.leader_gone(leader, &mut self.rng);
+            consensus.leader_gone(leader);
         }
     }
 

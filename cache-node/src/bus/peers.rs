@@ -61,6 +61,11 @@ impl Peer {
             leader: None,
         }
     }
+
+    /// Its process was proved to have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.gone.is_some()
+    }
 }
 
 /// One node as the rest of the process may see it.

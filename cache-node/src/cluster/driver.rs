@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::file::{FileError, NodesFile};
-use super::link::{Link, Loss};
+use super::link::{self, Link, Loss};
 use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View, wire};
 use crate::bus::{
     Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
@@ -71,6 +71,13 @@ pub struct Driver {
     links: BTreeMap<Peer, Link>,
     lost: mpsc::UnboundedSender<Loss>,
     losses: mpsc::UnboundedReceiver<Loss>,
+}
+
+/// Where what comes over incoming connections goes.
+#[derive(Clone)]
+struct Incoming {
+    inbox: mpsc::Sender<Message>,
+    lost: mpsc::UnboundedSender<Loss>,
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -195,8 +202,11 @@ impl Driver {
                 .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let listener = TcpListener::from_std(listener)
                 .map_err(|source| DriverError::Listen { address, source })?;
-            let accepting = accept_all(listener, inbox.clone(), room.clone(), stop.clone());
-            tokio::spawn(accepting);
+            let incoming = Incoming {
+                inbox: inbox.clone(),
+                lost: self.lost.clone(),
+            };
+            tokio::spawn(accept_all(listener, incoming, room.clone(), stop.clone()));
         }
         Ok(())
     }
@@ -209,7 +219,9 @@ impl Driver {
         match loss {
             Loss::Broken(node) => Event::PeerLost(node),
             Loss::Gone { node, at } => {
-                tracing::warn!(%node, "the process of another node has ended");
+                if !self.bus.knows_end_of(node) {
+                    tracing::warn!(%node, "the process of another node has ended");
+                }
                 let at = at
                     .saturating_duration_since(self.shared.started)
                     .as_millis() as u64;
@@ -361,9 +373,43 @@ fn tell_primaries(before: &Topology, after: &Topology) {
     }
 }
 
+impl Incoming {
+    /// Takes in messages until the connection ends.
+    async fn receive_all(self, stream: TcpStream, from: SocketAddr) {
+        let mut stream = tokio::io::BufReader::new(stream);
+        let mut sender = None;
+        loop {
+            match wire::read(&mut stream).await {
+                Ok(Some(message)) => {
+                    let Message { sender: it, .. } = &message;
+                    if sender.as_ref().is_none_or(|(node, _)| *node != it.node) {
+                        sender = Some((it.node, it.address.clone()));
+                    }
+                    if self.inbox.send(message).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%from, %error, "a connection of the cluster bus ends");
+                    return;
+                }
+            }
+        }
+        // Its system resets connections with something to be read when a process ends, but nothing is ever sent this way.
+        if let Some((node, address)) = sender
+            && link::refuses(&address).await
+        {
+            let at = Instant::now();
+            // The driver may be gone; then nobody needs to know.
+            let _ = self.lost.send(Loss::Gone { node, at });
+        }
+    }
+}
+
 async fn accept_all(
     listener: TcpListener,
-    inbox: mpsc::Sender<Message>,
+    incoming: Incoming,
     room: Arc<Semaphore>,
     stop: CancellationToken,
 ) {
@@ -377,11 +423,11 @@ async fn accept_all(
         };
         match accepted {
             Ok((stream, from)) => {
-                let (inbox, stop) = (inbox.clone(), stop.clone());
+                let (incoming, stop) = (incoming.clone(), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = receive_all(stream, from, inbox) => {}
+                        () = incoming.receive_all(stream, from) => {}
                     }
                     drop(permit);
                 });
@@ -390,24 +436,6 @@ async fn accept_all(
                 tracing::warn!(%error, "cannot accept a connection of the cluster bus");
                 // Out of descriptors, most likely: it passes, but not at once.
                 tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn receive_all(stream: TcpStream, from: SocketAddr, inbox: mpsc::Sender<Message>) {
-    let mut stream = tokio::io::BufReader::new(stream);
-    loop {
-        match wire::read(&mut stream).await {
-            Ok(Some(message)) => {
-                if inbox.send(message).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%from, %error, "a connection of the cluster bus ends");
-                return;
             }
         }
     }

@@ -37,6 +37,18 @@ pub(super) enum Loss {
     Gone { node: NodeId, at: Instant },
 }
 
+/// Whether nobody listens at the address of a node that has just closed a connection in order: then its process has ended ([`Loss::Gone`]).
+pub(super) async fn refuses(address: &Address) -> bool {
+    let Ok(ip) = address.ip.parse() else {
+        return false;
+    };
+    let connecting = TcpStream::connect(SocketAddr::new(ip, address.bus_port));
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    timeout(SOON, connecting)
+        .await
+        .is_ok_and(|connected| connected.is_err_and(refused))
+}
+
 /// A link's sending end. The link ends when this is dropped.
 pub(super) struct Link {
     pub(super) address: Address,
