@@ -195,7 +195,13 @@ impl Driver {
                 .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let listener = TcpListener::from_std(listener)
                 .map_err(|source| DriverError::Listen { address, source })?;
-            let accepting = accept_all(listener, inbox.clone(), room.clone(), stop.clone());
+            let accepting = accept_all(
+                listener,
+                inbox.clone(),
+                self.shared.clone(),
+                room.clone(),
+                stop.clone(),
+            );
             tokio::spawn(accepting);
         }
         Ok(())
@@ -364,6 +370,7 @@ fn tell_primaries(before: &Topology, after: &Topology) {
 async fn accept_all(
     listener: TcpListener,
     inbox: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
     room: Arc<Semaphore>,
     stop: CancellationToken,
 ) {
@@ -377,11 +384,11 @@ async fn accept_all(
         };
         match accepted {
             Ok((stream, from)) => {
-                let (inbox, stop) = (inbox.clone(), stop.clone());
+                let (inbox, shared, stop) = (inbox.clone(), shared.clone(), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = receive_all(stream, from, inbox) => {}
+                        () = receive_all(stream, from, inbox, shared) => {}
                     }
                     drop(permit);
                 });
@@ -395,11 +402,22 @@ async fn accept_all(
     }
 }
 
-async fn receive_all(stream: TcpStream, from: SocketAddr, inbox: mpsc::Sender<Message>) {
+/// Hands on what comes, until the connection ends. One over which messages for another node come is closed: whoever sends them took
+/// this node's address for that node's, and must learn that it is not.
+async fn receive_all(
+    stream: TcpStream,
+    from: SocketAddr,
+    inbox: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+) {
     let mut stream = tokio::io::BufReader::new(stream);
     loop {
         match wire::read(&mut stream).await {
             Ok(Some(message)) => {
+                if !message.may_be_for(shared.view.load().myself) {
+                    tracing::debug!(%from, "a connection of the cluster bus was meant for another node");
+                    return;
+                }
                 if inbox.send(message).await.is_err() {
                     return;
                 }

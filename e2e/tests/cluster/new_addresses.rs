@@ -118,8 +118,9 @@ async fn ids(addresses: &Addresses) -> BTreeMap<String, String> {
     let mut ids = BTreeMap::new();
     for (pod, ip) in addresses {
         eventually(&format!("{pod} answers"), async || {
-            let id = ask::<String>(ip, "CLUSTER MYID").await;
-            id.is_ok_and(|id| ids.insert(pod.clone(), id).is_none() || true)
+            let id = ask::<String>(ip, "CLUSTER MYID").await.ok();
+            ids.extend(id.map(|id| (pod.clone(), id)));
+            ids.contains_key(pod)
         })
         .await;
     }
