@@ -85,7 +85,7 @@ pub enum Event {
     },
     /// A connection to this node was refused or reset.
     PeerLost(NodeId),
-    /// The process of this node has ended: its system closed the connection, and refused the next one at this moment, in ms.
+    /// The process of this node has ended: its system closed a connection in order at this moment, in ms, and refused the next one.
     PeerGone {
         /// Who.
         node: NodeId,

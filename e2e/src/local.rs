@@ -111,6 +111,12 @@ impl Local {
         self.cluster.client()
     }
 
+    /// Whether names of Services and pods resolve in pods: this process may lead them to a name server of the cluster's own.
+    #[must_use]
+    pub fn names_resolve(&self) -> bool {
+        self.cluster.agent().name_server().is_some()
+    }
+
     /// Where the kubeconfig is.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {

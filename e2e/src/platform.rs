@@ -75,6 +75,12 @@ impl Platform {
         self.local.is_some()
     }
 
+    /// Whether names of Services and pods resolve in pods, as in every real one.
+    #[must_use]
+    pub fn names_resolve(&self) -> bool {
+        self.local.as_ref().is_none_or(Local::names_resolve)
+    }
+
     /// A cache cluster on it.
     #[must_use]
     pub fn cache(&self, namespace: &str, name: &str) -> Cache {

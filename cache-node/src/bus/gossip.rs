@@ -127,7 +127,7 @@ impl Bus {
     }
 
     pub(super) fn receive(&mut self, message: Message) {
-        if message.to.is_some_and(|to| to != self.me) {
+        if !message.may_be_for(self.me) {
             return;
         }
         let from = message.sender.node;

@@ -124,6 +124,11 @@ pub(crate) struct Joiner {
 pub struct MessageError;
 
 impl Message {
+    /// Whether it is meant for this node, or for whoever gets it.
+    pub fn may_be_for(&self, node: NodeId) -> bool {
+        self.to.is_none_or(|to| to == node)
+    }
+
     /// The message's bytes.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("plain data is always encoded")

@@ -78,6 +78,7 @@ pub struct Driver {
 struct Incoming {
     inbox: mpsc::Sender<Message>,
     lost: mpsc::UnboundedSender<Loss>,
+    shared: Arc<Shared>,
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -205,6 +206,7 @@ impl Driver {
             let incoming = Incoming {
                 inbox: inbox.clone(),
                 lost: self.lost.clone(),
+                shared: self.shared.clone(),
             };
             tokio::spawn(accept_all(listener, incoming, room.clone(), stop.clone()));
         }
@@ -374,13 +376,18 @@ fn tell_primaries(before: &Topology, after: &Topology) {
 }
 
 impl Incoming {
-    /// Takes in messages until the connection ends.
+    /// Takes in messages until the connection ends. One over which messages for another node come is closed: whoever sends them took
+    /// this node's address for that node's, and must learn that it is not.
     async fn receive_all(self, stream: TcpStream, from: SocketAddr) {
         let mut stream = tokio::io::BufReader::new(stream);
         let mut sender = None;
         loop {
             match wire::read(&mut stream).await {
                 Ok(Some(message)) => {
+                    if !message.may_be_for(self.shared.view.load().myself) {
+                        tracing::debug!(%from, "a connection of the cluster bus was meant for another node");
+                        return;
+                    }
                     let Message { sender: it, .. } = &message;
                     if sender.as_ref().is_none_or(|(node, _)| *node != it.node) {
                         sender = Some((it.node, it.address.clone()));
@@ -396,11 +403,11 @@ impl Incoming {
                 }
             }
         }
+        let at = Instant::now();
         // Its system resets connections with something to be read when a process ends, but nothing is ever sent this way.
         if let Some((node, address)) = sender
             && link::refuses(&address).await
         {
-            let at = Instant::now();
             // The driver may be gone; then nobody needs to know.
             let _ = self.lost.send(Loss::Gone { node, at });
         }

@@ -20,8 +20,11 @@ const GATHER_BYTES: usize = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// A write that takes longer than this means that the peer does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(2_000);
-/// A connection that is refused within this time after one that was closed in order is refused for the same reason.
+/// A connection that is refused within this time after one that was closed in order is refused for the same reason. One that ends within
+/// this time after it was made is a brief one.
 const SOON: Duration = Duration::from_secs(1);
+/// So many brief connections in a row mean that another node may have the address by now: it closes what is not meant for it.
+const MOST_BRIEF: u32 = 2;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A link that had nothing to send for this long ends.
@@ -32,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) enum Loss {
     /// The connection was lost, or none could be made.
     Broken(NodeId),
-    /// The process has ended: its system has closed the connection in order and refused the next one at this moment. A firewall
+    /// The process has ended: its system has closed the connection in order at this moment, and refused the next one. A firewall
     /// cannot make a living process look like that, since it may refuse or reset connections, but not close one; a proxy that dies could.
     Gone { node: NodeId, at: Instant },
 }
@@ -71,6 +74,7 @@ impl Link {
             messages,
             lost,
             closed: None,
+            brief: 0,
         };
         tokio::spawn(worker.run());
         Self {
@@ -104,8 +108,10 @@ struct Worker {
     by_name: bool,
     messages: mpsc::Receiver<Message>,
     lost: mpsc::UnboundedSender<Loss>,
-    /// When a connection was closed by the other side in order.
+    /// When a connection was closed by the other side in order. A brief one does not count: another node may have closed it.
     closed: Option<Instant>,
+    /// Brief connections in a row.
+    brief: u32,
 }
 
 /// How a connection ends.
@@ -128,15 +134,20 @@ impl Worker {
         loop {
             match self.connect().await {
                 Ok(stream) => {
-                    pause = SHORTEST_PAUSE;
-                    match self.serve(stream, first.take()).await {
+                    let made = Instant::now();
+                    let end = self.serve(stream, first.take()).await;
+                    let lasted = self.has_lasted(made.elapsed());
+                    if lasted {
+                        pause = SHORTEST_PAUSE;
+                    }
+                    match end {
                         End::Unwanted => return,
                         End::Broken => self.tell(Loss::Broken),
                         End::Closed => {
                             self.tell(Loss::Broken);
-                            let closed = self.closed.replace(Instant::now());
-                            // At once: whether somebody listens still says whether the process lives.
-                            if closed.is_none_or(|at| at.elapsed() > SOON) {
+                            if lasted {
+                                self.closed = Some(Instant::now());
+                                // At once: whether somebody listens still says whether the process lives.
                                 continue;
                             }
                         }
@@ -145,12 +156,14 @@ impl Worker {
                 Err(error) => {
                     let refused = error.kind() == io::ErrorKind::ConnectionRefused;
                     let closed = self.closed.filter(|at| at.elapsed() < SOON);
-                    if refused && closed.is_some() && !self.by_name {
-                        let at = Instant::now();
+                    if refused
+                        && !self.by_name
+                        && let Some(at) = closed
+                    {
                         self.tell(|node| Loss::Gone { node, at });
                         self.closed = None;
                     }
-                    self.by_name = !self.by_name && !self.address.hostname.is_empty();
+                    self.turn();
                     self.tell(Loss::Broken);
                 }
             }
@@ -159,6 +172,25 @@ impl Worker {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Whether a connection of this duration was not a brief one. After several of those, the other way to find the node is tried.
+    fn has_lasted(&mut self, duration: Duration) -> bool {
+        if duration > SOON {
+            self.brief = 0;
+            return true;
+        }
+        self.brief += 1;
+        if self.brief == MOST_BRIEF {
+            self.turn();
+        }
+        false
+    }
+
+    /// From the address to the host name, or back.
+    fn turn(&mut self) {
+        self.brief = 0;
+        self.by_name = !self.by_name && !self.address.hostname.is_empty();
     }
 
     fn tell(&self, loss: impl FnOnce(NodeId) -> Loss) {

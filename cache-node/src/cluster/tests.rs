@@ -31,15 +31,19 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path, bus_port: u16) -> Self {
+        Self::start_at(dir, Ipv4Addr::LOCALHOST, bus_port, "")
+    }
+
+    fn start_at(dir: &Path, ip: Ipv4Addr, bus_port: u16, hostname: &str) -> Self {
         let config = ClusterConfig {
             dir: dir.to_owned(),
-            bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            bind: vec![IpAddr::V4(ip)],
             bus_port,
             address: Address {
-                ip: "127.0.0.1".to_owned(),
+                ip: ip.to_string(),
                 port: 1,
                 bus_port,
-                hostname: String::new(),
+                hostname: hostname.to_owned(),
             },
             node_timeout: 2_000,
         };
@@ -125,6 +129,52 @@ async fn nodes_meet_agree_and_come_back_after_a_restart() {
     assert!(back.cluster.view().is_quarantined());
     back.until("reinstated", View::is_serving_primary).await;
     back.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// At every address that is known there is another member: nobody refuses a connection, and only names lead on.
+#[tokio::test]
+async fn nodes_that_come_back_at_each_others_addresses_find_each_other_by_name() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let bus_port = free_port();
+    let ip = |place: usize| Ipv4Addr::new(127, 0, 0, 1 + (place % 3) as u8);
+    // A node's name leads to where it will be.
+    let start = |turn: usize| -> Vec<Running> {
+        let names = (0..3).map(|node| ip(node + 1).to_string());
+        names
+            .enumerate()
+            .map(|(node, name)| {
+                Running::start_at(dirs[node].path(), ip(node + turn), bus_port, &name)
+            })
+            .collect()
+    };
+    let nodes = start(0);
+    for place in 1..3 {
+        let meet = Request::Meet {
+            ip: ip(place).to_string(),
+            bus_port,
+        };
+        nodes[0].cluster.request(meet).await.unwrap();
+    }
+    for node in &nodes {
+        node.until("three voters", |view| view.topology.voters.len() == 3)
+            .await;
+    }
+    let ids: Vec<_> = nodes.iter().map(|node| node.cluster.myself()).collect();
+    for node in nodes {
+        node.stop().await;
+    }
+    let nodes = start(1);
+    for node in &nodes {
+        node.until("all where they are now", |view| {
+            let members = &view.topology.members;
+            let at = |(number, id)| members[id].address.ip == ip(number + 1).to_string();
+            ids.iter().enumerate().all(at)
+        })
+        .await;
+    }
     for node in nodes {
         node.stop().await;
     }

@@ -1,28 +1,33 @@
 //! The node agent: virtual nodes whose pods are real processes on loopback addresses of their own.
 //!
 //! An ordinary client of the API, as a kubelet is. Decisions are pure (`machine`, `status`, `environment`, `mounts`,
-//! `volumes`, `backoff`); `pod`, `container`, `process` and `node` carry them out. No process outlives the agent, however
+//! `volumes`, `resolv_conf`, `backoff`); `pod`, `container`, `process` and `node` carry them out. No process outlives the agent, however
 //! the agent ends.
 
 pub mod backoff;
 mod container;
 pub mod credentials;
+pub mod dns;
 pub mod environment;
 mod guardian;
 pub mod images;
 pub mod logs;
 pub mod machine;
 pub mod mounts;
+pub mod namespace;
 pub mod network;
 mod node;
 mod pod;
 pub mod prober;
 pub mod process;
 pub mod proxy;
+pub mod resolv_conf;
+mod resolver;
 pub mod status;
 pub mod volumes;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +136,7 @@ pub struct AgentHandle {
     running: Mutex<BTreeMap<String, Running>>,
     logs: LogStore,
     network: Network,
+    name_server: Option<Ipv4Addr>,
     stop: CancellationToken,
     helpers: Vec<JoinHandle<()>>,
     client: Client,
@@ -169,6 +175,9 @@ pub fn start_on(mut options: AgentOptions, network: Network) -> std::io::Result<
     let client = options.client.clone();
     let options = Arc::new(options);
     let (sources, _) = broadcast::channel(256);
+    let stop = CancellationToken::new();
+    let names = resolver::name_server(&network);
+    let name_server = names.as_ref().map(|_| network.name_server());
     let mut contexts = BTreeMap::new();
     for (index, spec) in options.nodes.iter().enumerate() {
         let context = NodeContext {
@@ -185,20 +194,24 @@ pub fn start_on(mut options: AgentOptions, network: Network) -> std::io::Result<
             ),
             spawner: spawner.clone(),
             logs: logs.clone(),
+            name_server,
             sources: sources.clone(),
         };
         contexts.insert(spec.name.clone(), Arc::new(context));
     }
-    let stop = CancellationToken::new();
     let mut helpers = vec![tokio::spawn(announce_sources(client.clone(), sources))];
     if options.proxy {
         helpers.push(tokio::spawn(proxy::run(client.clone(), stop.clone())));
+    }
+    if let Some(names) = names {
+        helpers.push(tokio::spawn(names.run(client.clone(), stop.clone())));
     }
     let handle = AgentHandle {
         contexts,
         running: Mutex::default(),
         logs,
         network,
+        name_server,
         stop,
         helpers,
         client,
@@ -305,6 +318,12 @@ impl AgentHandle {
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Where pods ask for names; none when this process may not give them a name server (see [`namespace`] and [`dns`]).
+    #[must_use]
+    pub fn name_server(&self) -> Option<Ipv4Addr> {
+        self.name_server
     }
 
     /// Kills all processes and stops all nodes, within a bounded time.

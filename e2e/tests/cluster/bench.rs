@@ -94,6 +94,16 @@ pub(crate) fn local_only(bench: &Bench) -> bool {
     bench.platform.is_local()
 }
 
+/// Whether names of pods resolve in pods; if not, says that a test is skipped.
+pub(crate) fn names_resolve(bench: &Bench) -> bool {
+    if !bench.platform.names_resolve() {
+        eprintln!(
+            "skipped: needs names that resolve in pods, for which the local Kubernetes must run as root"
+        );
+    }
+    bench.platform.names_resolve()
+}
+
 async fn platform() -> &'static Platform {
     let _turn = STARTING.lock().await;
     if PLATFORM.get().is_none() {

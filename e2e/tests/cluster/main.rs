@@ -8,6 +8,7 @@ mod healing;
 mod idle;
 mod kubectl;
 mod manifests;
+mod new_addresses;
 mod operator_loss;
 mod python;
 mod scaling;

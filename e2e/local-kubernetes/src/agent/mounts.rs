@@ -1,4 +1,4 @@
-//! Processes have no mount namespace: where a container's text names a mount path, the real directory is put. Pure.
+//! Volumes are not mounted, so that no rights are needed: where a container's text names a mount path, the real directory is put. Pure.
 
 use std::path::{Path, PathBuf};
 

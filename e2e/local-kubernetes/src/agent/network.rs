@@ -17,6 +17,8 @@ const COUNT: u8 = 160;
 const POD_BLOCKS: u32 = 199;
 const HOSTS: u32 = 254;
 const SERVICE_BLOCK: u8 = 200;
+/// The last two octets of the name server, behind the services.
+const NAME_SERVER: (u8, u8) = (250, 10);
 
 /// A claimed loopback network. Clones share it; the last one to go releases it.
 #[derive(Clone, Debug)]
@@ -72,6 +74,12 @@ impl Network {
             first: Ipv4Addr::new(127, self.octet, SERVICE_BLOCK, 1),
             count: 256 * 50,
         }
+    }
+
+    /// The address of the cluster's name server.
+    #[must_use]
+    pub fn name_server(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.octet, NAME_SERVER.0, NAME_SERVER.1)
     }
 
     /// The next pod's address. An address comes again only after some 50,000 others.

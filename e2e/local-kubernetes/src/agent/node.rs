@@ -41,6 +41,8 @@ pub(super) struct NodeContext {
     pub(super) recorder: Recorder,
     pub(super) spawner: Spawner,
     pub(super) logs: LogStore,
+    /// Where pods ask for names; none when they ask where this machine does.
+    pub(super) name_server: Option<Ipv4Addr>,
     /// Namespaces in which a ConfigMap or Secret has changed.
     pub(super) sources: broadcast::Sender<String>,
 }

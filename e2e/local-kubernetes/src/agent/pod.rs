@@ -17,9 +17,11 @@ use super::environment::{self, Place, Sources};
 use super::images::{ImageError, Program, container_id};
 use super::machine::{Effect, Ended, Machine, ProbeKind};
 use super::mounts::Mounts;
+use super::namespace::Bind;
 use super::node::NodeContext;
 use super::prober::Target;
 use super::process::Order;
+use super::resolver;
 use super::status::{self, Addresses};
 use super::volumes::{self, Content};
 
@@ -62,6 +64,8 @@ pub(super) struct Worker {
     runs: Vec<Option<Run>>,
     next_run: u64,
     directories: BTreeMap<String, PathBuf>,
+    /// Files that every process of the pod sees in place of the machine's.
+    binds: Vec<Bind>,
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
     gone: bool,
@@ -100,6 +104,7 @@ impl Worker {
             runs: machine.containers.iter().map(|_| None).collect(),
             next_run: 0,
             directories: BTreeMap::new(),
+            binds: Vec::new(),
             inbox,
             outbox,
             gone: false,
@@ -465,6 +470,7 @@ impl Worker {
             arguments,
             environment,
             directory,
+            binds: self.binds.clone(),
         })
     }
 
@@ -537,7 +543,7 @@ impl Worker {
         Ok(sources)
     }
 
-    /// Volumes and credentials.
+    /// Volumes, credentials and where names are asked for.
     async fn prepare(&mut self) -> Result<(), String> {
         tokio::fs::create_dir_all(&self.directory)
             .await
@@ -561,6 +567,11 @@ impl Worker {
             tokio::fs::write(self.directory.join("kubeconfig"), config)
                 .await
                 .map_err(|error| error.to_string())?;
+        }
+        if let Some(server) = self.node.name_server {
+            self.binds = resolver::write(&self.pod, server, &self.directory)
+                .await
+                .map_err(|error| format!("resolv.conf: {error}"))?;
         }
         self.materialise().await
     }

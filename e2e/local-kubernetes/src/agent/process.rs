@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
 use super::guardian::Guardian;
+use super::namespace::{Bind, with_binds};
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Order {
     pub environment: Vec<(String, String)>,
     /// Where it starts.
     pub directory: PathBuf,
+    /// Files that it sees in place of others.
+    pub binds: Vec<Bind>,
 }
 
 type Request = (Order, oneshot::Sender<std::io::Result<Child>>);
@@ -103,7 +106,7 @@ fn spawn(order: &Order) -> std::io::Result<Child> {
     unsafe {
         command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
     }
-    command.spawn()
+    with_binds(&order.binds, || command.spawn())
 }
 
 /// Sends a signal to the whole process group that a process leads. A group that is gone is fine.
@@ -127,6 +130,7 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::namespace::may_bind_to;
     use super::*;
 
     fn shell(script: &str) -> Order {
@@ -135,6 +139,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
             directory: "/".into(),
+            binds: Vec::new(),
         }
     }
 
@@ -157,6 +162,46 @@ mod tests {
                 .await
                 .is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn a_process_sees_its_own_files_and_the_next_one_does_not() {
+        let (own, other) = (temporary("own"), temporary("other"));
+        if let Err(error) = may_bind_to(other.path()) {
+            eprintln!("skipped: needs mount namespaces: {error}");
+            return;
+        }
+        let spawner = Spawner::start().expect("a spawner");
+        let script = format!("cat {}", other.path().display());
+        let bind = Bind {
+            source: own.path().into(),
+            target: other.path().into(),
+        };
+        for (binds, seen) in [(vec![bind], "own"), (Vec::new(), "other")] {
+            let order = Order {
+                binds,
+                ..shell(&script)
+            };
+            let child = spawner.spawn(order).await.expect("a child");
+            let output = child.wait_with_output().await.expect("an end");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), seen);
+        }
+        let missing = Bind {
+            source: "/no/such".into(),
+            target: other.path().into(),
+        };
+        let order = Order {
+            binds: vec![missing],
+            ..shell("true")
+        };
+        let refused = spawner.spawn(order).await.expect_err("no such file");
+        assert!(refused.to_string().contains("/no/such"), "{refused}");
+    }
+
+    fn temporary(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        file
     }
 
     #[tokio::test]

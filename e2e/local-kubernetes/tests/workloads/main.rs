@@ -1,5 +1,6 @@
 //! Workloads on a whole local cluster: real, small processes under the controllers and the node agent.
 
+mod names;
 mod support;
 
 use std::time::Duration;
