@@ -41,7 +41,7 @@ fn a_node_that_has_another_secret_is_not_met_and_told_why() {
         .unwrap();
     assert_eq!(shown, ["cluster-secret", SECRET]);
     let fixed = error(connection, &["CONFIG", "SET", "cluster-secret", SECRET]);
-    assert!(fixed.contains("can't be changed at runtime"), "{fixed}");
+    assert!(fixed.contains("can't set immutable config"), "{fixed}");
 }
 
 #[test]
