@@ -92,6 +92,13 @@ pub enum Event {
         /// When.
         at: u64,
     },
+    /// Whoever is at this address does not talk with this node, and will not before somebody changes something.
+    AddressRefused {
+        /// The address, as in [`Destination`].
+        address: Address,
+        /// Why.
+        reason: String,
+    },
     /// What this node tells others about itself has changed.
     Status(LocalStatus),
 }
@@ -233,6 +240,7 @@ impl Bus {
             Event::Request { token, request } => self.request(token, request),
             Event::PeerLost(node) => self.lose(node),
             Event::PeerGone { node, at } => self.bury(node, at),
+            Event::AddressRefused { address, reason } => self.end_meetings_at(&address, &reason),
             Event::Status(status) => self.status = status,
         }
         self.settle();

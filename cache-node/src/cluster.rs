@@ -3,12 +3,18 @@
 //! [`Cluster`] is the handle that everybody else holds. Reading the view takes no lock; whatever changes the topology goes
 //! through the bus and answers when it is committed.
 
+mod accept;
 mod driver;
 mod file;
+mod handshake;
+mod hello;
 mod info;
 mod link;
 mod local;
 mod nodes;
+mod refusals;
+mod seal;
+mod secret;
 mod slots;
 mod view;
 mod wire;
@@ -25,12 +31,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::bus::{Liveness, LocalStatus, Request, RequestError};
 use crate::slot::SlotSet;
 use crate::topology::{NodeId, TopologyCommand};
+use refusals::Refusals;
 
 pub use driver::{ClusterConfig, Driver, DriverError};
 pub use file::FileError;
 pub use info::{info, node_state};
 pub use local::{announced, open, run};
 pub use nodes::{nodes, replicas};
+pub use secret::{Secret, SecretError};
 pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};
 
@@ -70,6 +78,7 @@ struct Shared {
     status: ArcSwap<LocalStatus>,
     /// Nodes that were members while this process ran, and are not any more.
     forgotten: Mutex<BTreeSet<NodeId>>,
+    refusals: Arc<Refusals>,
     orders: mpsc::UnboundedSender<Order>,
     /// When this node's lease as a primary ends, in ms since `started`; the greatest when cluster mode is off.
     lease: AtomicU64,
@@ -141,6 +150,7 @@ impl Cluster {
                 links: ArcSwap::default(),
                 status: ArcSwap::default(),
                 forgotten: Mutex::default(),
+                refusals: Arc::default(),
                 orders,
                 lease: AtomicU64::new(u64::MAX),
                 started: Instant::now(),
@@ -215,6 +225,11 @@ impl Cluster {
     /// The bus's outgoing connections.
     pub fn links(&self) -> Arc<Vec<LinkReport>> {
         self.shared.links.load_full()
+    }
+
+    /// Connections of the bus that were refused since the start, at either end, by reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.shared.refusals.counts()
     }
 
     /// Whether this node has no lease at this moment: then it must take no writes as a primary, because another one may. Looks at the clock

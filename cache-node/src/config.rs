@@ -22,6 +22,7 @@ pub use options::{Setting, find};
 pub use settings::{AppendFsync, ClientsMemory, LogLevel, OutputLimits, SavePoint, Settings};
 pub use sources::{Invocation, read};
 pub use table::OPTIONS;
+pub use value::SECRET_BYTES;
 
 /// Why a configuration was refused. The text names the option, the value and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

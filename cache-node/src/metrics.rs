@@ -484,5 +484,11 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     ] {
         to.gauge(name, help, value)?;
     }
-    Ok(())
+    let refusals = node.cluster.refusals();
+    to.counters(
+        "evenkeel_bus_connections_refused_total",
+        "Connections of the cluster bus that this node refused, or over which another node was not who it should be, by reason.",
+        "reason",
+        refusals.map(|(reason, count)| (reason.to_owned(), count)),
+    )
 }

@@ -35,6 +35,8 @@ mod protocol;
 mod psync;
 #[path = "server/redis_server.rs"]
 mod redis_server;
+#[path = "server/secret.rs"]
+mod secret;
 #[path = "server/sorted_sets.rs"]
 mod sorted_sets;
 #[path = "server/stalls.rs"]

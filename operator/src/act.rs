@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -185,6 +185,23 @@ impl Actor<'_> {
         match api.delete(name, &DeleteParams::background()).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Creates a Secret unless it is there; then it is left as it is. True when it was created.
+    ///
+    /// # Errors
+    /// When Kubernetes refused or did not answer.
+    pub async fn create_secret(&self, secret: &Secret) -> Result<bool, ActError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace);
+        match api.create(&PostParams::default(), secret).await {
+            Ok(_) => {
+                let name = secret.name_any();
+                tracing::info!(cluster = self.cluster, "created Secret {name}");
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -55,6 +55,13 @@ pub fn config(cluster: &str) -> String {
     format!("{cluster}-config")
 }
 
+/// Name of the Secret that the nodes know each other by. It has the beginning of the cluster's uid: what is left of an earlier cluster of the
+/// same name, and about to be removed by Kubernetes, is not this one's.
+pub fn secret(cluster: &str, uid: &str) -> String {
+    let beginning: String = uid.chars().take(8).collect();
+    format!("{cluster}-bus-{beginning}")
+}
+
 /// Host and port for clients.
 pub fn endpoint(cluster: &str, namespace: &str) -> String {
     format!("{cluster}.{namespace}.svc:{CLIENT_PORT}")

@@ -4,6 +4,7 @@
 
 mod config;
 mod drift;
+mod secret;
 mod services;
 mod statefulset;
 
@@ -19,6 +20,7 @@ use crate::api::CacheCluster;
 use crate::names;
 
 pub use drift::is_current;
+pub use secret::{random_text, secret, wants_secret};
 
 /// An object that the operator applies.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,8 +92,9 @@ mod tests {
     }
 
     fn built(spec: &Value) -> Vec<Value> {
-        let pods = BTreeMap::from([(0, 2)]);
-        objects(&cluster(spec), &pods)
+        let (cluster, pods) = (cluster(spec), BTreeMap::from([(0, 2)]));
+        let secret = serde_json::to_value(secret(&cluster, "not to be guessed".to_owned()));
+        objects(&cluster, &pods)
             .into_iter()
             .map(|object| match object {
                 Object::ConfigMap(object) => serde_json::to_value(object).unwrap(),
@@ -99,6 +102,7 @@ mod tests {
                 Object::StatefulSet(object) => serde_json::to_value(object).unwrap(),
                 Object::PodDisruptionBudget(object) => serde_json::to_value(object).unwrap(),
             })
+            .chain([secret.unwrap()])
             .collect()
     }
 

@@ -13,7 +13,7 @@ use cache_operator::api::{CacheCluster, CacheClusterStatus, Phase};
 use cache_operator::metrics::Metrics;
 use cache_operator::{controller, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -195,6 +195,10 @@ async fn a_cluster_is_formed_scaled_left_alone_and_deleted() {
     assert_eq!(world.count::<PodDisruptionBudget>().await, 3);
     assert_eq!(world.count::<Service>().await, 2);
     assert_eq!(world.count::<ConfigMap>().await, 1);
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "default");
+    let ours = ListParams::default().labels(names::CLUSTER_LABEL);
+    let first = secrets.list(&ours).await.unwrap().items;
+    assert_eq!(first.len(), 1);
 
     world.scale(5).await;
     world.until_ready(5).await;
@@ -207,6 +211,10 @@ async fn a_cluster_is_formed_scaled_left_alone_and_deleted() {
     world.until_ready(3).await;
     assert_eq!(world.count::<StatefulSet>().await, 3);
     assert_eq!(world.model.slots().values().sum::<u32>(), 16_384);
+
+    // Another operator and other shards: the nodes' secret is still the first.
+    let now = secrets.list(&ours).await.unwrap().items;
+    assert_eq!((now.len(), &now[0].data), (1, &first[0].data));
 
     // Nothing changes, so nothing is written.
     sleep(Duration::from_secs(2)).await;
@@ -224,6 +232,7 @@ async fn a_cluster_is_formed_scaled_left_alone_and_deleted() {
     let gone = async {
         while world.clusters().get_opt("a").await.unwrap().is_some()
             || world.count::<Pod>().await > 0
+            || world.count::<Secret>().await > 0
         {
             sleep(Duration::from_millis(50)).await;
         }

@@ -89,6 +89,19 @@ impl Bus {
         }
     }
 
+    /// Whoever is at this address and this node do not talk: whom a meeting is to be with there is not known yet.
+    pub(super) fn end_meetings_at(&mut self, address: &Address, reason: &str) {
+        let meetings = self.meetings.meetings.iter();
+        let there = meetings
+            .filter(|(_, meeting)| meeting.to.node.is_none() && meeting.to.address == *address);
+        let tokens: Vec<u64> = there.map(|(token, _)| *token).collect();
+        for token in tokens {
+            let Address { ip, bus_port, .. } = address;
+            let reason = format!("Cannot meet the node at {ip}:{bus_port}: {reason}");
+            self.end_meeting(token, Err(RequestError::Refused(reason)));
+        }
+    }
+
     fn end_meeting(&mut self, token: u64, result: Result<u64, RequestError>) {
         if self.meetings.meetings.remove(&token).is_some() {
             self.reply(token, result);

@@ -143,6 +143,11 @@ impl Message {
         postcard::from_bytes(bytes).map_err(|_| MessageError)
     }
 
+    /// Where who sent it wants to be reached.
+    pub fn address(&self) -> &Address {
+        &self.sender.address
+    }
+
     /// Who sent it.
     pub fn from(&self) -> NodeId {
         self.sender.node

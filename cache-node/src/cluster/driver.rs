@@ -6,17 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::{Reception, Told};
 use super::file::{FileError, NodesFile};
-use super::link::{self, Link, Loss};
-use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View, wire};
+use super::link::{Dialing, Link, Loss};
+use super::secret::{Secret, SecretError};
+use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View};
 use crate::bus::{
     Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
 };
@@ -24,8 +26,6 @@ use crate::topology::{Address, NodeId, Topology};
 
 /// Messages that wait for the bus.
 const INBOX: usize = 4096;
-/// Most incoming connections.
-const MOST_CONNECTIONS: usize = 4096;
 
 /// What the edge is told at its start.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct ClusterConfig {
     pub address: Address,
     /// Silence after which a node is suspected, in ms.
     pub node_timeout: u64,
+    /// What all nodes know and others must not; `None`: whoever reaches the bus port can speak there.
+    pub secret: Option<Secret>,
 }
 
 /// Why the bus cannot run.
@@ -48,6 +50,9 @@ pub enum DriverError {
     /// The nodes file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// There is no telling the secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The bus port cannot be listened on.
     #[error("cannot listen on {address} for the cluster bus: {source}")]
     Listen {
@@ -69,16 +74,8 @@ pub struct Driver {
     tokens: u64,
     answers: BTreeMap<u64, oneshot::Sender<Result<u64, RequestError>>>,
     links: BTreeMap<Peer, Link>,
-    lost: mpsc::UnboundedSender<Loss>,
+    dialing: Dialing,
     losses: mpsc::UnboundedReceiver<Loss>,
-}
-
-/// Where what comes over incoming connections goes.
-#[derive(Clone)]
-struct Incoming {
-    inbox: mpsc::Sender<Message>,
-    lost: mpsc::UnboundedSender<Loss>,
-    shared: Arc<Shared>,
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -120,6 +117,11 @@ impl Cluster {
         let cluster = Cluster::new(view, sender);
         cluster.shared.lease.store(0, Relaxed);
         let (lost, losses) = mpsc::unbounded_channel();
+        let dialing = Dialing {
+            lost,
+            secret: config.secret,
+            refusals: cluster.shared.refusals.clone(),
+        };
         let driver = Driver {
             bus,
             file,
@@ -130,7 +132,7 @@ impl Cluster {
             tokens: 0,
             answers: BTreeMap::new(),
             links: BTreeMap::new(),
-            lost,
+            dialing,
             losses,
         };
         Ok((cluster, driver))
@@ -196,19 +198,21 @@ impl Driver {
         inbox: &mpsc::Sender<Message>,
         stop: &CancellationToken,
     ) -> Result<(), DriverError> {
-        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let Dialing {
+            secret, refusals, ..
+        } = self.dialing.clone();
+        let told = Told {
+            inbox: inbox.clone(),
+            lost: self.dialing.lost.clone(),
+        };
+        let reception = Reception::new(told, self.shared.clone(), secret, refusals, stop.clone());
         for listener in self.listeners.drain(..) {
             let address = listener
                 .local_addr()
                 .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let listener = TcpListener::from_std(listener)
                 .map_err(|source| DriverError::Listen { address, source })?;
-            let incoming = Incoming {
-                inbox: inbox.clone(),
-                lost: self.lost.clone(),
-                shared: self.shared.clone(),
-            };
-            tokio::spawn(accept_all(listener, incoming, room.clone(), stop.clone()));
+            tokio::spawn(reception.clone().accept_all(listener));
         }
         Ok(())
     }
@@ -229,6 +233,7 @@ impl Driver {
                     .as_millis() as u64;
                 Event::PeerGone { node, at }
             }
+            Loss::Refused { address, reason } => Event::AddressRefused { address, reason },
         }
     }
 
@@ -312,7 +317,7 @@ impl Driver {
             link.send(message);
             return;
         }
-        let link = Link::start(to.node, to.address, self.lost.clone());
+        let link = Link::start(to.node, to.address, self.dialing.clone());
         link.send(message);
         self.links.insert(peer, link);
     }
@@ -371,79 +376,6 @@ fn tell_primaries(before: &Topology, after: &Topology) {
         let former = before.shards.get(id).map(|shard| shard.primary);
         if let Some(former) = former.filter(|former| *former != shard.primary) {
             tracing::info!(shard = %id, %former, primary = %shard.primary, index = after.index, "a shard has another primary");
-        }
-    }
-}
-
-impl Incoming {
-    /// Takes in messages until the connection ends. One over which messages for another node come is closed: whoever sends them took
-    /// this node's address for that node's, and must learn that it is not.
-    async fn receive_all(self, stream: TcpStream, from: SocketAddr) {
-        let mut stream = tokio::io::BufReader::new(stream);
-        let mut sender = None;
-        loop {
-            match wire::read(&mut stream).await {
-                Ok(Some(message)) => {
-                    if !message.may_be_for(self.shared.view.load().myself) {
-                        tracing::debug!(%from, "a connection of the cluster bus was meant for another node");
-                        return;
-                    }
-                    let Message { sender: it, .. } = &message;
-                    if sender.as_ref().is_none_or(|(node, _)| *node != it.node) {
-                        sender = Some((it.node, it.address.clone()));
-                    }
-                    if self.inbox.send(message).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%from, %error, "a connection of the cluster bus ends");
-                    return;
-                }
-            }
-        }
-        let at = Instant::now();
-        // Its system resets connections with something to be read when a process ends, but nothing is ever sent this way.
-        if let Some((node, address)) = sender
-            && link::refuses(&address).await
-        {
-            // The driver may be gone; then nobody needs to know.
-            let _ = self.lost.send(Loss::Gone { node, at });
-        }
-    }
-}
-
-async fn accept_all(
-    listener: TcpListener,
-    incoming: Incoming,
-    room: Arc<Semaphore>,
-    stop: CancellationToken,
-) {
-    loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let (incoming, stop) = (incoming.clone(), stop.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = incoming.receive_all(stream, from) => {}
-                    }
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection of the cluster bus");
-                // Out of descriptors, most likely: it passes, but not at once.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
         }
     }
 }

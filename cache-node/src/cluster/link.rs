@@ -1,7 +1,12 @@
 //! Outgoing connections of the bus: one a peer, made again when it breaks. What cannot be sent is dropped; the bus repeats what matters.
+//!
+//! Only the loss of a connection that the other side had let in says something about a node. One that is refused, or ends before that, is with a
+//! stranger, or with a living node that has another secret, another version or too many guests: nothing is told of it, and the
+//! node is suspected when nothing has been heard of it for the node timeout, as if it were silent. That nobody listens at all is told as ever.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,10 +14,17 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::handshake;
+use super::hello::Refusal;
+use super::refusals::Refusals;
+use super::seal::Sealer;
+use super::secret::Secret;
 use super::wire;
 use crate::bus::Message;
 use crate::topology::{Address, NodeId};
 
+/// What the accepting side writes, once, when it has let the other in.
+pub(super) const WELCOME: u8 = 1;
 /// Messages that wait for a slow connection.
 const QUEUE: usize = 1024;
 /// Messages are gathered up to this many bytes before they are written.
@@ -31,13 +43,26 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What a link has found out about the node at its other end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Loss {
-    /// The connection was lost, or none could be made.
+    /// A connection that the node had let in was lost, or nobody could be reached.
     Broken(NodeId),
-    /// The process has ended: its system has closed the connection in order at this moment, and refused the next one. A firewall
+    /// The process has ended: its system has closed a connection that it had let in, or had made, in order at this moment, and refused the next one. A firewall
     /// cannot make a living process look like that, since it may refuse or reset connections, but not close one; a proxy that dies could.
     Gone { node: NodeId, at: Instant },
+    /// Whoever is at this address and this node do not talk, and will not before somebody changes something.
+    Refused { address: Address, reason: String },
+}
+
+/// What all links have in common.
+#[derive(Clone)]
+pub(super) struct Dialing {
+    /// Where losses are told.
+    pub(super) lost: mpsc::UnboundedSender<Loss>,
+    /// What the other sides must know.
+    pub(super) secret: Option<Secret>,
+    /// Where refusals are noted.
+    pub(super) refusals: Arc<Refusals>,
 }
 
 /// Whether nobody listens at the address of a node that has just closed a connection in order: then its process has ended ([`Loss::Gone`]).
@@ -60,19 +85,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts a link to `node`, when it is known who is there. Refused and reset connections are told to `lost`.
-    pub(super) fn start(
-        node: Option<NodeId>,
-        address: Address,
-        lost: mpsc::UnboundedSender<Loss>,
-    ) -> Self {
+    /// Starts a link to `node`, when it is known who is there.
+    pub(super) fn start(node: Option<NodeId>, address: Address, dialing: Dialing) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE);
         let worker = Worker {
             node,
             address: address.clone(),
             by_name: false,
             messages,
-            lost,
+            dialing,
             closed: None,
             brief: 0,
         };
@@ -107,11 +128,19 @@ struct Worker {
     /// Try the host name next: the address may be out of date.
     by_name: bool,
     messages: mpsc::Receiver<Message>,
-    lost: mpsc::UnboundedSender<Loss>,
+    dialing: Dialing,
     /// When a connection was closed by the other side in order. A brief one does not count: another node may have closed it.
     closed: Option<Instant>,
     /// Brief connections in a row.
     brief: u32,
+}
+
+/// Why there is no connection.
+enum Failure {
+    /// Nobody could be reached.
+    Unreachable(io::Error),
+    /// Whoever is there is not who should be, or does not let this node in.
+    Refused(Refusal),
 }
 
 /// How a connection ends.
@@ -120,6 +149,8 @@ enum End {
     Closed,
     /// Otherwise.
     Broken,
+    /// In either way, before the other side had let this node in.
+    Unwelcome,
     /// The link is not wanted any more.
     Unwanted,
 }
@@ -133,15 +164,16 @@ impl Worker {
         };
         loop {
             match self.connect().await {
-                Ok(stream) => {
+                Ok((stream, sealer)) => {
                     let made = Instant::now();
-                    let end = self.serve(stream, first.take()).await;
+                    let end = self.serve(stream, sealer, first.take()).await;
                     let lasted = self.has_lasted(made.elapsed());
                     if lasted {
                         pause = SHORTEST_PAUSE;
                     }
                     match end {
                         End::Unwanted => return,
+                        End::Unwelcome => {}
                         End::Broken => self.tell(Loss::Broken),
                         End::Closed => {
                             self.tell(Loss::Broken);
@@ -153,18 +185,13 @@ impl Worker {
                         }
                     }
                 }
-                Err(error) => {
-                    let refused = error.kind() == io::ErrorKind::ConnectionRefused;
-                    let closed = self.closed.filter(|at| at.elapsed() < SOON);
-                    if refused
-                        && !self.by_name
-                        && let Some(at) = closed
-                    {
-                        self.tell(|node| Loss::Gone { node, at });
-                        self.closed = None;
+                Err(Failure::Unreachable(error)) => self.not_reached(&error),
+                Err(Failure::Refused(refusal)) => {
+                    self.refused(&refusal);
+                    // Who is there is not known, and will be no other: whoever still wants to know starts a new link.
+                    if self.node.is_none() && refusal.is_final() {
+                        return;
                     }
-                    self.turn();
-                    self.tell(Loss::Broken);
                 }
             }
             if !self.rest(pause).await {
@@ -187,6 +214,36 @@ impl Worker {
         false
     }
 
+    fn not_reached(&mut self, error: &io::Error) {
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        if refused
+            && !self.by_name
+            && let Some(at) = self.was_closed()
+        {
+            self.tell(|node| Loss::Gone { node, at });
+            self.closed = None;
+        }
+        self.turn();
+        self.tell(Loss::Broken);
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        // A process that ends may still take in a connection and drop it: the next one says whether it does.
+        if self.was_closed().is_none() {
+            self.turn();
+        }
+        if self.node.is_none() && refusal.is_final() {
+            let (address, reason) = (self.address.clone(), refusal.to_string());
+            // The driver may be gone; then nobody needs to know.
+            let _ = self.dialing.lost.send(Loss::Refused { address, reason });
+        }
+    }
+
+    /// When the other side has closed a connection, if that was just now.
+    fn was_closed(&self) -> Option<Instant> {
+        self.closed.filter(|at| at.elapsed() < SOON)
+    }
+
     /// From the address to the host name, or back.
     fn turn(&mut self) {
         self.brief = 0;
@@ -196,11 +253,26 @@ impl Worker {
     fn tell(&self, loss: impl FnOnce(NodeId) -> Loss) {
         if let Some(node) = self.node {
             // The driver may be gone; then nobody needs to know.
-            let _ = self.lost.send(loss(node));
+            let _ = self.dialing.lost.send(loss(node));
         }
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
+    /// A connection over which frames can be sent.
+    async fn connect(&self) -> Result<(TcpStream, Option<Sealer>), Failure> {
+        let (mut stream, peer) = self.reach().await.map_err(Failure::Unreachable)?;
+        let Dialing {
+            secret, refusals, ..
+        } = &self.dialing;
+        match handshake::dial(&mut stream, secret.as_ref()).await {
+            Ok(sealer) => Ok((stream, sealer)),
+            Err(refusal) => {
+                refusals.note(peer.ip(), &refusal);
+                Err(Failure::Refused(refusal))
+            }
+        }
+    }
+
+    async fn reach(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let port = self.address.bus_port;
         let attempt = async {
             if self.by_name {
@@ -214,22 +286,42 @@ impl Worker {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        let peer = stream.peer_addr()?;
+        Ok((stream, peer))
     }
 
     /// Writes messages until the connection ends.
-    async fn serve(&mut self, mut stream: TcpStream, first: Option<Message>) -> End {
+    async fn serve(
+        &mut self,
+        stream: TcpStream,
+        sealer: Option<Sealer>,
+        first: Option<Message>,
+    ) -> End {
+        let mut welcome = false;
+        match self.write_all(stream, sealer, first, &mut welcome).await {
+            End::Closed | End::Broken if !welcome => End::Unwelcome,
+            end => end,
+        }
+    }
+
+    async fn write_all(
+        &mut self,
+        mut stream: TcpStream,
+        mut sealer: Option<Sealer>,
+        first: Option<Message>,
+        welcome: &mut bool,
+    ) -> End {
         let (mut reader, mut writer) = stream.split();
         let mut bytes = Vec::new();
         if let Some(message) = first {
-            wire::append(&mut bytes, &message);
+            wire::append(&mut bytes, &message, sealer.as_mut());
         }
-        let mut nothing = [0; 64];
+        let mut nothing = [0; 8];
         loop {
             while bytes.len() < GATHER_BYTES
                 && let Ok(message) = self.messages.try_recv()
             {
-                wire::append(&mut bytes, &message);
+                wire::append(&mut bytes, &message, sealer.as_mut());
             }
             if !bytes.is_empty() {
                 match timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await {
@@ -239,13 +331,13 @@ impl Worker {
             }
             tokio::select! {
                 message = self.messages.recv() => match message {
-                    Some(message) => wire::append(&mut bytes, &message),
+                    Some(message) => wire::append(&mut bytes, &message, sealer.as_mut()),
                     None => return End::Unwanted,
                 },
-                // The peer never writes here: this only ever ends.
+                // But for its welcome, the peer never writes here: this only ever ends.
                 read = reader.read(&mut nothing) => match read {
                     Ok(0) => return End::Closed,
-                    Ok(_) => {}
+                    Ok(_) => *welcome = true,
                     Err(_) => return End::Broken,
                 },
                 () = tokio::time::sleep(IDLE) => {
@@ -269,5 +361,102 @@ impl Worker {
                 Ok(None) => return false,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::wire::tests::message;
+    use super::*;
+
+    /// How the other side, which knows the secret that is given, behaves before it ends.
+    async fn losses(secret: &str, welcomes: bool) -> Vec<Loss> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address {
+            ip: "127.0.0.1".to_owned(),
+            port: 0,
+            bus_port: listener.local_addr().unwrap().port(),
+            hostname: String::new(),
+        };
+        let (lost, mut losses) = mpsc::unbounded_channel();
+        let dialing = Dialing {
+            lost,
+            secret: Some(Secret::new(b"the right one")),
+            refusals: Arc::default(),
+        };
+        let link = Link::start(Some(NodeId::random()), address, dialing);
+        link.send(message());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let secret = Secret::new(secret.as_bytes());
+        let answered = handshake::answer(&mut stream, Some(&secret)).await;
+        if let Ok(mut opener) = answered {
+            // Read, so that the system closes the connection in order.
+            let sent = wire::read(&mut stream, opener.as_mut()).await.unwrap();
+            assert!(sent.is_some());
+            if welcomes {
+                stream.write_all(&[WELCOME]).await.unwrap();
+            }
+        }
+        // Nobody listens any more when the connection ends, as when a process does.
+        drop(listener);
+        drop(stream);
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            let loss = timeout(Duration::from_secs(20), losses.recv()).await;
+            told.push(loss.unwrap().unwrap());
+        }
+        told
+    }
+
+    fn is_gone(loss: &Loss) -> bool {
+        matches!(loss, Loss::Gone { .. })
+    }
+
+    #[tokio::test]
+    async fn a_process_has_ended_when_it_closes_a_connection_that_it_had_let_in_and_listens_no_more()
+     {
+        let told = losses("the right one", true).await;
+        assert!(told.iter().any(is_gone), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_does_does_not_say_that_a_process_has_ended() {
+        let told = losses("the wrong one", true).await;
+        assert!(!told.iter().any(is_gone), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn nor_does_the_end_of_a_connection_that_was_not_let_in() {
+        let told = losses("the right one", false).await;
+        assert!(!told.iter().any(is_gone), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_alone_is_no_loss() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address {
+            ip: "127.0.0.1".to_owned(),
+            port: 0,
+            bus_port: listener.local_addr().unwrap().port(),
+            hostname: String::new(),
+        };
+        let (lost, mut losses) = mpsc::unbounded_channel();
+        let dialing = Dialing {
+            lost,
+            secret: Some(Secret::new(b"the right one")),
+            refusals: Arc::default(),
+        };
+        let link = Link::start(Some(NodeId::random()), address, dialing);
+        link.send(message());
+        // That it comes again says that it is through with the one before.
+        for _ in 0..4 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let secret = Secret::new(b"the wrong one");
+            let answered = handshake::answer(&mut stream, Some(&secret)).await;
+            assert!(matches!(answered, Err(Refusal::OtherSecret)));
+        }
+        assert!(losses.try_recv().is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Cluster, ClusterConfig, Driver, DriverError, Local, View};
+use super::{Cluster, ClusterConfig, Driver, DriverError, Local, Secret, SecretError, View};
 use crate::bus::LocalStatus;
 use crate::config::Settings;
 use crate::node::Node;
@@ -15,10 +15,17 @@ use crate::topology::{Address, NodeId};
 ///
 /// # Errors
 ///
-/// As [`Cluster::open`].
+/// As [`Cluster::open`], and when there is no telling the secret.
 pub fn open(settings: &Settings) -> Result<(Cluster, Option<Driver>), DriverError> {
     if settings.cluster_enabled {
-        let (cluster, driver) = Cluster::open(ClusterConfig::of(settings))?;
+        let config = ClusterConfig::of(settings)?;
+        if config.secret.is_none() {
+            tracing::warn!(
+                port = config.bus_port,
+                "whoever reaches the cluster bus's port can speak there: there is no cluster-secret"
+            );
+        }
+        let (cluster, driver) = Cluster::open(config)?;
         return Ok((cluster, Some(driver)));
     }
     let view = View::standalone(NodeId::random(), rand::random(), announced(settings));
@@ -35,14 +42,19 @@ pub async fn run(driver: Driver, node: Arc<Node>) {
 
 impl ClusterConfig {
     /// What the settings say.
-    pub fn of(settings: &Settings) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// When there is no telling the secret.
+    pub fn of(settings: &Settings) -> Result<Self, SecretError> {
+        Ok(Self {
             dir: settings.dir.clone(),
             bind: settings.bind.clone(),
             bus_port: settings.bus_port(),
             address: announced(settings),
             node_timeout: settings.cluster_node_timeout,
-        }
+            secret: Secret::of(settings)?,
+        })
     }
 }
 

@@ -4,10 +4,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::MOST_HALF_OPEN;
+use super::hello::Hello;
 use super::*;
 use crate::slot::SlotId;
 use crate::topology::Address;
@@ -31,10 +37,24 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path, bus_port: u16) -> Self {
-        Self::start_at(dir, Ipv4Addr::LOCALHOST, bus_port, "")
+        Self::start_with(dir, Ipv4Addr::LOCALHOST, bus_port, "", None)
     }
 
     fn start_at(dir: &Path, ip: Ipv4Addr, bus_port: u16, hostname: &str) -> Self {
+        Self::start_with(dir, ip, bus_port, hostname, None)
+    }
+
+    fn with_secret(dir: &Path, bus_port: u16, secret: Option<&str>) -> Self {
+        Self::start_with(dir, Ipv4Addr::LOCALHOST, bus_port, "", secret)
+    }
+
+    fn start_with(
+        dir: &Path,
+        ip: Ipv4Addr,
+        bus_port: u16,
+        hostname: &str,
+        secret: Option<&str>,
+    ) -> Self {
         let config = ClusterConfig {
             dir: dir.to_owned(),
             bind: vec![IpAddr::V4(ip)],
@@ -46,6 +66,7 @@ impl Running {
                 hostname: hostname.to_owned(),
             },
             node_timeout: 2_000,
+            secret: secret.map(|text| Secret::new(text.as_bytes())),
         };
         let (cluster, driver) = Cluster::open(config).unwrap();
         let stop = CancellationToken::new();
@@ -60,6 +81,20 @@ impl Running {
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
+    }
+
+    async fn meet(&self, bus_port: u16) -> Result<u64, String> {
+        let meet = Request::Meet {
+            ip: "127.0.0.1".to_owned(),
+            bus_port,
+        };
+        let met = timeout(Duration::from_secs(20), self.cluster.request(meet)).await;
+        met.unwrap().map_err(|error| error.to_string())
+    }
+
+    fn refused(&self, reason: &str) -> u64 {
+        let mut counts = self.cluster.refusals();
+        counts.find(|(label, _)| *label == reason).unwrap().1
     }
 
     async fn until(&self, what: &str, done: impl Fn(&View) -> bool) {
@@ -83,11 +118,7 @@ async fn nodes_meet_agree_and_come_back_after_a_restart() {
         .map(|n| Running::start(dirs[n].path(), ports[n]))
         .collect();
     for port in &ports[1..] {
-        let meet = Request::Meet {
-            ip: "127.0.0.1".to_owned(),
-            bus_port: *port,
-        };
-        nodes[0].cluster.request(meet).await.unwrap();
+        nodes[0].meet(*port).await.unwrap();
     }
     let last = nodes[2].cluster.myself();
     let add = TopologyCommand::AddSlots {
@@ -178,4 +209,139 @@ async fn nodes_that_come_back_at_each_others_addresses_find_each_other_by_name()
     for node in nodes {
         node.stop().await;
     }
+}
+const SECRET: &str = "what only nodes of this cluster know";
+
+/// Two nodes with these secrets.
+struct Two {
+    near: Running,
+    far: Running,
+    far_port: u16,
+    _dirs: [tempfile::TempDir; 2],
+}
+
+impl Two {
+    fn start(near: Option<&str>, far: Option<&str>) -> Self {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let far_port = free_port();
+        Self {
+            near: Running::with_secret(dirs[0].path(), free_port(), near),
+            far: Running::with_secret(dirs[1].path(), far_port, far),
+            far_port,
+            _dirs: dirs,
+        }
+    }
+
+    async fn meet(&self) -> Result<(), String> {
+        self.near.meet(self.far_port).await?;
+        self.far
+            .until("both are members", |view| view.topology.members.len() == 2)
+            .await;
+        Ok(())
+    }
+
+    async fn stop(self) {
+        self.near.stop().await;
+        self.far.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_with_the_same_secret_meet() {
+    let two = Two::start(Some(SECRET), Some(SECRET));
+    two.meet().await.unwrap();
+    assert_eq!(two.near.refused("secret") + two.far.refused("secret"), 0);
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn nodes_with_different_secrets_do_not_meet_and_say_why() {
+    for (near, far, why) in [
+        (Some(SECRET), Some("another one"), "the same secret"),
+        (Some(SECRET), None, "the other side has none"),
+        (None, Some(SECRET), "this node has none"),
+    ] {
+        let two = Two::start(near, far);
+        let error = two.meet().await.unwrap_err();
+        assert!(
+            error.contains("Cannot meet the node at 127.0.0.1:"),
+            "{error}"
+        );
+        assert!(error.contains(why), "{error}");
+        assert!(two.near.refused("secret") > 0);
+        for node in [&two.near, &two.far] {
+            assert_eq!(node.cluster.peek().topology.members.len(), 1);
+        }
+        two.stop().await;
+    }
+}
+
+/// What somebody sends who is no node: noise, the beginning of something right, or all that can be said without the secret.
+fn strange(random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = Hello::new(random.random(), random.random())
+        .encode()
+        .to_vec();
+    let mut noise = vec![0; random.random_range(0..200)];
+    random.fill(noise.as_mut_slice());
+    match random.random_range(0..4) {
+        0 => return noise,
+        1 => bytes.truncate(random.random_range(0..bytes.len())),
+        2 => {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        _ => {}
+    }
+    bytes.extend(noise);
+    bytes
+}
+
+#[tokio::test]
+async fn strangers_are_refused_and_the_node_goes_on() {
+    let two = Two::start(Some(SECRET), Some(SECRET));
+    let mut random = StdRng::seed_from_u64(11);
+    let mut sent = 0;
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(("127.0.0.1", two.far_port))
+            .await
+            .unwrap();
+        let bytes = strange(&mut random);
+        // It may have had enough before that.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        sent += 1;
+        // Its hello, its proof, and the end: nothing else is said to somebody who has not proved anything.
+        let mut heard = Vec::new();
+        let _ = timeout(Duration::from_secs(20), stream.read_to_end(&mut heard))
+            .await
+            .unwrap();
+        assert!(heard.len() <= 38 + 32, "{} bytes", heard.len());
+    }
+    let refused: u64 = two.far.cluster.refusals().map(|(_, count)| count).sum();
+    assert_eq!(refused, sent);
+    two.meet().await.unwrap();
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn those_who_connect_and_say_nothing_keep_nobody_out_and_are_not_many() {
+    let two = Two::start(Some(SECRET), Some(SECRET));
+    let mut silent = Vec::new();
+    for _ in 0..MOST_HALF_OPEN + 40 {
+        silent.push(
+            TcpStream::connect(("127.0.0.1", two.far_port))
+                .await
+                .unwrap(),
+        );
+    }
+    two.meet().await.unwrap();
+    assert!(two.far.refused("crowded") >= 40);
+    // The others go as well when their time is over; each has heard a hello and nothing else.
+    for mut stream in silent {
+        let mut heard = Vec::new();
+        let end = timeout(Duration::from_secs(20), stream.read_to_end(&mut heard)).await;
+        end.unwrap().unwrap();
+        assert!(heard.len() <= 38, "{} bytes", heard.len());
+    }
+    two.stop().await;
 }

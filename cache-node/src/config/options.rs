@@ -16,6 +16,8 @@ pub struct Setting {
     pub help: &'static str,
     /// Whether `CONFIG SET` takes it.
     pub live: bool,
+    /// Whether refusals keep its value to themselves: they go to logs and terminals.
+    pub secret: bool,
     /// An older name that means the same.
     pub alias: Option<&'static str>,
     pub(super) show: fn(&Settings) -> String,
@@ -32,7 +34,7 @@ impl Setting {
     pub fn apply(&self, settings: &mut Settings, value: &str) -> Result<(), ConfigError> {
         (self.read)(settings, value).map_err(|allowed| ConfigError::Value {
             name: self.name,
-            value: value.to_owned(),
+            value: if self.secret { "(not shown)" } else { value }.to_owned(),
             allowed,
         })
     }
@@ -122,6 +124,20 @@ mod tests {
                     .to_owned()
             )
         );
+    }
+
+    #[test]
+    fn a_secret_has_a_least_length_and_is_not_repeated() {
+        assert_eq!(
+            apply("cluster-secret", "fifteen bytes !"),
+            Err(
+                "invalid value '(not shown)' for 'cluster-secret': must have at least 16 bytes, \
+                 and has 15; empty: none"
+                    .to_owned()
+            )
+        );
+        assert_eq!(apply("cluster-secret", "sixteen bytes !!"), Ok(()));
+        assert_eq!(apply("cluster-secret", ""), Ok(()));
     }
 
     #[test]

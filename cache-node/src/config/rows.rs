@@ -20,6 +20,7 @@ pub(super) const fn option(
         form,
         help,
         live: true,
+        secret: false,
         alias: None,
         show,
         read,
@@ -30,6 +31,12 @@ impl Setting {
     /// The same, for start-up only.
     pub(super) const fn fixed(mut self) -> Self {
         self.live = false;
+        self
+    }
+
+    /// The same, with a value that refusals do not repeat.
+    pub(super) const fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 

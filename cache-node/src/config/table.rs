@@ -6,7 +6,7 @@ use super::options::Setting;
 use super::rows::{constant, number, option, size, switch, text};
 use super::settings::{AppendFsync, LogLevel};
 use super::value::{
-    addresses, clients_memory, file_name, number, output_limits, replicaof, save_points,
+    addresses, clients_memory, file_name, number, output_limits, replicaof, save_points, secret,
     show_addresses, show_clients_memory, show_output_limits, show_save_points, show_yes_no, size,
     yes_no,
 };
@@ -241,6 +241,27 @@ pub static OPTIONS: &[Setting] = &[
         50..=3_600_000,
         cluster_node_timeout,
         "Milliseconds of silence after which a node is suspected."
+    )
+    .fixed(),
+    option(
+        "Cluster",
+        "cluster-secret",
+        "SECRET",
+        "What all nodes of the cluster know and others must not, at least 16 bytes; empty: whoever reaches the bus port can speak there.",
+        |settings| settings.cluster_secret.clone(),
+        |settings, value| {
+            settings.cluster_secret = secret(value)?;
+            Ok(())
+        },
+    )
+    .fixed()
+    .secret(),
+    text!(
+        "Cluster",
+        "cluster-secret-file",
+        "FILE",
+        cluster_secret_file,
+        "File that holds the secret in place of 'cluster-secret'; white space round it does not count. Empty: none."
     )
     .fixed(),
     constant!(

@@ -20,6 +20,21 @@ pub(super) fn show_yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
+/// Least bytes of a secret. Whoever connects is shown something that a guess can be tried on, as often as he likes.
+pub const SECRET_BYTES: usize = 16;
+
+/// A secret, or none.
+pub(super) fn secret(text: &str) -> Result<String, Refusal> {
+    let length = text.len();
+    if text.is_empty() || length >= SECRET_BYTES {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "must have at least {SECRET_BYTES} bytes, and has {length}; empty: none"
+        ))
+    }
+}
+
 pub(super) fn number<T: TryFrom<i64>>(
     text: &str,
     allowed: RangeInclusive<i64>,

@@ -9,7 +9,14 @@ use redis::cluster_async::ClusterConnection;
 use crate::processes::{PATIENCE, Process, eventually};
 
 /// Arguments of every member.
-const ARGS: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+const ARGS: [&str; 6] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "2000",
+    "--cluster-secret",
+    "known to the nodes of this test",
+];
 
 /// A cluster; its processes are killed when it is dropped. Shard `i` has node `i` as its first primary; replicas come behind the primaries.
 pub(crate) struct Cluster {

@@ -150,7 +150,7 @@ fn kubectl_applies_shows_explains_scales_and_deletes() {
             bench,
             &[
                 "get",
-                "statefulsets,services,poddisruptionbudgets,configmaps",
+                "statefulsets,services,poddisruptionbudgets,configmaps,secrets",
                 "-o",
                 "name",
             ],
@@ -165,6 +165,7 @@ fn kubectl_applies_shows_explains_scales_and_deletes() {
                 "service/cache",
                 "poddisruptionbudget.policy/cache-s0",
                 "configmap/cache-config",
+                "secret/cache-bus-",
             ],
         );
         let described = ok(bench, &["describe", "cc", "cache"], "").await;
@@ -211,7 +212,7 @@ fn kubectl_applies_shows_explains_scales_and_deletes() {
         replace_pod(bench, "cache-s0-0").await;
         ok(bench, &["delete", "cc", "cache", "--timeout=120s"], "").await;
         let selector = "app.kubernetes.io/managed-by=cache-operator";
-        let kinds = "statefulsets,services,poddisruptionbudgets,configmaps,endpointslices,persistentvolumeclaims";
+        let kinds = "statefulsets,services,poddisruptionbudgets,configmaps,secrets,endpointslices,persistentvolumeclaims";
         tokio::time::timeout(BOUND, async {
             while !ok(bench, &["get", kinds, "-l", selector, "-o", "name"], "")
                 .await

@@ -16,7 +16,7 @@ use crate::api::{CacheCluster, CacheClusterStatus};
 use crate::names::MANAGER;
 use crate::observe::{Observed, observe};
 use crate::plan::{Plan, Promotion, Step, plan};
-use crate::resources;
+use crate::resources::{self, Object};
 use crate::status::{self, Notice, desired, is_settled, notices};
 use crate::stores::of_cluster;
 
@@ -50,7 +50,8 @@ pub(super) async fn pass(
             namespace,
             observed: &observed,
         };
-        applied = apply_objects(cluster, &plan, &actor, context).await;
+        let secret = resources::wants_secret(cluster, &sets, &observed);
+        applied = apply_objects(cluster, &plan, secret, &actor, context).await;
         outcomes = actor.run(&plan.steps).await;
         count(context, &outcomes);
     }
@@ -61,16 +62,31 @@ pub(super) async fn pass(
     Ok(Action::requeue(pause(cluster, &plan, &observed, &outcomes)))
 }
 
-/// Applies the objects that are missing or different. One that fails does not keep the others from being applied.
+/// Applies the objects that are missing or different, after the Secret if that may be missing. One that fails does not keep the others from
+/// being applied, except that shards without the Secret would have pods that wait for it.
 async fn apply_objects(
     cluster: &CacheCluster,
     plan: &Plan,
+    wants_secret: bool,
     actor: &Actor<'_>,
     context: &Context,
 ) -> Result<usize, Error> {
     let objects = resources::objects(cluster, &plan.pods);
-    let outdated = context.stores.outdated(actor.namespace, objects);
+    let mut outdated = context.stores.outdated(actor.namespace, objects);
     let mut failed = None;
+    let mut created = false;
+    if wants_secret {
+        let secret = resources::secret(cluster, resources::random_text());
+        match actor.create_secret(&secret).await {
+            Ok(new) => created = new,
+            Err(source) => {
+                let object = secret.name_any();
+                failed = Some(Error::Object { object, source });
+                outdated.retain(|object| !matches!(object, Object::StatefulSet(_)));
+            }
+        }
+        context.metrics.writes.with_label_values(&["object"]).inc();
+    }
     for object in &outdated {
         if let Err(source) = actor.apply(object).await {
             let object = object.name();
@@ -78,7 +94,7 @@ async fn apply_objects(
         }
         context.metrics.writes.with_label_values(&["object"]).inc();
     }
-    failed.map_or(Ok(outdated.len()), Err)
+    failed.map_or(Ok(outdated.len() + usize::from(created)), Err)
 }
 
 fn count(context: &Context, outcomes: &[Outcome]) {

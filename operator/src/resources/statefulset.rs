@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
     EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use super::config::{DIRECTORY, FILE};
-use super::metadata;
+use super::{metadata, secret};
 use crate::api::{CacheCluster, ResourceList, ShardAntiAffinity};
 use crate::names;
 
@@ -95,6 +95,16 @@ fn pod_spec(cluster: &CacheCluster, index: u32) -> PodSpec {
                 }),
                 ..Volume::default()
             },
+            Volume {
+                name: "secret".to_owned(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: Some(secret::name(cluster)),
+                    // With a group of the pod's own (fsGroup), Kubernetes lets that group read it too, and so the node.
+                    default_mode: Some(0o400),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            },
         ]),
         ..PodSpec::default()
     }
@@ -146,6 +156,12 @@ fn container(cluster: &CacheCluster) -> Container {
                 read_only: Some(true),
                 ..VolumeMount::default()
             },
+            VolumeMount {
+                name: "secret".to_owned(),
+                mount_path: secret::DIRECTORY.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
         ]),
         ..Container::default()
     }
@@ -168,6 +184,8 @@ fn arguments(cluster: &CacheCluster) -> Vec<String> {
         format!("$(POD_NAME).{domain}"),
         "--dir".to_owned(),
         DATA.to_owned(),
+        "--cluster-secret-file".to_owned(),
+        format!("{}/{}", secret::DIRECTORY, secret::FILE),
     ]
     .to_vec()
 }
