@@ -139,15 +139,17 @@ impl Reception {
     /// closed: whoever sends them took this node's address for that node's, and must learn that it is not.
     async fn receive_all(
         &self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         mut opener: Option<Opener>,
     ) -> io::Result<Option<(NodeId, Address)>> {
-        stream.write_all(&[WELCOME]).await?;
         let mut stream = BufReader::new(stream);
         let mut sender = None;
         while let Some(message) = wire::read(&mut stream, opener.as_mut()).await? {
             if !message.may_be_for(self.shared.view.load().myself) {
                 return Ok(None);
+            }
+            if sender.is_none() {
+                stream.write_all(&[WELCOME]).await?;
             }
             sender = Some((message.from(), message.address().clone()));
             if self.told.inbox.send(message).await.is_err() {

@@ -23,7 +23,7 @@ use super::wire;
 use crate::bus::Message;
 use crate::topology::{Address, NodeId};
 
-/// What the accepting side writes, once, when it has let the other in.
+/// What the accepting side writes, once, when the first message is for it.
 pub(super) const WELCOME: u8 = 1;
 /// Messages that wait for a slow connection.
 const QUEUE: usize = 1024;
@@ -32,11 +32,10 @@ const GATHER_BYTES: usize = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// A write that takes longer than this means that the peer does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(2_000);
-/// A connection that is refused within this time after one that was closed in order is refused for the same reason. One that ends within
-/// this time after it was made is a brief one.
+/// A connection that is refused within this time after one that was closed in order is refused for the same reason.
 const SOON: Duration = Duration::from_secs(1);
-/// So many brief connections in a row mean that another node may have the address by now: it closes what is not meant for it.
-const MOST_BRIEF: u32 = 2;
+/// So many connections that end without a welcome mean that another node may have the address by now: it closes what is not meant for it.
+const MOST_UNWELCOME: u32 = 2;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A link that had nothing to send for this long ends.
@@ -95,7 +94,7 @@ impl Link {
             messages,
             dialing,
             closed: None,
-            brief: 0,
+            unwelcome: 0,
         };
         tokio::spawn(worker.run());
         Self {
@@ -129,10 +128,10 @@ struct Worker {
     by_name: bool,
     messages: mpsc::Receiver<Message>,
     dialing: Dialing,
-    /// When a connection was closed by the other side in order. A brief one does not count: another node may have closed it.
+    /// When a connection was closed by the other side in order.
     closed: Option<Instant>,
-    /// Brief connections in a row.
-    brief: u32,
+    /// Connections that ended before the other side had let this node in, since the way to find it was chosen.
+    unwelcome: u32,
 }
 
 /// Why there is no connection.
@@ -164,27 +163,23 @@ impl Worker {
         };
         loop {
             match self.connect().await {
-                Ok((stream, sealer)) => {
-                    let made = Instant::now();
-                    let end = self.serve(stream, sealer, first.take()).await;
-                    let lasted = self.has_lasted(made.elapsed());
-                    if lasted {
+                Ok((stream, sealer)) => match self.serve(stream, sealer, first.take()).await {
+                    End::Unwanted => return,
+                    End::Unwelcome => self.unwelcome(),
+                    End::Broken => {
                         pause = SHORTEST_PAUSE;
+                        self.tell(Loss::Broken);
                     }
-                    match end {
-                        End::Unwanted => return,
-                        End::Unwelcome => {}
-                        End::Broken => self.tell(Loss::Broken),
-                        End::Closed => {
-                            self.tell(Loss::Broken);
-                            if lasted {
-                                self.closed = Some(Instant::now());
-                                // At once: whether somebody listens still says whether the process lives.
-                                continue;
-                            }
+                    End::Closed => {
+                        pause = SHORTEST_PAUSE;
+                        self.tell(Loss::Broken);
+                        let closed = self.closed.replace(Instant::now());
+                        // At once: whether somebody listens still says whether the process lives.
+                        if closed.is_none_or(|at| at.elapsed() > SOON) {
+                            continue;
                         }
                     }
-                }
+                },
                 Err(Failure::Unreachable(error)) => self.not_reached(&error),
                 Err(Failure::Refused(refusal)) => {
                     self.refused(&refusal);
@@ -201,17 +196,12 @@ impl Worker {
         }
     }
 
-    /// Whether a connection of this duration was not a brief one. After several of those, the other way to find the node is tried.
-    fn has_lasted(&mut self, duration: Duration) -> bool {
-        if duration > SOON {
-            self.brief = 0;
-            return true;
-        }
-        self.brief += 1;
-        if self.brief == MOST_BRIEF {
+    /// Another node may have the address by now: after several such ends, the other way to find the right one is tried.
+    fn unwelcome(&mut self) {
+        self.unwelcome += 1;
+        if self.unwelcome == MOST_UNWELCOME {
             self.turn();
         }
-        false
     }
 
     fn not_reached(&mut self, error: &io::Error) {
@@ -246,7 +236,7 @@ impl Worker {
 
     /// From the address to the host name, or back.
     fn turn(&mut self) {
-        self.brief = 0;
+        self.unwelcome = 0;
         self.by_name = !self.by_name && !self.address.hostname.is_empty();
     }
 
