@@ -42,14 +42,14 @@ pub enum RequestError {
 /// What this node tells the others about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalStatus {
-    /// End of the data that this node has: the log's end on a primary, what was applied on a replica. In bytes.
-    pub offset: u64,
-    /// Number of keys.
-    pub keys: u64,
-    /// Number of keys in slots that this node's shard does not own.
-    pub stray_keys: u64,
-    /// Whether it takes part: false while it loads its data or shuts down.
-    pub healthy: bool,
     /// On a replica: the primary and its incarnation whose data it has had all of, and has followed since.
     pub copied: Option<(NodeId, u64)>,
+    /// Whether it takes part: false while it loads its data or shuts down.
+    pub healthy: bool,
+    /// Number of keys in slots that this node's shard does not own.
+    pub stray_keys: u64,
+    /// Number of keys.
+    pub keys: u64,
+    /// End of the data that this node has: the log's end on a primary, what was applied on a replica. In bytes.
+    pub offset: u64,
 }

@@ -18,7 +18,7 @@ use super::file::{FileError, NodesFile};
 use super::link::{Link, Loss};
 use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View, wire};
 use crate::bus::{
-    Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
+    Action, Bus, Config, Decoder, Destination, Event, Message, Persisted, RequestError, TICK_MS,
 };
 use crate::topology::{Address, NodeId, Topology};
 
@@ -397,8 +397,9 @@ async fn accept_all(
 
 async fn receive_all(stream: TcpStream, from: SocketAddr, inbox: mpsc::Sender<Message>) {
     let mut stream = tokio::io::BufReader::new(stream);
+    let mut decoder = Decoder::default();
     loop {
-        match wire::read(&mut stream).await {
+        match wire::read(&mut stream, &mut decoder).await {
             Ok(Some(message)) => {
                 if inbox.send(message).await.is_err() {
                     return;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::wire;
-use crate::bus::Message;
+use crate::bus::{Encoder, Message};
 use crate::topology::{Address, NodeId};
 
 /// Messages that wait for a slow connection.
@@ -176,16 +176,16 @@ impl Worker {
     /// Writes messages until the connection ends.
     async fn serve(&mut self, mut stream: TcpStream, first: Option<Message>) -> End {
         let (mut reader, mut writer) = stream.split();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut encoder) = (Vec::new(), Encoder::default());
         if let Some(message) = first {
-            wire::append(&mut bytes, &message);
+            wire::append(&mut bytes, &mut encoder, &message);
         }
         let mut nothing = [0; 64];
         loop {
             while bytes.len() < GATHER_BYTES
                 && let Ok(message) = self.messages.try_recv()
             {
-                wire::append(&mut bytes, &message);
+                wire::append(&mut bytes, &mut encoder, &message);
             }
             if !bytes.is_empty() {
                 match timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await {
@@ -195,7 +195,7 @@ impl Worker {
             }
             tokio::select! {
                 message = self.messages.recv() => match message {
-                    Some(message) => wire::append(&mut bytes, &message),
+                    Some(message) => wire::append(&mut bytes, &mut encoder, &message),
                     None => return End::Unwanted,
                 },
                 // The peer never writes here: this only ever ends.

@@ -1,19 +1,20 @@
-//! Frames on the bus's connections: length (4 bytes, big endian), protocol version (1 byte), message.
+//! Frames on the bus's connections: length (4 bytes, big endian), protocol version (1 byte), message
+//! as the connection's [`Encoder`] has it.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::bus::Message;
+use crate::bus::{Decoder, Encoder, Message};
 
 /// Version of the messages' encoding. Nodes of different versions do not talk.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Longest frame that is accepted: a topology of thousands of shards, or as many log entries as Raft sends at once.
 const MOST_BYTES: usize = 32 << 20;
 
 /// Appends `message` as one frame.
-pub(super) fn append(out: &mut Vec<u8>, message: &Message) {
-    let bytes = message.encode();
+pub(super) fn append(out: &mut Vec<u8>, encoder: &mut Encoder, message: &Message) {
+    let bytes = encoder.encode(message);
     out.extend_from_slice(&(bytes.len() as u32 + 1).to_be_bytes());
     out.push(VERSION);
     out.extend_from_slice(&bytes);
@@ -24,7 +25,10 @@ pub(super) fn append(out: &mut Vec<u8>, message: &Message) {
 /// # Errors
 ///
 /// When the connection fails, or what comes is not a frame of this version; the connection is of no use then.
-pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Message>> {
+pub(super) async fn read(
+    from: &mut (impl AsyncRead + Unpin),
+    decoder: &mut Decoder,
+) -> io::Result<Option<Message>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length).await {
         Ok(_) => {}
@@ -45,7 +49,8 @@ pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Opti
         let theirs = bytes[0];
         return Err(invalid(format!("protocol version {theirs}, not {VERSION}")));
     }
-    Message::decode(&bytes[1..])
+    decoder
+        .decode(&bytes[1..])
         .map(Some)
         .map_err(|error| invalid(error.to_string()))
 }
@@ -66,9 +71,16 @@ mod tests {
             b"\0\0\0\x02\x07x",
             b"\0\0\0\x02\x01x",
         ] {
-            let error = read(&mut &bytes[..]).await.unwrap_err();
+            let error = read(&mut &bytes[..], &mut Decoder::default())
+                .await
+                .unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         }
-        assert!(read(&mut &b"\0\0"[..]).await.unwrap().is_none());
+        assert!(
+            read(&mut &b"\0\0"[..], &mut Decoder::default())
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 }

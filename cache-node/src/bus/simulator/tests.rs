@@ -1,6 +1,7 @@
 //! What must hold in every run. A failure names its seed; the same seed fails the same way again.
 
 mod failover;
+mod scale;
 
 use super::*;
 use crate::slot::{SlotId, SlotSet};
