@@ -50,6 +50,7 @@ use meet::Meetings;
 use message::{Body, Sender};
 use peers::Peers;
 use proposals::Proposals;
+use seats::Vacated;
 
 pub use codec::{Decoder, Encoder};
 pub use message::{Message, MessageError};
@@ -156,6 +157,7 @@ pub struct Bus {
     history: History,
     /// Nobody is asked for the topology before this moment.
     next_want: u64,
+    vacated: Vacated,
     outbox: Outbox,
 }
 
@@ -233,6 +235,7 @@ impl Bus {
             turns: Turns::default(),
             history,
             next_want: now,
+            vacated: Vacated::default(),
             outbox,
         })
     }

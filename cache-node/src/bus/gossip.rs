@@ -22,8 +22,9 @@ impl Bus {
         if !self.is_member() && !self.has_seat() && self.leaving.is_none() {
             return;
         }
-        let to_voters = self.heartbeat(part, true);
-        let to_others = self.heartbeat(part, false);
+        let suspects = self.suspects(part);
+        let to_voters = self.heartbeat(part, true, &suspects);
+        let to_others = self.heartbeat(part, false, &suspects);
         for node in self.audience(part) {
             let votes = self.topology.voters.contains(&node);
             let body = if votes { &to_voters } else { &to_others };
@@ -31,7 +32,15 @@ impl Bus {
         }
     }
 
-    fn heartbeat(&self, part: Part, to_voter: bool) -> Heartbeat {
+    /// Whom this node does not hear, if anybody wants to know.
+    fn suspects(&self, part: Part) -> Vec<NodeId> {
+        match part {
+            Part::Other => Vec::new(),
+            _ => self.peers.suspects(&self.topology, self.me, self.now),
+        }
+    }
+
+    fn heartbeat(&self, part: Part, to_voter: bool, suspects: &[NodeId]) -> Heartbeat {
         let consensus = self.consensus.as_ref();
         let mut heartbeat = Heartbeat {
             leader: consensus.and_then(|consensus| Some((consensus.term(), consensus.leader()?))),
@@ -41,10 +50,13 @@ impl Bus {
         };
         // Only what voters suspect counts, and that only among them.
         if part == Part::Equal || (part != Part::Other && to_voter) {
-            heartbeat.suspects = self.peers.suspects(&self.topology, self.me, self.now);
+            heartbeat.suspects = suspects.to_vec();
             heartbeat.gone = self.peers.all_gone(&self.topology);
         } else if part == Part::Leader {
-            heartbeat.verdict = Some(self.peers.verdict(&self.topology, self.me, self.now));
+            let verdict = self
+                .peers
+                .verdict(suspects, &self.topology, self.me, self.now);
+            heartbeat.verdict = Some(verdict);
         }
         heartbeat
     }
@@ -62,7 +74,7 @@ impl Bus {
         let told: Vec<NodeId> = voters
             .filter(|node| *node != self.me && leader.is_none_or(|leader| leader == *node))
             .collect();
-        let body = self.heartbeat(part, true);
+        let body = self.heartbeat(part, true, &self.suspects(part));
         for node in told {
             self.send(node, Body::Heartbeat(body.clone()));
         }
@@ -120,7 +132,7 @@ impl Bus {
             // Many see at the same time that it is behind: this tells it, and it asks one of them.
             Body::Topology(_) if part != Part::Equal => {
                 let votes = self.topology.voters.contains(&to);
-                let body = self.heartbeat(part, votes);
+                let body = self.heartbeat(part, votes, &self.suspects(part));
                 self.send(to, Body::Heartbeat(body));
             }
             body => self.send(to, body),

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashMap;
+
 use super::message::{Heartbeat, Sender};
 use super::request::LocalStatus;
 use super::verdict::{Heard, Marks, Verdict};
@@ -93,7 +95,8 @@ pub struct Liveness {
 pub(crate) struct Peers {
     /// In ms.
     timeout: u64,
-    peers: BTreeMap<NodeId, Peer>,
+    /// A look costs a fifth of one into a tree, and in a big cluster there are hundreds of thousands in a second.
+    peers: HashMap<NodeId, Peer>,
     /// Who names a leader, with the term.
     named: BTreeMap<NodeId, (u64, NodeId)>,
     /// Who has proof that processes have ended.
@@ -107,7 +110,7 @@ impl Peers {
     pub(crate) fn new(timeout: u64) -> Self {
         Self {
             timeout,
-            peers: BTreeMap::new(),
+            peers: HashMap::new(),
             named: BTreeMap::new(),
             witnesses: BTreeSet::new(),
             hears_all: None,
@@ -296,17 +299,20 @@ impl Peers {
             .collect()
     }
 
-    /// The verdict of this node, if it leads.
-    pub(crate) fn verdict(&self, topology: &Topology, me: NodeId, now: u64) -> Verdict {
-        let tally = self.tally(topology, me, now);
-        let failed = |node| {
-            tally
-                .get(&node)
-                .is_some_and(|it| is_majority(*it, topology))
-        };
+    /// The verdict of this node, if it leads and suspects these.
+    pub(crate) fn verdict(
+        &self,
+        suspects: &[NodeId],
+        topology: &Topology,
+        me: NodeId,
+        now: u64,
+    ) -> Verdict {
+        let tally = self.tally(suspects, topology, me, now);
+        let failed = tally.iter().filter(|(_, it)| is_majority(**it, topology));
+        let failed: Vec<NodeId> = failed.map(|(node, _)| *node).collect();
         Verdict {
-            suspected: Marks::of(topology, |node| node != me && self.suspected(node, now)),
-            failed: Marks::of(topology, failed),
+            suspected: Marks::of(topology, suspects),
+            failed: Marks::of(topology, &failed),
         }
     }
 
@@ -326,20 +332,24 @@ impl Peers {
         leader.is_some_and(|(_, leader)| *leader == node) && self.speaks(node, now)
     }
 
-    /// How many voters suspect each node that at least one of them suspects, as far as this one hears them.
-    fn tally(&self, topology: &Topology, me: NodeId, now: u64) -> BTreeMap<NodeId, usize> {
+    /// How many voters suspect each node that at least one of them suspects, as far as this one, which suspects `suspects`, hears them.
+    fn tally(
+        &self,
+        suspects: &[NodeId],
+        topology: &Topology,
+        me: NodeId,
+        now: u64,
+    ) -> BTreeMap<NodeId, usize> {
         let mut tally = BTreeMap::new();
-        let mut count = |node| *tally.entry(node).or_insert(0) += 1;
+        let mut count = |node: &NodeId| *tally.entry(*node).or_insert(0) += 1;
         for voter in &topology.voters {
             if *voter == me {
-                self.suspects(topology, me, now)
-                    .into_iter()
-                    .for_each(&mut count);
+                suspects.iter().for_each(&mut count);
             } else if let Some(peer) = self.peers.get(voter)
                 && !self.suspected(*voter, now)
             {
                 let others = peer.suspects.iter().filter(|node| *node != voter);
-                others.copied().for_each(&mut count);
+                others.for_each(&mut count);
             }
         }
         tally
@@ -352,7 +362,8 @@ impl Peers {
         me: NodeId,
         now: u64,
     ) -> BTreeMap<NodeId, PeerReport> {
-        let tally = self.tally(topology, me, now);
+        let suspects = self.suspects(topology, me, now);
+        let tally = self.tally(&suspects, topology, me, now);
         let others = topology.members.keys().filter(|node| **node != me);
         let report = |node: &NodeId| {
             let reports = tally.get(node).copied().unwrap_or(0);

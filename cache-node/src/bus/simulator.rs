@@ -289,7 +289,11 @@ impl Simulation {
             return;
         };
         let before = bus.myself();
+        let began = self.traffic.as_ref().and_then(Traffic::begin);
         let actions = bus.handle(event, now);
+        if let Some((traffic, began)) = self.traffic.as_mut().zip(began) {
+            traffic.end(node, began);
+        }
         if bus.myself() != before {
             self.places.insert(bus.myself(), node);
         }

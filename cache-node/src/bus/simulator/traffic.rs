@@ -1,6 +1,7 @@
 //! What the messages of a simulation weigh: frames as they are sent, without the headers of TCP and IP.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::super::codec::Encoder;
 use super::Message;
@@ -28,6 +29,8 @@ pub(super) struct Traffic {
     connections: HashMap<(usize, usize), Encoder>,
     pub(super) sent: Vec<Load>,
     pub(super) received: Vec<Load>,
+    /// How long this machine was busy with each bus, if that is wanted.
+    pub(super) busy: Option<Vec<Duration>>,
 }
 
 impl Traffic {
@@ -36,6 +39,7 @@ impl Traffic {
             connections: HashMap::new(),
             sent: vec![Load::default(); nodes],
             received: vec![Load::default(); nodes],
+            busy: None,
         }
     }
 
@@ -43,6 +47,21 @@ impl Traffic {
     pub(super) fn reset(&mut self) {
         self.sent.fill(Load::default());
         self.received.fill(Load::default());
+        if let Some(busy) = &mut self.busy {
+            busy.fill(Duration::ZERO);
+        }
+    }
+
+    /// When something begins, if it is wanted how long it takes.
+    pub(super) fn begin(&self) -> Option<Instant> {
+        self.busy.as_ref().map(|_| Instant::now())
+    }
+
+    /// The bus of `node` has done what was begun then.
+    pub(super) fn end(&mut self, node: usize, began: Instant) {
+        if let Some(busy) = &mut self.busy {
+            busy[node] += began.elapsed();
+        }
     }
 
     /// A message is on its way.
