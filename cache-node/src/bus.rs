@@ -12,10 +12,13 @@
 //! - a command is applied at most once, however often its proposer had to repeat it;
 //! - an action that depends on something being on disk comes after the [`Action::Persist`] that puts it there.
 
+mod audience;
+mod codec;
 mod consensus;
 mod duties;
 mod failover;
 mod gossip;
+mod history;
 mod lease;
 mod leave;
 mod machine;
@@ -31,6 +34,7 @@ mod shared;
 #[cfg(test)]
 mod simulator;
 mod storage;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -38,14 +42,18 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::topology::{Address, Member, NodeId, ShardId, Topology};
+use audience::Turns;
 use consensus::Consensus;
+use history::{Change, History};
 use lease::{Grants, Lease};
 use leave::Leaving;
 use meet::Meetings;
 use message::{Body, Sender};
 use peers::{Peer, Peers};
 use proposals::Proposals;
+use seats::Vacated;
 
+pub use codec::{Decoder, Encoder};
 pub use message::{Message, MessageError};
 pub use peers::{Liveness, PeerReport};
 pub use persisted::{Persisted, PersistedError};
@@ -152,8 +160,12 @@ pub struct Bus {
     lease: Lease,
     grants: Grants,
     next_heartbeat: u64,
-    /// Members whose turn in the present round of heartbeats is to come.
-    round: Vec<NodeId>,
+    turns: Turns,
+    /// How the topology became what it is.
+    history: History,
+    /// Nobody is asked for the topology before this moment.
+    next_want: u64,
+    vacated: Vacated,
     outbox: Outbox,
 }
 
@@ -205,6 +217,8 @@ impl Bus {
         };
         let mut peers = Peers::new(config.node_timeout);
         peers.follow(&topology, now);
+        let mut history = History::default();
+        history.forget(topology.index);
         let outbox = Outbox {
             persist: true,
             publish: true,
@@ -226,7 +240,10 @@ impl Bus {
             lease: Lease::default(),
             grants: Grants::default(),
             next_heartbeat: now,
-            round: Vec::new(),
+            turns: Turns::default(),
+            history,
+            next_want: now,
+            vacated: Vacated::default(),
             outbox,
         })
     }
@@ -269,16 +286,11 @@ impl Bus {
 
     /// What is known of the other members.
     pub fn liveness(&self, now: u64) -> Liveness {
-        let report = |node| self.peers.report(node, &self.topology, self.me, now);
-        let others = self.topology.members.keys().copied();
         let leader = self.leader();
         // A seat that knows a leader has heard it within the election timeout.
         let seated = self.consensus.as_ref().and_then(Consensus::leader);
         Liveness {
-            peers: others
-                .filter(|node| *node != self.me)
-                .map(|node| (node, report(node)))
-                .collect(),
+            peers: self.peers.reports(&self.topology, self.me, now),
             leader,
             quorum: seated.is_some() || leader.is_some_and(|node| self.peers.leads(node, now)),
             lacks_lease: self.is_primary() && self.lease_until() <= now,
@@ -289,9 +301,9 @@ impl Bus {
         if let Some(consensus) = &mut self.consensus {
             consensus.tick(&mut self.rng);
         }
-        self.peers.follow(&self.topology, self.now);
         if self.now >= self.next_heartbeat {
             self.next_heartbeat = self.now + HEARTBEAT_MS;
+            self.peers.follow(&self.topology, self.now);
             self.send_heartbeats();
         }
         self.retry_proposals();
@@ -338,7 +350,7 @@ impl Bus {
                 self.send(to, Body::Raft(bytes));
             }
             if output.advanced && newest.is_some_and(|newest| newest > self.topology.version()) {
-                self.advance();
+                self.advance(output.changes);
             }
             self.follow_leadership();
             for number in output.confirmed {
@@ -357,17 +369,36 @@ impl Bus {
     }
 
     /// Takes over the state that this node's own seat has applied.
-    fn advance(&mut self) {
+    fn advance(&mut self, changes: Vec<(u64, Change)>) {
         let consensus = self.consensus.as_ref();
         let Some(topology) = consensus.and_then(Consensus::topology).cloned() else {
             return;
         };
-        self.topology = Arc::new(topology);
-        self.outbox.publish = true;
+        for (index, change) in changes {
+            self.history.note(index, change);
+        }
+        if self.history.last() != topology.index {
+            // It came as a snapshot.
+            self.history.forget(topology.index);
+        }
+        let before = self.topology.version();
+        self.replace_topology(Arc::new(topology));
         self.outbox.unsaved = true;
         if self.consensus.as_ref().is_some_and(Consensus::is_leader) {
-            self.push_topology();
+            self.push_topology(before);
         }
+    }
+
+    /// The topology is another one now.
+    fn replace_topology(&mut self, topology: Arc<Topology>) {
+        let moved = topology.members.values().filter(|member| {
+            let before = self.topology.members.get(&member.id);
+            before.is_some_and(|before| before.address != member.address)
+        });
+        moved.for_each(|member| self.peers.moved(member.id, self.now));
+        self.topology = topology;
+        self.peers.follow(&self.topology, self.now);
+        self.outbox.publish = true;
     }
 
     fn flush(&mut self) -> Vec<Action> {
@@ -409,6 +440,7 @@ impl Bus {
             to: to.node,
             sender: self.sender(),
             body,
+            index: self.topology.index,
         });
         self.outbox.late.push(Action::Send { to, message });
     }
@@ -425,6 +457,7 @@ impl Bus {
             to: Some(node),
             sender: self.sender(),
             body,
+            index: self.topology.index,
         });
         Some(Action::Send { to, message })
     }
@@ -435,7 +468,8 @@ impl Bus {
             incarnation: self.incarnation,
             address: self.config.address.clone(),
             cluster: self.topology.cluster,
-            version: self.topology.version(),
+            generation: self.topology.generation,
+            founder: self.topology.founder,
         }
     }
 

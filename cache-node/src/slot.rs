@@ -112,9 +112,9 @@ const fn crc16_tables() -> [[u16; 256]; 8] {
     tables
 }
 
-/// A set of slots.
+/// A set of slots. Serialised as its ranges: a shard mostly has few.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+#[serde(try_from = "Vec<(u16, u16)>", into = "Vec<(u16, u16)>")]
 pub struct SlotSet {
     words: Vec<u64>,
 }
@@ -227,26 +227,29 @@ impl SlotSet {
     }
 }
 
-/// The words of a serialised slot set are not one bit a slot.
+/// The ranges of a serialised slot set are not such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a slot set has one bit for each of the 16384 slots")]
+#[error("a slot set has ranges of slots from 0 to 16383, each as its first and its last slot")]
 pub struct SlotSetError;
 
-impl TryFrom<Vec<u64>> for SlotSet {
+impl TryFrom<Vec<(u16, u16)>> for SlotSet {
     type Error = SlotSetError;
 
-    fn try_from(words: Vec<u64>) -> Result<Self, SlotSetError> {
-        if words.len() == SLOT_COUNT / 64 {
-            Ok(Self { words })
-        } else {
-            Err(SlotSetError)
+    fn try_from(ranges: Vec<(u16, u16)>) -> Result<Self, SlotSetError> {
+        let mut set = Self::new();
+        for (first, last) in ranges {
+            let slots = SlotId::new(first).zip(SlotId::new(last));
+            let (first, last) = slots.filter(|(a, b)| a <= b).ok_or(SlotSetError)?;
+            set.insert_range(first, last);
         }
+        Ok(set)
     }
 }
 
-impl From<SlotSet> for Vec<u64> {
+impl From<SlotSet> for Vec<(u16, u16)> {
     fn from(set: SlotSet) -> Self {
-        set.words
+        let ranges = set.ranges().into_iter();
+        ranges.map(|(first, last)| (first.0, last.0)).collect()
     }
 }
 
@@ -314,5 +317,19 @@ mod tests {
         assert_eq!(set.to_string(), "0-2 7 16383");
         assert_eq!(set.len(), 5);
         assert!(SlotSet::full().is_superset(&set));
+    }
+
+    #[test]
+    fn a_serialised_slot_set_is_as_long_as_it_has_ranges() {
+        let set: SlotSet = (0..100)
+            .chain([7_000, 16_383])
+            .filter_map(SlotId::new)
+            .collect();
+        let bytes = postcard::to_stdvec(&set).unwrap();
+        assert!(bytes.len() < 20, "{} bytes", bytes.len());
+        assert_eq!(postcard::from_bytes::<SlotSet>(&bytes).as_ref(), Ok(&set));
+        for ranges in [vec![(5, 4)], vec![(0, 16_384)], vec![(16_384, 16_384)]] {
+            assert_eq!(SlotSet::try_from(ranges), Err(SlotSetError));
+        }
     }
 }

@@ -15,6 +15,7 @@ use raft::{RawNode, SnapshotStatus, StateRole};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::history::Change;
 use super::machine::{Machine, Outcome, Proposal, ProposalId};
 use super::seats::SeatChange;
 use super::storage::{ConsensusRecord, Damaged, Storage, raft_id};
@@ -43,6 +44,8 @@ pub(crate) struct Output {
     pub(crate) applied: Vec<(ProposalId, Outcome)>,
     /// Whether the applied state has changed.
     pub(crate) advanced: bool,
+    /// What the applied entries have changed, by their indexes.
+    pub(crate) changes: Vec<(u64, Change)>,
     /// Numbers given to [`Consensus::confirm`] after which a majority has confirmed that this node leads.
     pub(crate) confirmed: Vec<u64>,
 }
@@ -321,45 +324,42 @@ impl Consensus {
         for entry in entries {
             output.advanced = true;
             self.raft.mut_store().commit_to(entry.index);
-            match entry.get_entry_type() {
-                EntryType::EntryNormal => {
-                    if let Some(applied) = self.apply_proposal(&entry) {
-                        self.inflight.remove(&applied.0);
-                        output.applied.push(applied);
-                    }
-                }
+            let change = match entry.get_entry_type() {
+                EntryType::EntryNormal => self.apply_proposal(&entry, output),
                 EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-                    self.apply_seat(&entry);
+                    self.apply_seat(&entry)
                 }
-            }
+            };
+            let change = change.unwrap_or(Change::Nothing);
+            output.changes.push((entry.index, change));
         }
         self.learn_nodes();
     }
 
-    fn apply_proposal(&mut self, entry: &Entry) -> Option<(ProposalId, Outcome)> {
+    fn apply_proposal(&mut self, entry: &Entry, output: &mut Output) -> Option<Change> {
         let machine = self.raft.mut_store().machine.as_mut()?;
         machine.topology.index = entry.index;
         // A new leader begins its term with an empty entry.
         let proposal: Proposal = postcard::from_bytes(&entry.data).ok()?;
         let outcome = machine.apply(entry.index, &proposal);
-        Some((proposal.id, outcome))
+        // The outcome of a repetition is that of the first, at its index.
+        let applied = outcome == Ok(entry.index);
+        self.inflight.remove(&proposal.id);
+        output.applied.push((proposal.id, outcome));
+        applied.then_some(Change::Command(proposal.command))
     }
 
-    fn apply_seat(&mut self, entry: &Entry) {
+    fn apply_seat(&mut self, entry: &Entry) -> Option<Change> {
         let change = ConfChange::parse_from_bytes(&entry.data).ok();
         let node = change
             .as_ref()
             .and_then(|change| <[u8; 20]>::try_from(&change.context[..]).ok())
             .map(NodeId::new);
         let accepted = change.filter(|change| self.raft.apply_conf_change(change).is_ok());
-        let Some(machine) = self.raft.mut_store().machine.as_mut() else {
-            return;
-        };
+        let machine = self.raft.mut_store().machine.as_mut()?;
         let topology = &mut machine.topology;
         topology.index = entry.index;
-        let (Some(change), Some(node)) = (accepted, node) else {
-            return;
-        };
+        let (change, node) = accepted.zip(node)?;
         topology.voters.remove(&node);
         topology.learners.remove(&node);
         match change.get_change_type() {
@@ -367,6 +367,10 @@ impl Consensus {
             ConfChangeType::AddLearnerNode => topology.learners.insert(node),
             ConfChangeType::RemoveNode => true,
         };
+        Some(Change::Seats {
+            voters: topology.voters.clone(),
+            learners: topology.learners.clone(),
+        })
     }
 
     fn learn_nodes(&mut self) {

@@ -3,7 +3,7 @@
 use super::consensus::Consensus;
 use super::proposals::Origin;
 use super::{Bus, seats};
-use crate::topology::{Address, NodeId, TopologyCommand};
+use crate::topology::{Address, Member, NodeId, TopologyCommand};
 
 impl Bus {
     /// Changes a seat of the consensus group, if one is to be changed.
@@ -17,10 +17,12 @@ impl Bus {
         if !consensus.is_settled_leader() {
             return;
         }
+        self.vacated.look(&self.topology, self.now);
         let alive = |node| {
             node == self.me
                 || self.peers.get(node).is_some_and(|peer| peer.spoke)
                     && !self.peers.suspected(node, self.now)
+                    && !self.vacated.contains(node)
         };
         // Duties follow what this seat has applied; gossip cannot be newer at a leader.
         let change = seats::next(&self.topology, self.me, alive, |node| {
@@ -40,34 +42,34 @@ impl Bus {
         if !leads || !self.is_member() || self.is_frozen() {
             return;
         }
-        let members: Vec<NodeId> = self.topology.members.keys().copied().collect();
-        for node in members {
-            for command in self.wanted_for(node) {
-                if !self.proposals.contains(&command) {
-                    self.propose(command, Origin::Duty);
-                }
+        let members = self.topology.members.values();
+        let wanted: Vec<TopologyCommand> =
+            members.flat_map(|member| self.wanted_for(member)).collect();
+        for command in wanted {
+            if !self.proposals.contains(&command) {
+                self.propose(command, Origin::Duty);
             }
         }
     }
 
-    /// What `node` is known to need.
-    fn wanted_for(&self, node: NodeId) -> Vec<TopologyCommand> {
+    /// What `member` is known to need.
+    fn wanted_for(&self, member: &Member) -> Vec<TopologyCommand> {
+        let node = member.id;
         let Some((address, incarnation)) = self.announced(node) else {
             return Vec::new();
         };
         let mut wanted = Vec::new();
-        let member = self.topology.members.get(&node);
-        if member.is_some_and(|member| member.address != *address) {
+        if member.address != *address {
             wanted.push(TopologyCommand::SetAddress {
                 node,
                 address: address.clone(),
             });
         }
-        let shard = self.topology.shard_of(node);
-        let orphaned = shard.is_some_and(|(id, shard)| {
+        let shard = self.topology.shards.get(&member.shard);
+        let orphaned = shard.is_some_and(|shard| {
             shard.primary == node
                 && shard.primary_incarnation < incarnation
-                && self.topology.members_of(id).count() == 1
+                && self.topology.members_of(member.shard).count() == 1
         });
         if orphaned {
             wanted.push(TopologyCommand::Promote { node, incarnation });

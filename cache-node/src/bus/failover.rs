@@ -47,11 +47,14 @@ impl Bus {
     /// A group that was re-formed by force may be one of two, and the other one may have most of the primaries: this one judges only with
     /// most of the members in sight.
     fn may_judge(&self) -> bool {
+        if self.topology.generation == 1 {
+            return true;
+        }
         let members = self.topology.members.keys();
         let seen = members
             .filter(|node| **node == self.me || !self.peers.suspected(**node, self.now))
             .count();
-        self.topology.generation == 1 || seen > self.topology.members.len() / 2
+        seen > self.topology.members.len() / 2
     }
 
     /// The shard's primary is given up, and takes no writes any more.

@@ -3,48 +3,70 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use rand::seq::SliceRandom;
-
+use super::audience::Part;
 use super::consensus::Consensus;
+use super::history::Steps;
 use super::message::{Body, Heartbeat, Message};
-use super::{Bus, HEARTBEAT_MS};
-use crate::topology::{NodeId, Topology};
+use super::{Bus, TICK_MS};
+use crate::topology::{NodeId, Topology, Version};
 
-/// Least number of peers that get a heartbeat in each round.
-const LEAST_PEERS: usize = 8;
 /// Most members to which a leader sends a new topology itself; gossip does the rest.
 const MOST_PUSHES: usize = 32;
+/// In a big cluster, each node that learns something new tells it to so many others at once. All but one in e^4 of them hear of it so.
+const PASSED_ON: usize = 4;
 
 impl Bus {
-    /// Everybody gets a heartbeat at least four times within the node timeout; in small clusters, in every round.
     pub(super) fn send_heartbeats(&mut self) {
+        let part = self.part();
+        self.peers.hear_all(part != Part::Other, self.now);
         if !self.is_member() && !self.has_seat() && self.leaving.is_none() {
             return;
         }
-        let others = self.listeners().count();
-        let rounds = (self.config.node_timeout / 4 / HEARTBEAT_MS).max(1) as usize;
-        let wanted = LEAST_PEERS.max(others.div_ceil(rounds)).min(others);
-        let body = self.heartbeat();
-        for _ in 0..wanted {
-            if let Some(node) = self.next_peer() {
-                self.send(node, Body::Heartbeat(body.clone()));
-            }
+        let suspects = self.suspects(part);
+        let to_voters = self.heartbeat(part, true, &suspects);
+        let to_others = self.heartbeat(part, false, &suspects);
+        for node in self.audience(part) {
+            let votes = self.topology.voters.contains(&node);
+            let body = if votes { &to_voters } else { &to_others };
+            self.send(node, Body::Heartbeat(body.clone()));
         }
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        let consensus = self.consensus.as_ref();
-        Heartbeat {
-            status: self.status,
-            leader: consensus.and_then(|consensus| Some((consensus.term(), consensus.leader()?))),
-            suspects: self.peers.suspects(&self.topology, self.me, self.now),
-            gone: self.peers.all_gone(&self.topology),
-            starved: self.is_starved(),
+    /// Whom this node does not hear, if anybody wants to know.
+    fn suspects(&self, part: Part) -> Vec<NodeId> {
+        match part {
+            Part::Other => Vec::new(),
+            _ => self.peers.suspects(&self.topology, self.me, self.now),
         }
+    }
+
+    fn heartbeat(&self, part: Part, to_voter: bool, suspects: &[NodeId]) -> Heartbeat {
+        let consensus = self.consensus.as_ref();
+        let mut heartbeat = Heartbeat {
+            leader: consensus.and_then(|consensus| Some((consensus.term(), consensus.leader()?))),
+            starved: self.is_starved(),
+            status: self.status,
+            ..Heartbeat::default()
+        };
+        // Only what voters suspect counts, and that only among them.
+        if part == Part::Equal || (part != Part::Other && to_voter) {
+            heartbeat.suspects = suspects.to_vec();
+            heartbeat.gone = self.peers.all_gone(&self.topology);
+        } else if part == Part::Leader {
+            let verdict = self
+                .peers
+                .verdict(suspects, &self.topology, self.me, self.now);
+            heartbeat.verdict = Some(verdict);
+        }
+        heartbeat
     }
 
     /// Tells the leader, or all voters when that is not known, whom this node suspects.
     fn report_suspicion(&mut self) {
+        let part = self.part();
+        if part == Part::Other {
+            return;
+        }
         let leader = self
             .leader()
             .filter(|node| !self.peers.suspected(*node, self.now));
@@ -52,7 +74,7 @@ impl Bus {
         let told: Vec<NodeId> = voters
             .filter(|node| *node != self.me && leader.is_none_or(|leader| leader == *node))
             .collect();
-        let body = self.heartbeat();
+        let body = self.heartbeat(part, true, &self.suspects(part));
         for node in told {
             self.send(node, Body::Heartbeat(body.clone()));
         }
@@ -60,7 +82,7 @@ impl Bus {
 
     /// A connection to `node` was refused or reset.
     pub(super) fn lose(&mut self, node: NodeId) {
-        if self.peers.lost(node) {
+        if self.peers.lost(node, self.now) {
             self.report_suspicion();
             self.fail_over();
         }
@@ -68,7 +90,7 @@ impl Bus {
 
     /// The process of `node` has ended.
     pub(super) fn bury(&mut self, node: NodeId, at: u64) {
-        if !self.peers.gone(node, at) {
+        if !self.peers.gone(node, at, self.now) {
             return;
         }
         if let Some(consensus) = &mut self.consensus {
@@ -95,34 +117,42 @@ impl Bus {
         }
     }
 
-    /// The other members, and who has left but not yet given back its seat: it may be the leader.
-    fn listeners(&self) -> impl Iterator<Item = NodeId> {
-        let topology = &self.topology;
-        let seats = topology.voters.iter().chain(&topology.learners);
-        let left = seats.filter(|node| !topology.members.contains_key(node));
-        let all = topology.members.keys().chain(left).copied();
-        all.filter(|node| *node != self.me)
+    /// Tells members that do not learn it through Raft what has changed since the topology of `before`.
+    pub(super) fn push_topology(&mut self, before: Version) {
+        let body = self.topology_since(before);
+        for node in self.some_members(MOST_PUSHES) {
+            self.send(node, body.clone());
+        }
     }
 
-    /// All listeners in a random order, each before anybody's second turn.
-    fn next_peer(&mut self) -> Option<NodeId> {
-        if self.round.is_empty() {
-            self.round = self.listeners().collect();
-            self.round.shuffle(&mut self.rng);
+    /// What somebody needs who knows the topology with this version: the changes since then, if they are known, or the whole.
+    fn topology_since(&self, known: Version) -> Body {
+        let changes = self.history.since(known.index);
+        match changes.filter(|_| known.same_group(&self.topology.version())) {
+            Some(steps) => Body::Steps(steps),
+            None => Body::Topology(self.topology.clone()),
         }
-        self.round.pop()
     }
 
-    /// Sends the topology to members that do not learn it through Raft.
-    pub(super) fn push_topology(&mut self) {
-        let mut others: Vec<NodeId> = self.topology.members.keys().copied().collect();
-        others.retain(|node| *node != self.me && !self.topology.voters.contains(node));
-        if others.len() > MOST_PUSHES {
-            others.shuffle(&mut self.rng);
-            others.truncate(MOST_PUSHES);
+    /// Asks somebody who knows more for the topology, unless somebody was asked just now.
+    fn want_topology(&mut self, from: NodeId) {
+        if self.now >= self.next_want {
+            self.next_want = self.now + TICK_MS;
+            self.send(from, Body::WantTopology);
         }
-        for node in others {
-            self.send(node, Body::Topology(self.topology.clone()));
+    }
+
+    /// Helps somebody who knows an older topology.
+    fn offer_topology(&mut self, to: NodeId, known: Version) {
+        let part = self.part();
+        match self.topology_since(known) {
+            // Many see at the same time that it is behind: this tells it, and it asks one of them.
+            Body::Topology(_) if part != Part::Equal => {
+                let votes = self.topology.voters.contains(&to);
+                let body = self.heartbeat(part, votes, &self.suspects(part));
+                self.send(to, Body::Heartbeat(body));
+            }
+            body => self.send(to, body),
         }
     }
 
@@ -138,7 +168,10 @@ impl Bus {
             | Body::JoinRefused { .. } => return self.receive_meeting(message),
             _ if from == self.me => return,
             // A node that is about to join asks before it is in our cluster.
-            Body::WantTopology if self.topology.members.contains_key(&from) => {
+            Body::WantTopology
+                if message.sender.cluster != self.topology.cluster
+                    && self.topology.members.contains_key(&from) =>
+            {
                 return self.send_to(
                     super::Destination {
                         node: Some(from),
@@ -160,25 +193,26 @@ impl Bus {
     /// A message of this cluster.
     fn receive_known(&mut self, message: Message) {
         let from = message.sender.node;
-        let (mine, theirs) = (self.topology.version(), message.sender.version);
+        let (mine, theirs) = (self.topology.version(), message.version());
         if let Body::Topology(topology) = message.body {
             return self.adopt(topology);
         }
         if !mine.same_group(&theirs) || matches!(message.body, Body::Heartbeat(_)) {
             match mine.cmp(&theirs) {
-                Ordering::Less => self.send(from, Body::WantTopology),
-                Ordering::Greater => self.send(from, Body::Topology(self.topology.clone())),
+                Ordering::Less => self.want_topology(from),
+                Ordering::Greater => self.offer_topology(from, theirs),
                 Ordering::Equal => {}
             }
         }
         match message.body {
             Body::Heartbeat(heartbeat) => {
-                self.peers.heartbeat(from, heartbeat);
+                self.receive_heartbeat(from, theirs, heartbeat);
                 self.heed_end_of_leader();
             }
-            Body::WantTopology => self.send(from, Body::Topology(self.topology.clone())),
+            Body::WantTopology => self.send(from, self.topology_since(theirs)),
             // Votes and proposals count only within the group that they were meant for.
             _ if !mine.same_group(&theirs) => {}
+            Body::Steps(steps) => self.follow_steps(from, steps),
             Body::Raft(bytes) => self.step(from, &bytes),
             Body::AskLease { stamp } => {
                 self.receive_ask(from, message.sender.incarnation, stamp);
@@ -192,6 +226,14 @@ impl Bus {
             } if incarnation == self.incarnation => self.receive_answer(sequence, outcome),
             _ => {}
         }
+    }
+
+    fn receive_heartbeat(&mut self, from: NodeId, theirs: Version, heartbeat: Heartbeat) {
+        if let (Some(verdict), Some(leader)) = (&heartbeat.verdict, heartbeat.leader) {
+            let same = theirs == self.topology.version();
+            self.peers.judge(verdict, leader, &self.topology, same);
+        }
+        self.peers.heartbeat(from, heartbeat);
     }
 
     fn step(&mut self, from: NodeId, bytes: &[u8]) {
@@ -209,9 +251,39 @@ impl Bus {
         {
             return;
         }
+        self.history.forget(topology.index);
+        self.follow_topology(topology);
+    }
+
+    /// Takes over what has changed since the topology that this node knows, and passes it on.
+    fn follow_steps(&mut self, from: NodeId, steps: Steps) {
+        let (before, last) = (self.topology.version(), steps.last());
+        match steps.apply(&self.topology) {
+            Some((topology, changes)) => {
+                for (index, change) in changes {
+                    self.history.note(index, change);
+                }
+                self.follow_topology(Arc::new(topology));
+                self.pass_on(before);
+            }
+            None if last > before.index => self.want_topology(from),
+            None => {}
+        }
+    }
+
+    fn pass_on(&mut self, before: Version) {
+        if self.part() != Part::Other {
+            return;
+        }
+        let body = self.topology_since(before);
+        for node in self.some_members(PASSED_ON) {
+            self.send(node, body.clone());
+        }
+    }
+
+    fn follow_topology(&mut self, topology: Arc<Topology>) {
         let reformed = !topology.version().same_group(&self.topology.version());
-        self.topology = topology;
-        self.outbox.publish = true;
+        self.replace_topology(topology);
         self.outbox.unsaved = true;
         if reformed {
             self.forget_lease();

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::Bus;
+use super::audience::Part;
 use super::consensus::Consensus;
 use super::message::Body;
 use crate::topology::{NodeId, ShardId, TopologyCommand};
@@ -25,6 +26,9 @@ const MOST_ASKS: usize = 4096;
 
 /// Most confirmations that are waited for.
 const MOST_CONFIRMATIONS: usize = 64;
+
+/// In a big cluster, where somebody asks at any moment, confirmations are so far apart. In ms.
+const CONFIRMATION_MS: u64 = 20;
 
 /// A forced promotion that waits for the end of a lease is asked for again within this time, or it is given up. In ms.
 const HELD: u64 = 3 * super::RETRY_MS;
@@ -48,6 +52,8 @@ pub(super) struct Grants {
     asked: BTreeMap<u64, (u64, Vec<Ask>)>,
     /// Counts confirmations.
     last: u64,
+    /// When the last confirmation was asked for.
+    last_at: u64,
     /// When each primary asked last.
     heard: BTreeMap<NodeId, u64>,
     /// Shards whose primaries get no lease until then, because somebody wants to replace them.
@@ -164,7 +170,7 @@ impl Bus {
 
     /// Has the voters confirm for the questions that wait that this node leads.
     pub(super) fn confirm_leadership(&mut self) {
-        let Some(consensus) = self.consensus.as_mut() else {
+        let Some(consensus) = self.consensus.as_ref() else {
             return;
         };
         if self.grants.waiting.is_empty() || !consensus.is_settled_leader() {
@@ -175,6 +181,14 @@ impl Bus {
         if newest.is_some_and(|(_, (at, _))| self.now < at + super::TICK_MS) {
             return;
         }
+        let last = self.grants.last_at;
+        if self.part() != Part::Equal && self.now < last + CONFIRMATION_MS {
+            return;
+        }
+        let Some(consensus) = self.consensus.as_mut() else {
+            return;
+        };
+        self.grants.last_at = self.now;
         self.grants.last += 1;
         let waiting = std::mem::take(&mut self.grants.waiting);
         self.grants

@@ -136,9 +136,9 @@ impl Bus {
         self.fail_proposals();
         let election = super::election_ticks(&self.config);
         self.consensus = Some(Consensus::found(self.me, topology.clone(), election));
-        self.topology = Arc::new(topology);
-        self.round.clear();
+        self.history.forget(topology.index);
+        self.replace_topology(Arc::new(topology));
+        self.turns.clear();
         self.outbox.persist = true;
-        self.outbox.publish = true;
     }
 }

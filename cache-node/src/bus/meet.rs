@@ -295,12 +295,11 @@ impl Bus {
         if invited != Some(topology.cluster) || !(self.is_frozen() || brought) {
             return;
         }
-        self.topology = topology;
         self.drop_seat();
         self.peers.clear();
-        self.peers.follow(&self.topology, self.now);
-        self.round.clear();
-        self.outbox.publish = true;
+        self.history.forget(topology.index);
+        self.replace_topology(topology);
+        self.turns.clear();
         self.fail_proposals();
         self.joined();
     }

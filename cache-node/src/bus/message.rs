@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Steps;
 use super::machine::{Outcome, Proposal};
 use super::request::LocalStatus;
+use super::verdict::Verdict;
 use crate::slot::SlotSet;
 use crate::topology::{Address, Member, NodeId, Topology, Version};
 
@@ -16,9 +18,11 @@ pub struct Message {
     pub(crate) to: Option<NodeId>,
     pub(crate) sender: Sender,
     pub(crate) body: Body,
+    /// Index of the newest topology that the sender knows. Beside what changes with every heartbeat, for `codec`.
+    pub(crate) index: u64,
 }
 
-/// Who speaks, and how much of the truth it knows.
+/// Who speaks, and whose truth it knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sender {
     pub(crate) node: NodeId,
@@ -26,8 +30,10 @@ pub(crate) struct Sender {
     /// Where it wants to be reached.
     pub(crate) address: Address,
     pub(crate) cluster: u64,
-    /// The newest topology that it knows.
-    pub(crate) version: Version,
+    /// [`Topology::generation`] of the newest topology that it knows.
+    pub(crate) generation: u64,
+    /// [`Topology::founder`] of that.
+    pub(crate) founder: NodeId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +42,8 @@ pub(crate) enum Body {
     /// "Send me your topology."
     WantTopology,
     Topology(#[serde(with = "super::shared")] Arc<Topology>),
+    /// The topology's changes since one that the receiver knows, or should know.
+    Steps(Steps),
     /// A message of the `raft` crate, as protobuf.
     Raft(Vec<u8>),
     /// A primary asks the leader for a lease.
@@ -82,18 +90,20 @@ pub(crate) enum Body {
     },
 }
 
-/// Sent to everybody in turn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Sent to everybody in turn. What changes with every heartbeat comes last, which makes it short on a connection (`codec`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Heartbeat {
-    pub(crate) status: LocalStatus,
     /// The leader that the sender knows from Raft itself, and its term.
     pub(crate) leader: Option<(u64, NodeId)>,
-    /// Members that the sender does not hear.
+    /// Members that the sender does not hear; in a big cluster, only between voters.
     pub(crate) suspects: Vec<NodeId>,
-    /// Members whose processes are proved to have ended, with their incarnations.
+    /// Members whose processes are proved to have ended, with their incarnations; in a big cluster, only between voters.
     pub(crate) gone: Vec<(NodeId, u64)>,
     /// The sender is a primary that has had no lease for a node timeout.
     pub(crate) starved: bool,
+    /// In a big cluster, from its leader.
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) status: LocalStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +127,9 @@ pub(crate) struct Joiner {
     pub(crate) incarnation: u64,
     pub(crate) slots: SlotSet,
 }
+
+/// Number of kinds that [`Message::kind`] tells apart.
+pub(crate) const KINDS: usize = 5;
 
 /// Bytes that are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +159,26 @@ impl Message {
     /// Where who sent it wants to be reached.
     pub fn address(&self) -> &Address {
         &self.sender.address
+    }
+
+    /// How new the topology is that the sender knows.
+    pub(crate) fn version(&self) -> Version {
+        Version {
+            generation: self.sender.generation,
+            founder: self.sender.founder,
+            index: self.index,
+        }
+    }
+
+    /// What is said again and again, apart from each other and from all else. Below [`KINDS`].
+    pub(crate) fn kind(&self) -> usize {
+        match self.body {
+            Body::Heartbeat(_) => 0,
+            Body::AskLease { .. } => 1,
+            Body::Lease { .. } => 2,
+            Body::Raft(_) => 3,
+            _ => 4,
+        }
     }
 
     /// Who sent it.

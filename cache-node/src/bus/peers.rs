@@ -2,12 +2,15 @@
 //!
 //! Suspicion is one node's opinion (`PFAIL`): silence longer than the node timeout, or a connection refused or reset since the
 //! last word. A node has failed (`FAIL`) when a majority of the voters suspects it. What the leader does
-//! about a primary that has failed is in `failover`.
+//! about a primary that has failed is in `failover`. Who does not hear everybody (`audience`) believes what the leader says (`verdict`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashMap;
+
 use super::message::{Heartbeat, Sender};
 use super::request::LocalStatus;
+use super::verdict::{Heard, Marks, Verdict};
 use crate::topology::{Address, NodeId, Topology};
 
 /// Nodes that are no members are forgotten after this long. In ms.
@@ -31,8 +34,8 @@ pub(crate) struct Peer {
     pub(crate) spoke: bool,
     /// It has told its status in this incarnation.
     pub(crate) told: bool,
-    /// A connection to it was refused or reset since it was heard.
-    lost: bool,
+    /// When a connection to it was refused or reset, if it was not heard since.
+    lost: Option<u64>,
     /// When its process was proved to have ended.
     gone: Option<u64>,
     suspects: BTreeSet<NodeId>,
@@ -40,7 +43,6 @@ pub(crate) struct Peer {
     buried: Vec<(NodeId, u64)>,
     /// It is a primary that gets no lease.
     starved: bool,
-    leader: Option<(u64, NodeId)>,
 }
 
 impl Peer {
@@ -53,12 +55,11 @@ impl Peer {
             heard: now,
             spoke: false,
             told: false,
-            lost: false,
+            lost: None,
             gone: None,
             suspects: BTreeSet::new(),
             buried: Vec::new(),
             starved: false,
-            leader: None,
         }
     }
 
@@ -102,15 +103,32 @@ pub struct Liveness {
 pub(crate) struct Peers {
     /// In ms.
     timeout: u64,
-    peers: BTreeMap<NodeId, Peer>,
+    /// A look costs a fifth of one into a tree, and in a big cluster there are hundreds of thousands in a second.
+    peers: HashMap<NodeId, Peer>,
+    /// Who names a leader, with the term.
+    named: BTreeMap<NodeId, (u64, NodeId)>,
+    /// Who has proof that processes have ended.
+    witnesses: BTreeSet<NodeId>,
+    /// Since when everybody should be heard; `None` while only the leader should.
+    hears_all: Option<u64>,
+    verdict: Heard,
 }
 
 impl Peers {
     pub(crate) fn new(timeout: u64) -> Self {
         Self {
             timeout,
-            peers: BTreeMap::new(),
+            peers: HashMap::new(),
+            named: BTreeMap::new(),
+            witnesses: BTreeSet::new(),
+            hears_all: None,
+            verdict: Heard::default(),
         }
+    }
+
+    /// Whether everybody should be heard from now on. Who has not been heard when that begins has the node timeout to speak.
+    pub(crate) fn hear_all(&mut self, all: bool, now: u64) {
+        self.hears_all = all.then(|| self.hears_all.unwrap_or(now));
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Peer> {
@@ -137,36 +155,66 @@ impl Peers {
             return true;
         }
         peer.incarnation = sender.incarnation;
-        peer.address = Some(sender.address.clone());
+        if peer.address.as_ref() != Some(&sender.address) {
+            peer.address = Some(sender.address.clone());
+        }
         peer.heard = now;
         peer.spoke = true;
-        peer.lost = false;
+        peer.lost = None;
         true
     }
 
     pub(crate) fn heartbeat(&mut self, node: NodeId, heartbeat: Heartbeat) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.status = heartbeat.status;
-            peer.told = true;
-            peer.suspects = heartbeat.suspects.into_iter().collect();
-            peer.buried = heartbeat.gone;
-            peer.starved = heartbeat.starved;
-            peer.leader = heartbeat.leader;
-        }
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        match heartbeat.leader {
+            Some(leader) => self.named.insert(node, leader),
+            None => self.named.remove(&node),
+        };
+        match heartbeat.gone.is_empty() {
+            true => self.witnesses.remove(&node),
+            false => self.witnesses.insert(node),
+        };
+        peer.status = heartbeat.status;
+        peer.told = true;
+        peer.suspects = heartbeat.suspects.into_iter().collect();
+        peer.buried = heartbeat.gone;
+        peer.starved = heartbeat.starved;
+    }
+
+    /// Takes in the verdict of `leader`, which knows the topology with the version of this one if `same`.
+    pub(crate) fn judge(
+        &mut self,
+        verdict: &Verdict,
+        leader: (u64, NodeId),
+        topology: &Topology,
+        same: bool,
+    ) {
+        self.verdict.take(verdict, leader, topology, same);
     }
 
     /// Notes that a connection to `node` was refused or reset. False when that was known.
-    pub(crate) fn lost(&mut self, node: NodeId) -> bool {
+    pub(crate) fn lost(&mut self, node: NodeId, now: u64) -> bool {
         let peer = self.peers.get_mut(&node);
-        peer.is_some_and(|peer| !std::mem::replace(&mut peer.lost, true))
+        peer.is_some_and(|peer| peer.lost.replace(now).is_none())
+    }
+
+    /// Notes that `node` is committed to be at another address than before: what it said earlier does not count any more.
+    pub(crate) fn moved(&mut self, node: NodeId, now: u64) {
+        if !self.speaks(node, now)
+            && let Some(peer) = self.peers.get_mut(&node)
+        {
+            peer.address = None;
+        }
     }
 
     /// Notes that the process of `node` had ended at this moment. False when another one has begun since, or this was known.
-    pub(crate) fn gone(&mut self, node: NodeId, at: u64) -> bool {
+    pub(crate) fn gone(&mut self, node: NodeId, at: u64, now: u64) -> bool {
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.began <= at) else {
             return false;
         };
-        peer.lost = true;
+        peer.lost = Some(now);
         peer.gone.replace(at).is_none()
     }
 
@@ -199,8 +247,9 @@ impl Peers {
             .get(&node)
             .filter(|peer| peer.gone.is_some())
             .is_some_and(|peer| proved(&(node, peer.incarnation)));
-        own || topology.members.keys().any(|member| {
-            !self.suspected(*member, now)
+        own || self.witnesses.iter().any(|member| {
+            topology.members.contains_key(member)
+                && !self.suspected(*member, now)
                 && self
                     .peers
                     .get(member)
@@ -211,23 +260,46 @@ impl Peers {
     /// Begins to listen for members, and forgets who left long ago.
     pub(crate) fn follow(&mut self, topology: &Topology, now: u64) {
         for node in topology.members.keys() {
-            self.peers.entry(*node).or_insert(Peer::new(now));
+            self.peers.entry(*node).or_insert_with(|| Peer::new(now));
         }
-        self.peers.retain(|node, peer| {
-            topology.members.contains_key(node) || now.saturating_sub(peer.heard) < FORGET_AFTER
-        });
+        // Nobody else is there, mostly.
+        if self.peers.len() > topology.members.len() {
+            self.peers.retain(|node, peer| {
+                topology.members.contains_key(node) || now.saturating_sub(peer.heard) < FORGET_AFTER
+            });
+            self.named.retain(|node, _| self.peers.contains_key(node));
+            self.witnesses.retain(|node| self.peers.contains_key(node));
+        }
     }
 
     /// Forgets all opinions and addresses: this node has changed its cluster.
     pub(crate) fn clear(&mut self) {
-        self.peers.clear();
+        *self = Self {
+            hears_all: self.hears_all,
+            ..Self::new(self.timeout)
+        };
     }
 
     /// Whether this node suspects `node`.
     pub(crate) fn suspected(&self, node: NodeId, now: u64) -> bool {
-        self.peers
-            .get(&node)
-            .is_none_or(|peer| peer.lost || now.saturating_sub(peer.heard) > self.timeout)
+        let Some(peer) = self.peers.get(&node) else {
+            return true;
+        };
+        let past = |since: u64| now.saturating_sub(since) > self.timeout;
+        match self.hears_all {
+            Some(since) => peer.lost.is_some() || past(peer.heard.max(since)),
+            None if self.verdict.is_from(node) => peer.lost.is_some() || past(peer.heard),
+            // It may be back, and speak to this one much later.
+            None => peer.lost.is_some_and(|at| !past(at)) || self.verdict.suspected.contains(&node),
+        }
+    }
+
+    /// Whether `node` was heard within the node timeout, and no connection to it was lost since.
+    fn speaks(&self, node: NodeId, now: u64) -> bool {
+        let peer = self.peers.get(&node);
+        peer.is_some_and(|peer| {
+            peer.lost.is_none() && now.saturating_sub(peer.heard) <= self.timeout
+        })
     }
 
     pub(crate) fn suspects(&self, topology: &Topology, me: NodeId, now: u64) -> Vec<NodeId> {
@@ -237,22 +309,80 @@ impl Peers {
             .collect()
     }
 
+    /// The verdict of this node, if it leads and suspects these.
+    pub(crate) fn verdict(
+        &self,
+        suspects: &[NodeId],
+        topology: &Topology,
+        me: NodeId,
+        now: u64,
+    ) -> Verdict {
+        let tally = self.tally(suspects, topology, me, now);
+        let failed = tally.iter().filter(|(_, it)| is_majority(**it, topology));
+        let failed: Vec<NodeId> = failed.map(|(node, _)| *node).collect();
+        Verdict {
+            suspected: Marks::of(topology, suspects),
+            failed: Marks::of(topology, &failed),
+        }
+    }
+
     /// The leader that the freshest term among the members' heartbeats names.
     pub(crate) fn leader(&self, topology: &Topology, now: u64) -> Option<(u64, NodeId)> {
-        let members = topology.members.keys();
-        members
-            .chain(&topology.voters)
-            .filter(|node| !self.suspected(**node, now))
-            .filter_map(|node| self.peers.get(node)?.leader)
+        let counts = |node| topology.members.contains_key(node) || topology.voters.contains(node);
+        self.named
+            .iter()
+            .filter(|(node, _)| counts(node) && self.speaks(**node, now))
+            .map(|(_, leader)| *leader)
             .max()
     }
 
     /// Whether `node` says of itself that it leads.
     pub(crate) fn leads(&self, node: NodeId, now: u64) -> bool {
-        let leader = self.peers.get(&node).and_then(|peer| peer.leader);
-        leader.is_some_and(|(_, leader)| leader == node) && !self.suspected(node, now)
+        let leader = self.named.get(&node);
+        leader.is_some_and(|(_, leader)| *leader == node) && self.speaks(node, now)
     }
 
+    /// How many voters suspect each node that at least one of them suspects, as far as this one, which suspects `suspects`, hears them.
+    fn tally(
+        &self,
+        suspects: &[NodeId],
+        topology: &Topology,
+        me: NodeId,
+        now: u64,
+    ) -> BTreeMap<NodeId, usize> {
+        let mut tally = BTreeMap::new();
+        let mut count = |node: &NodeId| *tally.entry(*node).or_insert(0) += 1;
+        for voter in &topology.voters {
+            if *voter == me {
+                suspects.iter().for_each(&mut count);
+            } else if let Some(peer) = self.peers.get(voter)
+                && !self.suspected(*voter, now)
+            {
+                let others = peer.suspects.iter().filter(|node| *node != voter);
+                others.for_each(&mut count);
+            }
+        }
+        tally
+    }
+
+    /// What is known of all other members.
+    pub(crate) fn reports(
+        &self,
+        topology: &Topology,
+        me: NodeId,
+        now: u64,
+    ) -> BTreeMap<NodeId, PeerReport> {
+        let suspects = self.suspects(topology, me, now);
+        let tally = self.tally(&suspects, topology, me, now);
+        let others = topology.members.keys().filter(|node| **node != me);
+        let report = |node: &NodeId| {
+            let reports = tally.get(node).copied().unwrap_or(0);
+            (*node, self.report_of(*node, reports, topology, now))
+        };
+        others.map(report).collect()
+    }
+
+    /// What is known of one.
     pub(crate) fn report(
         &self,
         node: NodeId,
@@ -260,27 +390,39 @@ impl Peers {
         me: NodeId,
         now: u64,
     ) -> PeerReport {
-        let suspected = self.suspected(node, now);
-        let reports = topology
-            .voters
-            .iter()
-            .filter(|voter| **voter != node)
-            .filter(|voter| match self.peers.get(voter) {
-                _ if **voter == me => suspected,
-                Some(peer) => !self.suspected(**voter, now) && peer.suspects.contains(&node),
-                None => false,
-            })
-            .count();
+        let suspect = |voter: NodeId| {
+            if voter == me {
+                return self.suspected(node, now);
+            }
+            let peer = self.peers.get(&voter);
+            peer.is_some_and(|peer| peer.suspects.contains(&node)) && !self.suspected(voter, now)
+        };
+        let others = topology.voters.iter().filter(|voter| **voter != node);
+        let reports = others.filter(|voter| suspect(**voter)).count();
+        self.report_of(node, reports, topology, now)
+    }
+
+    fn report_of(&self, node: NodeId, reports: usize, topology: &Topology, now: u64) -> PeerReport {
+        let told = self.hears_all.is_none() && self.verdict.failed.contains(&node);
         let peer = self.peers.get(&node);
         PeerReport {
-            suspected,
-            failed: reports > topology.voters.len() / 2,
+            suspected: self.suspected(node, now),
+            failed: told || is_majority(reports, topology),
             silent_ms: peer
                 .filter(|peer| peer.spoke)
                 .map(|peer| now.saturating_sub(peer.heard)),
             incarnation: peer.map_or(0, |peer| peer.incarnation),
             status: peer.map_or_else(LocalStatus::default, |peer| peer.status),
-            reports,
+            // The leader does not say how many they are.
+            reports: reports.max(if told {
+                topology.voters.len() / 2 + 1
+            } else {
+                0
+            }),
         }
     }
+}
+
+fn is_majority(voters: usize, topology: &Topology) -> bool {
+    voters > topology.voters.len() / 2
 }

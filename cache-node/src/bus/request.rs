@@ -42,16 +42,16 @@ pub enum RequestError {
 /// What this node tells the others about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalStatus {
-    /// End of the data that this node has: the log's end on a primary, what was applied on a replica. In bytes.
-    pub offset: u64,
-    /// Number of keys.
-    pub keys: u64,
-    /// Number of keys in slots that this node's shard does not own.
-    pub stray_keys: u64,
-    /// Whether its data are what they should be: false while they are a mixture because a full sync has not ended.
-    pub healthy: bool,
-    /// The history and the offset in it of the data that it has loaded from its disk, until it goes on with another history.
-    pub loaded: Option<(NodeId, u64)>,
     /// On a replica: the primary and its incarnation whose data it has had all of, and has followed since.
     pub copied: Option<(NodeId, u64)>,
+    /// The history and the offset in it of the data that it has loaded from its disk, until it goes on with another history.
+    pub loaded: Option<(NodeId, u64)>,
+    /// Whether its data are what they should be: false while they are a mixture because a full sync has not ended.
+    pub healthy: bool,
+    /// Number of keys in slots that this node's shard does not own.
+    pub stray_keys: u64,
+    /// Number of keys.
+    pub keys: u64,
+    /// End of the data that this node has: the log's end on a primary, what was applied on a replica. In bytes.
+    pub offset: u64,
 }

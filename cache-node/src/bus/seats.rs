@@ -1,9 +1,39 @@
 //! Who gets a vote: which seat of the consensus group the leader changes next. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::topology::{Member, NodeId, ShardId, Topology};
 
 /// Most voters. More of them make every change slower and tolerate hardly more.
 const MOST_VOTERS: usize = 5;
+
+/// What a node has sent in its seat has come by so long after it lost that. In ms.
+const DELAYED: u64 = 1_000;
+
+/// Who has lost a seat just now, as a leader sees it. Such a node gets no seat yet: what it said of the log that it has thrown away would be
+/// taken for its new log, and it would never be sent what it lacks. A later leader need not know, since it does not listen to an earlier term.
+#[derive(Default)]
+pub(crate) struct Vacated {
+    seated: BTreeSet<NodeId>,
+    since: BTreeMap<NodeId, u64>,
+}
+
+impl Vacated {
+    /// Takes note of the seats that there are at `now`.
+    pub(crate) fn look(&mut self, topology: &Topology, now: u64) {
+        let seats = topology.voters.union(&topology.learners).copied();
+        let seats = seats.collect::<BTreeSet<_>>();
+        let lost = self.seated.difference(&seats);
+        self.since.extend(lost.map(|node| (*node, now)));
+        self.since.retain(|_, since| now < *since + DELAYED);
+        self.seated = seats;
+    }
+
+    /// Whether something that `node` said in a former seat may still be on its way.
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.since.contains_key(&node)
+    }
+}
 
 /// One change of the consensus group; they are made one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,34 +78,38 @@ pub(crate) fn next(
             return Some(SeatChange::Transfer(node));
         }
     }
+    let homes: Vec<ShardId> = topology
+        .voters
+        .iter()
+        .filter_map(|node| Some(topology.members.get(node)?.shard))
+        .collect();
+    let voters_in = |shard: ShardId| homes.iter().filter(|home| **home == shard).count();
     let candidate = topology
         .members
         .values()
         .filter(|member| !topology.voters.contains(&member.id) && alive(member.id))
-        .min_by_key(|member| (voters_in(topology, member.shard), member.id))?;
+        .min_by_key(|member| (voters_in(member.shard), member.id))?;
     if voters < wanted {
         return Some(SeatChange::AddLearner(candidate.id));
     }
-    spread(topology, leader, candidate).map(SeatChange::Remove)
-}
-
-fn voters_in(topology: &Topology, shard: ShardId) -> usize {
-    topology
-        .members_of(shard)
-        .filter(|member| topology.voters.contains(&member.id))
-        .count()
+    spread(topology, leader, candidate, voters_in).map(SeatChange::Remove)
 }
 
 /// A voter that should make room because its shard has more than one while the candidate's has none.
-fn spread(topology: &Topology, leader: NodeId, candidate: &Member) -> Option<NodeId> {
-    if voters_in(topology, candidate.shard) > 0 {
+fn spread(
+    topology: &Topology,
+    leader: NodeId,
+    candidate: &Member,
+    voters_in: impl Fn(ShardId) -> usize,
+) -> Option<NodeId> {
+    if voters_in(candidate.shard) > 0 {
         return None;
     }
     topology.voters.iter().copied().find(|node| {
         *node != leader
             && topology
                 .shard_of(*node)
-                .is_some_and(|(shard, _)| voters_in(topology, shard) > 1)
+                .is_some_and(|(shard, _)| voters_in(shard) > 1)
     })
 }
 
@@ -124,10 +158,26 @@ mod tests {
             topology.voters.insert(learner);
         }
         for shard in 1..=3 {
-            let voters = voters_in(&topology, ShardId::new([shard; 20]));
+            let members = topology.members_of(ShardId::new([shard; 20]));
+            let voters = members.filter(|member| topology.voters.contains(&member.id));
+            let voters = voters.count();
             assert!((1..=2).contains(&voters), "{:?}", topology.voters);
         }
         assert_eq!(next(&topology, node(1), |_| true, |_| true), None);
+    }
+
+    #[test]
+    fn who_has_lost_a_seat_gets_none_for_a_while() {
+        let mut vacated = Vacated::default();
+        vacated.look(&topology(&[1, 2, 3], &[1, 2, 3]), 10);
+        let later = topology(&[1, 2, 3], &[1, 2]);
+        vacated.look(&later, 20);
+        for now in [20, 19 + DELAYED] {
+            vacated.look(&later, now);
+            assert!(vacated.contains(node(3)) && !vacated.contains(node(2)));
+        }
+        vacated.look(&later, 20 + DELAYED);
+        assert!(!vacated.contains(node(3)));
     }
 
     #[test]

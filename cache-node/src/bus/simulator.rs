@@ -3,9 +3,13 @@
 //! Everything follows from one seed. Checked at every publication: what a process publishes never gets older, and two topologies with the
 //! same cluster and version are equal. Checked after every event: no two nodes take writes of one shard at the same moment of true time.
 
+mod checks;
+mod faults;
+mod ready;
 mod tests;
+mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -15,6 +19,7 @@ use super::{
     Action, Bus, Config, Event, LocalStatus, Message, Persisted, Request, RequestError, TICK_MS,
 };
 use crate::topology::{Address, NodeId, ShardId, Topology, TopologyCommand, Version};
+use traffic::Traffic;
 
 /// What the network does to messages.
 #[derive(Clone, Copy)]
@@ -63,6 +68,7 @@ enum Happening {
 #[derive(Default)]
 struct Machine {
     bus: Option<Bus>,
+    hostname: String,
     disk: Option<Persisted>,
     /// Counts starts, so that ticks of an earlier life are told.
     life: u64,
@@ -77,6 +83,8 @@ struct Machine {
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
+    /// The shard, with its cluster, of which it took writes when something happened to it last.
+    writes: Option<(u64, ShardId)>,
 }
 
 struct Simulation {
@@ -87,6 +95,10 @@ struct Simulation {
     queue: BTreeMap<(u64, u64), Happening>,
     scheduled: u64,
     machines: Vec<Machine>,
+    /// Whose id is whose, also of earlier lives.
+    places: BTreeMap<NodeId, usize>,
+    /// Who took writes of a shard when something happened to it last.
+    writers: BTreeMap<(u64, ShardId), BTreeSet<usize>>,
     seen: BTreeMap<(u64, Version), Arc<Topology>>,
     tokens: u64,
     /// The shard of a node that has taken over by force: it may have two primaries, by order.
@@ -94,11 +106,20 @@ struct Simulation {
     replies: BTreeMap<u64, Result<u64, RequestError>>,
     /// Everything that was sent, hashed in order; only if asked for.
     trace: Option<crc32fast::Hasher>,
+    /// What was sent, weighed; only if asked for.
+    traffic: Option<Traffic>,
 }
 
 impl Simulation {
     fn new(seed: u64, nodes: usize, network: Network) -> Self {
-        let mut simulation = Self {
+        let mut simulation = Self::empty(seed, nodes, network);
+        (0..nodes).for_each(|node| simulation.start(node));
+        simulation
+    }
+
+    /// Machines on which nothing runs yet.
+    fn empty(seed: u64, nodes: usize, network: Network) -> Self {
+        Self {
             seed,
             rng: StdRng::seed_from_u64(seed),
             now: 0,
@@ -106,14 +127,15 @@ impl Simulation {
             queue: BTreeMap::new(),
             scheduled: 0,
             machines: (0..nodes).map(|_| Machine::default()).collect(),
+            places: BTreeMap::new(),
+            writers: BTreeMap::new(),
             torn: None,
             seen: BTreeMap::new(),
             tokens: 0,
             replies: BTreeMap::new(),
             trace: None,
-        };
-        (0..nodes).for_each(|node| simulation.start(node));
-        simulation
+            traffic: None,
+        }
     }
 
     fn address(&self, node: usize) -> Address {
@@ -121,7 +143,7 @@ impl Simulation {
             ip: format!("10.0.0.{node}"),
             port: 6379 + self.machines[node].port,
             bus_port: 16379,
-            hostname: String::new(),
+            hostname: self.machines[node].hostname.clone(),
         }
     }
 
@@ -132,8 +154,11 @@ impl Simulation {
             node_timeout: 2_000,
         };
         let disk = self.machines[node].disk.clone();
-        // What is on disk is read back through its encoding now and then.
-        let disk = disk.map(|disk| Persisted::decode(&disk.encode()).unwrap());
+        // What is on disk is read back through its encoding, unless that takes long.
+        let disk = disk.map(|disk| match disk.topology.members.len() {
+            0..=16 => Persisted::decode(&disk.encode()).unwrap(),
+            _ => disk,
+        });
         let seed = self.rng.random();
         let clock = (
             self.rng.random_range(0..1_000_000),
@@ -146,6 +171,7 @@ impl Simulation {
             ..LocalStatus::default()
         };
         let bus = Bus::new(config, disk, self.local(node), seed).unwrap();
+        self.places.insert(bus.myself(), node);
         let machine = &mut self.machines[node];
         machine.bus = Some(bus);
         machine.life += 1;
@@ -159,49 +185,6 @@ impl Simulation {
     fn local(&self, node: usize) -> u64 {
         let (start, drift) = self.machines[node].clock;
         start + self.now * (1000 + drift) as u64 / 1000
-    }
-
-    fn crash(&mut self, node: usize) {
-        let Some(bus) = self.machines[node].bus.take() else {
-            return;
-        };
-        let (peer, life) = (bus.myself(), self.machines[node].life);
-        // Most of the others have a connection to it.
-        for other in 0..self.machines.len() {
-            if other != node
-                && self.machines[other].side == self.machines[node].side
-                && self.rng.random_bool(0.8)
-            {
-                let delay = self.rng.random_range(1..5);
-                let gone = Happening::Gone {
-                    node: other,
-                    peer,
-                    life,
-                    of: node,
-                };
-                self.schedule(delay, gone);
-            }
-        }
-    }
-
-    /// What stands between the two sides of a partition resets all connections, and refuses new ones.
-    fn reset_connections(&mut self) {
-        let nodes = 0..self.machines.len();
-        let pairs = nodes
-            .clone()
-            .flat_map(|node| nodes.clone().map(move |peer| (node, peer)));
-        for (node, peer) in pairs.collect::<Vec<_>>() {
-            let (from, to) = (&self.machines[node], &self.machines[peer]);
-            if let Some(bus) = to.bus.as_ref().filter(|_| from.side != to.side) {
-                let peer = bus.myself();
-                self.schedule(1, Happening::Refused { node, peer });
-            }
-        }
-    }
-
-    /// Nothing happens in the process for a while; what comes for it waits.
-    fn stop(&mut self, node: usize, ms: u64) {
-        self.machines[node].stopped_until = self.now + ms;
     }
 
     fn schedule(&mut self, delay: u64, happening: Happening) {
@@ -289,7 +272,9 @@ impl Simulation {
             self.machines[node].status.healthy = true;
             return;
         }
-        let source = self.machines.iter().position(|machine| {
+        let source = self.places.get(&primary.0).copied();
+        let source = source.filter(|source| {
+            let machine = &self.machines[*source];
             let bus = machine.bus.as_ref();
             bus.is_some_and(|bus| (bus.myself(), bus.incarnation()) == primary)
                 && machine.side == self.machines[node].side
@@ -304,51 +289,21 @@ impl Simulation {
         }
     }
 
-    /// Whether the node takes writes of its shard at this moment.
-    fn takes_writes(&self, node: usize) -> bool {
-        let Some(bus) = &self.machines[node].bus else {
-            return false;
-        };
-        bus.lease_until() > self.local(node)
-            && bus
-                .topology()
-                .shard_of(bus.myself())
-                .is_some_and(|(_, shard)| {
-                    (shard.primary, shard.primary_incarnation) == (bus.myself(), bus.incarnation())
-                })
-    }
-
-    /// Nobody else takes writes of the shard of which this node does.
-    fn check_writer(&mut self, node: usize) {
-        if !self.takes_writes(node) {
-            return;
-        }
-        let shard = |it: usize| (self.topology(it).cluster, self.home(it));
-        if self.torn.is_some() && self.torn == self.home(node) {
-            return;
-        }
-        let other = (0..self.machines.len()).find(|other| {
-            *other != node && self.takes_writes(*other) && shard(*other) == shard(node)
-        });
-        assert_eq!(
-            other, None,
-            "takes writes beside node {node} at {}, seed {}",
-            self.now, self.seed
-        );
-    }
-
-    /// The shard that a node belongs to.
-    fn home(&self, node: usize) -> Option<ShardId> {
-        let home = self.topology(node).shard_of(self.id(node));
-        home.map(|(id, _)| id)
-    }
-
     fn handle(&mut self, node: usize, event: Event) {
         let now = self.local(node);
         let Some(bus) = self.machines[node].bus.as_mut() else {
             return;
         };
-        for action in bus.handle(event, now) {
+        let before = bus.myself();
+        let began = self.traffic.as_ref().and_then(Traffic::begin);
+        let actions = bus.handle(event, now);
+        if let Some((traffic, began)) = self.traffic.as_mut().zip(began) {
+            traffic.end(node, began);
+        }
+        if bus.myself() != before {
+            self.places.insert(bus.myself(), node);
+        }
+        for action in actions {
             match action {
                 Action::Send { to, message } => {
                     let target = to.address.ip.rsplit('.').next().unwrap().parse().unwrap();
@@ -378,6 +333,11 @@ impl Simulation {
         {
             return;
         }
+        if self.machines[target].bus.is_some()
+            && let Some(traffic) = &mut self.traffic
+        {
+            traffic.carry(from, target, message);
+        }
         if self.machines[target].bus.is_none() {
             if let Some(peer) = peer {
                 self.schedule(1, Happening::Refused { node: from, peer });
@@ -396,27 +356,6 @@ impl Simulation {
             };
             self.schedule(delay, happening);
         }
-    }
-
-    fn check_publication(&mut self, node: usize) {
-        let topology = self.bus(node).topology().clone();
-        let version = topology.version();
-        let seen = self
-            .seen
-            .entry((topology.cluster, version))
-            .or_insert_with(|| topology.clone());
-        assert_eq!(
-            *seen, topology,
-            "two topologies at {version:?}, seed {}",
-            self.seed
-        );
-        let machine = &mut self.machines[node];
-        if let Some((cluster, before)) = machine.published
-            && cluster == topology.cluster
-        {
-            assert!(version >= before, "went back in time, seed {}", self.seed);
-        }
-        machine.published = Some((topology.cluster, version));
     }
 
     /// Asks something of a node; the answer will be in `replies`.

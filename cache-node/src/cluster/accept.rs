@@ -19,7 +19,7 @@ use super::refusals::Refusals;
 use super::seal::Opener;
 use super::secret::Secret;
 use super::{Shared, wire};
-use crate::bus::Message;
+use crate::bus::{Decoder, Message};
 use crate::topology::{Address, NodeId};
 
 /// Most connections whose other side has said who it is.
@@ -143,8 +143,11 @@ impl Reception {
         mut opener: Option<Opener>,
     ) -> io::Result<Option<(NodeId, Address)>> {
         let mut stream = BufReader::new(stream);
-        let mut sender = None;
-        while let Some(message) = wire::read(&mut stream, opener.as_mut()).await? {
+        let (mut sender, mut decoder) = (None, Decoder::default());
+        while let Some(bytes) = wire::read(&mut stream, opener.as_mut()).await? {
+            let message = decoder
+                .decode(&bytes)
+                .map_err(|error| wire::invalid(error.to_string()))?;
             if !message.may_be_for(self.shared.view.load().myself) {
                 return Ok(None);
             }

@@ -20,7 +20,7 @@ use super::refusals::Refusals;
 use super::seal::Sealer;
 use super::secret::Secret;
 use super::wire;
-use crate::bus::Message;
+use crate::bus::{Encoder, Message};
 use crate::topology::{Address, NodeId};
 
 /// What the accepting side writes, once, when the first message is for it.
@@ -302,16 +302,16 @@ impl Worker {
         welcome: &mut bool,
     ) -> End {
         let (mut reader, mut writer) = stream.split();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut encoder) = (Vec::new(), Encoder::default());
         if let Some(message) = first {
-            wire::append(&mut bytes, &message, sealer.as_mut());
+            wire::append(&mut bytes, &encoder.encode(&message), sealer.as_mut());
         }
         let mut nothing = [0; 8];
         loop {
             while bytes.len() < GATHER_BYTES
                 && let Ok(message) = self.messages.try_recv()
             {
-                wire::append(&mut bytes, &message, sealer.as_mut());
+                wire::append(&mut bytes, &encoder.encode(&message), sealer.as_mut());
             }
             if !bytes.is_empty() {
                 match timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await {
@@ -321,7 +321,7 @@ impl Worker {
             }
             tokio::select! {
                 message = self.messages.recv() => match message {
-                    Some(message) => wire::append(&mut bytes, &message, sealer.as_mut()),
+                    Some(message) => wire::append(&mut bytes, &encoder.encode(&message), sealer.as_mut()),
                     None => return End::Unwanted,
                 },
                 // But for its welcome, the peer never writes here: this only ever ends.

@@ -1,28 +1,27 @@
-//! Frames on the bus's connections: length (4 bytes, big endian), message, and the tag if there is a secret.
+//! Frames on the bus's connections: length (4 bytes, big endian), message as the connection's [`Encoder`](crate::bus::Encoder) has it, and the
+//! tag if there is a secret.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::seal::{Opener, Sealer, TAG_BYTES};
-use crate::bus::Message;
 
 /// Longest frame that is accepted: a topology of thousands of shards, or as many log entries as Raft sends at once.
 const MOST_BYTES: usize = 32 << 20;
 
 /// Appends `message` as one frame.
-pub(super) fn append(out: &mut Vec<u8>, message: &Message, sealer: Option<&mut Sealer>) {
-    let bytes = message.encode();
+pub(super) fn append(out: &mut Vec<u8>, message: &[u8], sealer: Option<&mut Sealer>) {
     let start = out.len();
-    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-    out.extend_from_slice(&bytes);
+    out.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    out.extend_from_slice(message);
     if let Some(sealer) = sealer {
         let tag = sealer.seal(&out[start..]);
         out.extend_from_slice(&tag);
     }
 }
 
-/// Reads the next message; `None` at the end of the stream.
+/// Reads the next frame's message; `None` at the end of the stream.
 ///
 /// # Errors
 ///
@@ -30,7 +29,7 @@ pub(super) fn append(out: &mut Vec<u8>, message: &Message, sealer: Option<&mut S
 pub(super) async fn read(
     from: &mut (impl AsyncRead + Unpin),
     opener: Option<&mut Opener>,
-) -> io::Result<Option<Message>> {
+) -> io::Result<Option<Vec<u8>>> {
     let mut header = [0; 4];
     if !fill(from, &mut header).await? {
         return Ok(None);
@@ -55,9 +54,7 @@ pub(super) async fn read(
             .open(&[&header, &bytes], &tag)
             .map_err(|_| invalid("a frame that was not sealed for this place".to_owned()))?;
     }
-    Message::decode(&bytes)
-        .map(Some)
-        .map_err(|error| invalid(error.to_string()))
+    Ok(Some(bytes))
 }
 
 /// Reads so many bytes. False at the end of the stream.
@@ -69,7 +66,8 @@ async fn fill(from: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> io::Resu
     }
 }
 
-fn invalid(what: String) -> io::Error {
+/// What cannot be used, as the connection's error.
+pub(super) fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
@@ -79,7 +77,7 @@ pub(super) mod tests {
     use super::super::seal::ConnectionKey;
     use super::super::secret::Secret;
     use super::*;
-    use crate::bus::{Action, Bus, Config, Event, Request};
+    use crate::bus::{Action, Bus, Config, Event, Message, Request};
     use crate::topology::Address;
 
     /// A message as the bus sends it.
@@ -116,7 +114,7 @@ pub(super) mod tests {
         for bytes in [
             b"GET / HTTP/1.1\r\n\r\n".as_slice(),
             b"\0\0\0\0",
-            b"\0\0\0\x01x",
+            b"\xff\0\0\x01x",
         ] {
             let error = read(&mut &bytes[..], None).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
@@ -126,14 +124,15 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn sealed_frames_are_read_in_their_order() {
-        let (message, mut sealer, mut opener) = (message(), key().sealer(), key().opener());
+        let (message, mut sealer, mut opener) =
+            (message().encode(), key().sealer(), key().opener());
         let mut bytes = Vec::new();
         append(&mut bytes, &message, Some(&mut sealer));
         append(&mut bytes, &message, Some(&mut sealer));
         let mut from = bytes.as_slice();
         for _ in 0..2 {
             let read = read(&mut from, Some(&mut opener)).await.unwrap();
-            assert_eq!(read.unwrap().encode(), message.encode());
+            assert_eq!(read.unwrap(), message);
         }
         assert!(read(&mut from, Some(&mut opener)).await.unwrap().is_none());
     }
@@ -141,15 +140,15 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_frame_without_its_tag_is_never_taken() {
         let mut sealed = Vec::new();
-        append(&mut sealed, &message(), Some(&mut key().sealer()));
+        append(&mut sealed, &message().encode(), Some(&mut key().sealer()));
         for length in 0..sealed.len() {
             let mut opener = key().opener();
             let read = read(&mut &sealed[..length], Some(&mut opener)).await;
             assert!(matches!(read, Ok(None)), "{length}");
         }
         let mut plain = Vec::new();
-        append(&mut plain, &message(), None);
-        append(&mut plain, &message(), None);
+        append(&mut plain, &message().encode(), None);
+        append(&mut plain, &message().encode(), None);
         let error = read(&mut plain.as_slice(), Some(&mut key().opener()))
             .await
             .err()

@@ -2,6 +2,7 @@
 
 mod failover;
 mod restart;
+mod scale;
 
 use super::*;
 use crate::slot::{SlotId, SlotSet};
@@ -337,6 +338,26 @@ fn a_voter_that_is_forgotten_gives_its_seat_to_another_member() {
         assert!(!s.topology(asked).voters.contains(&node), "seed {seed}");
         s.run_until("a new voter", 20_000, |s| {
             let topology = s.topology(asked);
+            topology.voters.len() == 5 && topology.learners.is_empty()
+        });
+    }
+}
+
+/// Moving nodes between shards moves seats, and some node gets a seat back that it has just lost. What it had said in the former one must
+/// not be taken for what it knows in the new one.
+#[test]
+fn all_seats_are_taken_again_after_nodes_have_changed_their_shards() {
+    for seed in seeds(60) {
+        let mut s = Simulation::new(seed, 6, ROUGH);
+        s.run(200);
+        s.form();
+        for replica in 3..6 {
+            let (node, primary) = (s.id(replica), s.id(replica - 3));
+            s.propose(0, TopologyCommand::Replicate { node, primary })
+                .unwrap();
+        }
+        s.run_until("five voters", 20_000, |s| {
+            let topology = s.topology(0);
             topology.voters.len() == 5 && topology.learners.is_empty()
         });
     }

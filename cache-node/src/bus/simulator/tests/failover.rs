@@ -16,7 +16,10 @@ pub(super) fn pairs(seed: u64, network: Network) -> Simulation {
         };
         s.propose(0, follow).unwrap();
     }
-    s.run_until("everybody takes part", 20_000, whole);
+    s.run_until("everybody takes part", 20_000, |s| {
+        let topology = s.topology(0);
+        whole(s) && topology.voters.len() == 5 && topology.learners.is_empty()
+    });
     s
 }
 

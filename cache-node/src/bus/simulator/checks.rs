@@ -1,0 +1,82 @@
+//! What is checked of every node, at every publication and after every event.
+
+use super::*;
+
+impl Simulation {
+    /// Whether the node takes writes of its shard at this moment.
+    pub(super) fn takes_writes(&self, node: usize) -> bool {
+        let Some(bus) = &self.machines[node].bus else {
+            return false;
+        };
+        bus.lease_until() > self.local(node)
+            && bus
+                .topology()
+                .shard_of(bus.myself())
+                .is_some_and(|(_, shard)| {
+                    (shard.primary, shard.primary_incarnation) == (bus.myself(), bus.incarnation())
+                })
+    }
+
+    /// Nobody else takes writes of the shard of which this node does.
+    pub(super) fn check_writer(&mut self, node: usize) {
+        let shard = self.home(node).filter(|_| self.takes_writes(node));
+        let shard = shard.map(|shard| (self.topology(node).cluster, shard));
+        self.note_writer(node, shard);
+        let Some(shard) = shard.filter(|(_, shard)| self.torn != Some(*shard)) else {
+            return;
+        };
+        let mut others = self.writers[&shard].iter().copied();
+        let other = others.find(|other| *other != node && self.takes_writes(*other));
+        assert_eq!(
+            other, None,
+            "takes writes beside node {node} at {}, seed {}",
+            self.now, self.seed
+        );
+    }
+
+    /// Only what happens to a node makes it take writes, so whoever takes writes of a shard is among those that are noted here.
+    fn note_writer(&mut self, node: usize, shard: Option<(u64, ShardId)>) {
+        let before = std::mem::replace(&mut self.machines[node].writes, shard);
+        if before == shard {
+            return;
+        }
+        if let Some(writers) = before.and_then(|before| self.writers.get_mut(&before)) {
+            writers.remove(&node);
+        }
+        if let Some(shard) = shard {
+            self.writers.entry(shard).or_default().insert(node);
+        }
+    }
+
+    /// The shard that a node belongs to.
+    pub(super) fn home(&self, node: usize) -> Option<ShardId> {
+        let bus = self.machines[node].bus.as_ref()?;
+        bus.topology().shard_of(bus.myself()).map(|(id, _)| id)
+    }
+
+    pub(super) fn check_publication(&mut self, node: usize) {
+        let topology = self.bus(node).topology().clone();
+        let version = topology.version();
+        let seen = self
+            .seen
+            .entry((topology.cluster, version))
+            .or_insert_with(|| topology.clone());
+        assert_eq!(
+            *seen, topology,
+            "two topologies at {version:?}, seed {}",
+            self.seed
+        );
+        let seen = seen.clone();
+        let machine = &mut self.machines[node];
+        // One copy for all: a thousand of a thousand members do not fit into memory.
+        if let Some(bus) = &mut machine.bus {
+            bus.topology = seen;
+        }
+        if let Some((cluster, before)) = machine.published
+            && cluster == topology.cluster
+        {
+            assert!(version >= before, "went back in time, seed {}", self.seed);
+        }
+        machine.published = Some((topology.cluster, version));
+    }
+}
