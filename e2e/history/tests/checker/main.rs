@@ -1,0 +1,6 @@
+//! The checkers on histories that are known, made at random, and made by a simulated cache with and without faults.
+
+mod agreement;
+mod brute_force;
+mod known;
+mod made;
