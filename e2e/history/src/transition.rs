@@ -114,11 +114,6 @@ impl Transition {
             Effect::Increment => state.unwrap_or(0).checked_add(1).map(Some),
         }
     }
-
-    /// Whether anything depends on what it finds. A plain SET does not care.
-    pub(crate) fn depends(self) -> bool {
-        self.guard != Guard::Any || self.effect == Effect::Increment
-    }
 }
 
 fn storing(condition: Condition) -> Guard {

@@ -6,15 +6,25 @@ use super::items::Item;
 /// Items that may never have happened have no answer.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// By position: the item that is invoked there, or `None` for an answer. Position 0 is both ends of the list.
-    invoked: Vec<Option<usize>>,
+    /// By position.
+    events: Vec<Event>,
     next: Vec<usize>,
     previous: Vec<usize>,
     /// By item: the positions of its invocation and its answer.
     positions: Vec<(usize, Option<usize>)>,
 }
 
-/// Where the list begins and ends.
+/// What is at a position.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// The beginning of the list, and its end.
+    Ends,
+    /// An item is invoked.
+    Invocation(usize),
+    /// An item must have happened.
+    Answer(usize),
+}
+
 const ENDS: usize = 0;
 
 impl Events {
@@ -27,18 +37,19 @@ impl Events {
         // At the same time invocations come first: operations that only touch are concurrent.
         times.sort_unstable();
         let mut positions = vec![(ENDS, None); items.len()];
-        let mut invoked = vec![None];
+        let mut events = vec![Event::Ends];
         for (_, answer, index) in times {
             if answer {
-                positions[index].1 = Some(invoked.len());
+                positions[index].1 = Some(events.len());
+                events.push(Event::Answer(index));
             } else {
-                positions[index].0 = invoked.len();
+                positions[index].0 = events.len();
+                events.push(Event::Invocation(index));
             }
-            invoked.push((!answer).then_some(index));
         }
-        let length = invoked.len();
+        let length = events.len();
         Self {
-            invoked,
+            events,
             next: (0..length).map(|at| (at + 1) % length).collect(),
             previous: (0..length).map(|at| (at + length - 1) % length).collect(),
             positions,
@@ -66,17 +77,19 @@ impl Events {
     /// The first open item behind `cursor`, and its place.
     pub(super) fn open_after(&self, cursor: Cursor) -> Option<(usize, Cursor)> {
         let position = self.next[cursor.0];
-        let item = self.invoked[position]?;
-        Some((item, Cursor(position)))
+        match self.events[position] {
+            Event::Invocation(item) => Some((item, Cursor(position))),
+            Event::Answer(_) | Event::Ends => None,
+        }
     }
 
-    /// Position of the first answer, beyond all if there is none.
-    pub(super) fn frontier(&self) -> usize {
+    /// The open item that is answered first: nothing is invoked in the list before it is placed that is not open now.
+    pub(super) fn first_due(&self) -> Option<usize> {
         let mut open = self.open();
         open.by_ref().for_each(drop);
-        match self.next[open.last.0] {
-            ENDS => usize::MAX,
-            position => position,
+        match self.events[self.next[open.last.0]] {
+            Event::Answer(item) => Some(item),
+            Event::Invocation(_) | Event::Ends => None,
         }
     }
 
@@ -170,9 +183,9 @@ mod tests {
         assert_eq!(open(&events), [0, 1]);
         events.lift(0);
         assert_eq!(open(&events), [1, 3, 4]);
-        assert_eq!(events.frontier(), events.answer(3));
+        assert_eq!(events.first_due(), Some(3));
         events.lift(3);
-        assert_eq!((open(&events), events.frontier()), (vec![1, 4], usize::MAX));
+        assert_eq!((open(&events), events.first_due()), (vec![1, 4], None));
         for (item, left) in [(3, vec![1, 3, 4]), (0, vec![0, 1]), (2, vec![0, 1, 2])] {
             events.put_back(item);
             assert_eq!(open(&events), left);

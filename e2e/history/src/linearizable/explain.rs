@@ -19,8 +19,8 @@ pub struct Violation {
     /// The operation with whose answer the history became impossible. Until then there was an order; it need not be the
     /// one that went wrong.
     pub operation: Operation,
-    /// The smallest impossible beginning of the history of this key: what was invoked until that answer, by invocation. What
-    /// was answered later is unknown in it.
+    /// The smallest impossible beginning of the history of this key, as far as the steps sufficed to tell: what was invoked
+    /// until that answer, by invocation. What was answered later is unknown in it.
     pub prefix: Vec<Operation>,
     /// An order of what was answered before, with the unknown operations that this needs; `None` if the steps did not
     /// suffice to find one.

@@ -35,11 +35,42 @@ impl Item {
 
 /// The items of `operations`, which are all on one key.
 pub(super) fn items_of(operations: &[&Operation]) -> Vec<Item> {
-    let mut items: Vec<Item> = operations
-        .iter()
-        .enumerate()
+    prepared(all_items(operations))
+}
+
+/// The writes among `operations` and the reads that found a value, as if no write had asked whether there is one; `None`
+/// if that leaves nothing out, or cannot be told because of INCRs.
+///
+/// If these have no order, `operations` have none: from an order of those, leaving out DELs and what found nothing gives
+/// one of these. And whether they have is soon known, where DELs and conditions would multiply the search.
+pub(super) fn writes_and_reads_of(operations: &[&Operation]) -> Option<Vec<Item>> {
+    let all = all_items(operations);
+    let counts = |item: &Item| {
+        item.transition.effect == Effect::Increment
+            || matches!(item.transition.guard, Guard::CountsTo(_))
+    };
+    let asks = |item: &Item| matches!(item.transition.guard, Guard::Missing | Guard::Present);
+    if all.iter().any(counts) || !all.iter().any(asks) {
+        return None;
+    }
+    let left = all.into_iter().filter_map(|mut item| {
+        if asks(&item) {
+            item.becomes()??;
+            item.transition.guard = Guard::Any;
+        }
+        Some(item)
+    });
+    Some(prepared(left.collect()))
+}
+
+fn all_items(operations: &[&Operation]) -> Vec<Item> {
+    let operations = operations.iter().enumerate();
+    operations
         .filter_map(|(source, operation)| item(source, operation))
-        .collect();
+        .collect()
+}
+
+fn prepared(mut items: Vec<Item>) -> Vec<Item> {
     leave_out_the_unseen(&mut items);
     give_deadlines_by_what_was_seen(&mut items);
     items

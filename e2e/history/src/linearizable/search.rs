@@ -6,7 +6,7 @@ use super::events::{Cursor, Events};
 use super::items::Item;
 use super::placed::{Configuration, Placed};
 use super::uses::{Class, Uses};
-use crate::transition::{Effect, Guard, State};
+use crate::transition::{Effect, State};
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +161,8 @@ impl<'a> Search<'a> {
     /// What may come next, the best last; of each class only the one with the first deadline. That is enough: an order
     /// that begins with another of its class stays one when the two change places.
     fn candidates(&self) -> Vec<usize> {
-        let frontier = self.events.frontier();
+        let due = self.events.first_due();
+        let frontier = due.map_or(usize::MAX, |item| self.events.answer(item));
         let mut candidates: Vec<Candidate> = vec![];
         for item in self.events.open() {
             if !self.may_change_state(item) {
@@ -176,7 +177,7 @@ impl<'a> Search<'a> {
                 Some(_) => {}
             }
         }
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(self.rank(candidate)));
+        candidates.sort_by_key(|candidate| std::cmp::Reverse(self.rank(candidate, due)));
         candidates
             .into_iter()
             .map(|candidate| candidate.item)
@@ -195,14 +196,17 @@ impl<'a> Search<'a> {
         necessary && (next == self.state || self.uses.may_leave(self.state, one))
     }
 
-    /// Whether an item that may never have happened can matter here. Only if the next one depends on it, which must be
-    /// open now: otherwise leaving it out changes nothing.
+    /// Whether an item that may never have happened can matter here. The next one after it is open now. If that does not
+    /// depend on what it finds, or could happen without the former and leave the same, leaving the former out changes
+    /// nothing.
     fn is_of_use(&self, item: usize, next: State) -> bool {
-        let depends = |other: usize| {
+        let needs = |other: usize| {
             let transition = self.items[other].transition;
-            other != item && transition.depends() && transition.step(next).is_some()
+            let cares =
+                transition.step(self.state).is_none() || transition.effect == Effect::Increment;
+            other != item && cares && transition.step(next).is_some()
         };
-        next != self.state && self.events.open().any(depends)
+        next != self.state && self.events.open().any(needs)
     }
 
     fn class(&self, item: usize, frontier: usize) -> Class {
@@ -214,13 +218,18 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What is tried first: what depends on the state that is there, then what brings no obligation, then what is due.
-    fn rank(&self, candidate: &Candidate) -> (bool, bool, bool, usize) {
+    /// What is tried first: the item that is due, or what lets it happen; then what must happen, by deadline.
+    fn rank(&self, candidate: &Candidate, due: Option<usize>) -> (bool, bool, usize) {
         let one = &self.items[candidate.item];
+        let next = one.transition.step(self.state);
+        let enables = |due: usize| {
+            let due = self.items[due].transition;
+            next.is_some_and(|next| due.step(next).is_some())
+        };
+        let helps = due.is_some_and(|due| candidate.item == due || enables(due));
         (
+            !helps,
             one.deadline.is_none(),
-            one.transition.guard == Guard::Any,
-            matches!(candidate.class, Class::Same(_)),
             self.events.answer(candidate.item),
         )
     }

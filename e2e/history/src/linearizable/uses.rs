@@ -13,7 +13,7 @@ struct Use {
     writers: usize,
     /// Items that must happen and can happen in this state only.
     waiting: usize,
-    /// Position of the last invocation among all items that list it in their guard.
+    /// Position of the last invocation among all items that list it in their guard, 0 if there is none.
     last_found: usize,
     /// Whether one of those changes the state.
     left_by_a_finder: bool,
@@ -85,13 +85,14 @@ impl Uses {
     }
 
     /// Whether `item`, which is not placed, is the only one that can bring about its value, and all that find this value
-    /// only look and are invoked before `frontier`. Then they can all follow it at once.
+    /// only look and are invoked before `frontier`. Then they can all follow it at once. One that may never have happened
+    /// must have none that find its value: otherwise another cannot do in its place.
     pub(super) fn is_complete(&self, item: &Item, frontier: usize) -> bool {
         let Effect::Become(state @ Some(_)) = item.transition.effect else {
             return false;
         };
         let one = self.states.get(&state).copied().unwrap_or_default();
-        item.deadline.is_some()
+        (item.deadline.is_some() || one.last_found == 0)
             && self.increments == 0
             && one.writers == 1
             && !one.left_by_a_finder

@@ -4,3 +4,5 @@ mod agreement;
 mod brute_force;
 mod known;
 mod made;
+mod simulated;
+mod size;
