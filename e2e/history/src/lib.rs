@@ -6,6 +6,8 @@
 //! | check | what must hold |
 //! |---|---|
 //! | [`check`] | each key behaved as if its operations had happened one at a time, between invocation and answer: linearizability |
+//! | [`bounded_loss`] | no read finds what nobody wrote; one goes back only across a declared failover, by a bounded number of writes |
+//! | [`no_lost_acknowledged`] | at the end each key has its last acknowledged write, or an unknown one that may have come after it |
 //!
 //! # Linearizability
 //!
@@ -29,13 +31,18 @@
 //! - `stateright` 0.31 has a tester for its own model checking: without memory of configurations, copying the history in
 //!   each step, and with one unknown operation a client at most.
 
+mod evidence;
+mod final_reads;
 mod linearizable;
 mod log;
+mod loss;
 mod operation;
 mod recorder;
 mod transition;
 
+pub use final_reads::{Reason, Unexplained, no_lost_acknowledged};
 pub use linearizable::{DEFAULT_STEPS, Verdict, Violation, check};
 pub use log::{History, Malformed};
+pub use loss::{Failover, Loss, LossReason, NotIncreasing, bounded_loss};
 pub use operation::{Command, Condition, Operation, Outcome, Reply};
 pub use recorder::{Pending, Recorder};
