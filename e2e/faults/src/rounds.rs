@@ -1,0 +1,3 @@
+//! Many failovers, one after the other, and for how long each shard took no writes.
+
+pub mod cli;
