@@ -79,6 +79,21 @@ impl Nemesis {
         !planned.contains(&self)
     }
 
+    /// How often in a round the slot of a shard may have another owner at most, beside the change that is seen at the end.
+    #[must_use]
+    pub fn moves(self) -> usize {
+        match self {
+            // There and back.
+            Self::Migrate => 2,
+            // There, to the successor of who is killed there, and back.
+            Self::KillMigrationSource
+            | Self::KillMigrationTarget
+            | Self::KillSourceReplica
+            | Self::KillTargetReplica => 3,
+            _ => 0,
+        }
+    }
+
     /// What it is done to.
     #[must_use]
     pub fn shape(self) -> Shape {

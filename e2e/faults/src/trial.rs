@@ -117,8 +117,8 @@ async fn run_batch(
         let changes = changes.count();
         let reigns = reigns(writes);
         ensure!(
-            reigns.len() <= changes + 1,
-            "{nemesis:?}: shard {shard} changed its primary {changes} times, but writes were taken by {reigns:?}"
+            reigns.len() <= changes + rounds * nemesis.moves() + 1,
+            "{nemesis:?}: shard {shard} changed its primary {changes} times in {rounds} rounds, but writes were taken by {reigns:?}"
         );
         summary.changes += changes;
     }

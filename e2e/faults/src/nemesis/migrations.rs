@@ -3,9 +3,13 @@
 use anyhow::{Context, Result};
 
 use super::processes::follow;
+use super::syncs::fill;
 use crate::trial::Trial;
 use crate::wait::until;
 use crate::workload::tag_of;
+
+/// Keys in the slot, so that it takes a while to move it.
+const KEYS: usize = 10_000;
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +37,16 @@ async fn another(trial: &Trial, shard: usize) -> Result<usize> {
     trial.cluster.primary((shard + 1) % shards).await
 }
 
-/// Begins to move the slot of the workload and those beside it.
-async fn begin(trial: &Trial, shard: usize, source: usize, target: usize) -> Result<()> {
+/// The command that moves the slot that the workload uses.
+fn order(trial: &Trial, shard: usize, target: usize) -> String {
     let (_, slot) = tag_of(&trial.cluster.shape, shard);
-    let (first, last) = (slot.number(), slot.number());
-    let id = &trial.cluster.ids[target];
-    let command = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {first} {last} NODE {id}");
-    trial.cluster.insist(source, &command).await
+    let (slot, id) = (slot.number(), &trial.cluster.ids[target]);
+    format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {id}")
+}
+
+async fn begin(trial: &Trial, shard: usize, source: usize, target: usize) -> Result<()> {
+    let order = order(trial, shard, target);
+    trial.cluster.insist(source, &order).await
 }
 
 async fn move_slots(trial: &Trial, shard: usize, source: usize, target: usize) -> Result<()> {
@@ -75,6 +82,7 @@ pub(super) async fn kill(trial: &mut Trial, shard: usize, victim: Victim) -> Res
     } else {
         (shard + 1) % trial.cluster.shape.shards
     };
+    fill(trial, shard, source, KEYS).await?;
     begin(trial, shard, source, target).await?;
     let is_primary = matches!(victim, Victim::Source | Victim::Target);
     let killed = if is_primary {
@@ -101,8 +109,12 @@ async fn bring_back(trial: &Trial, shard: usize) -> Result<()> {
         if owner == home {
             return Ok(());
         }
-        let moved = begin(trial, shard, owner, home).await;
-        Err(format!("it is at node {owner}: {moved:?}"))
+        // It is refused while the slot moves, and where it has just left.
+        let order = order(trial, shard, home);
+        match trial.cluster.ask::<redis::Value>(owner, &order).await {
+            Ok(_) => Err(format!("it moves from node {owner}")),
+            Err(error) => Err(format!("it is at node {owner}: {error:#}")),
+        }
     })
     .await?;
     Ok(())

@@ -23,7 +23,7 @@ pub(super) async fn kill(trial: &mut Trial, shard: usize, side: Side) -> Result<
     let primary = trial.cluster.primary(shard).await?;
     let replicas = trial.cluster.replicas(primary).await?;
     ensure!(replicas.len() == 2, "replicas: {replicas:?}");
-    fill(trial, shard, primary).await?;
+    fill(trial, shard, primary, KEYS).await?;
     let target = replicas[1];
     trial.cluster.nodes[target].kill();
     trial.cluster.nodes[target].start()?;
@@ -60,12 +60,13 @@ pub(super) async fn kill(trial: &mut Trial, shard: usize, side: Side) -> Result<
     }
 }
 
-async fn fill(trial: &Trial, shard: usize, primary: usize) -> Result<()> {
+/// Writes so many keys of half a kilobyte into the slot that the workload uses.
+pub(super) async fn fill(trial: &Trial, shard: usize, primary: usize, keys: usize) -> Result<()> {
     let (tag, _) = tag_of(&trial.cluster.shape, shard);
     let address = trial.cluster.nodes[primary].address();
     let mut connection = crate::client::connect(address, crate::wait::PATIENCE).await?;
     let value = "v".repeat(500);
-    for first in (0..KEYS).step_by(1000) {
+    for first in (0..keys).step_by(1000) {
         let mut pipe = redis::pipe();
         for number in first..first + 1000 {
             pipe.set(format!("{{{tag}}}ballast:{number}"), &value)
