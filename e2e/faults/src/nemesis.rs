@@ -58,10 +58,11 @@ pub enum Nemesis {
 }
 
 impl Nemesis {
-    /// Whether it needs hosts whose links can be changed.
+    /// Whether it needs namespaces: for hosts whose links can be changed, or for disks that can be filled.
     #[must_use]
-    pub fn needs_virtual_hosts(self) -> bool {
-        self.shape().virtual_hosts
+    pub fn needs_namespaces(self) -> bool {
+        let shape = self.shape();
+        shape.virtual_hosts || shape.disk.is_some()
     }
 
     /// Whether it may cost acknowledged writes where the primary alone acknowledges.

@@ -106,7 +106,7 @@ impl Network {
     pub fn unavailable() -> Option<String> {
         let error = Self::virtual_hosts(1).err()?;
         Some(format!(
-            "needs virtual hosts (CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun): {error:#}"
+            "needs namespaces of its own (CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun): {error:#}"
         ))
     }
 

@@ -9,7 +9,7 @@ use crate::wait::until;
 use crate::workload::tag_of;
 
 /// Keys in the slot, so that it takes a while to move it.
-const KEYS: usize = 10_000;
+const KEYS: usize = 3_000;
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
