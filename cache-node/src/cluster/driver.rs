@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -115,7 +114,7 @@ impl Cluster {
             Arc::default(),
         );
         let cluster = Cluster::new(view, sender);
-        cluster.shared.lease.store(0, Relaxed);
+        cluster.shared.show_lease(0);
         let (lost, losses) = mpsc::unbounded_channel();
         let dialing = Dialing {
             lost,
@@ -279,7 +278,7 @@ impl Driver {
                 Action::Persist(persisted) => self.persist(&persisted)?,
                 Action::Publish => {
                     // Before the view that makes this node a primary is seen.
-                    self.show_lease();
+                    self.shared.show_lease(self.bus.lease_until());
                     let moved = self.shared.view.load().hand_moved.clone();
                     self.publish((*moved).clone());
                 }
@@ -291,13 +290,8 @@ impl Driver {
                 }
             }
         }
-        self.show_lease();
+        self.shared.show_lease(self.bus.lease_until());
         Ok(())
-    }
-
-    /// Tells those who execute commands until when they may write.
-    fn show_lease(&self) {
-        self.shared.lease.store(self.bus.lease_until(), Relaxed);
     }
 
     fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {
