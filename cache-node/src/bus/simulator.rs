@@ -5,6 +5,7 @@
 
 mod checks;
 mod faults;
+mod operator;
 mod ready;
 mod tests;
 mod traffic;
@@ -80,6 +81,10 @@ struct Machine {
     status: LocalStatus,
     /// Nothing of this node reaches it.
     deaf_to: Option<usize>,
+    /// Nothing that it sends reaches these.
+    cut: BTreeSet<usize>,
+    /// What it sends to these takes up to so many ms longer.
+    slow: BTreeMap<usize, u64>,
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
@@ -277,7 +282,8 @@ impl Simulation {
             let machine = &self.machines[*source];
             let bus = machine.bus.as_ref();
             bus.is_some_and(|bus| (bus.myself(), bus.incarnation()) == primary)
-                && machine.side == self.machines[node].side
+                && self.reaches(*source, node)
+                && self.reaches(node, *source)
                 && machine.stopped_until <= self.now
         });
         if let Some(source) = source {
@@ -328,9 +334,7 @@ impl Simulation {
             trace.update(&self.now.to_le_bytes());
             trace.update(&message.encode());
         }
-        if self.machines[from].side != self.machines[target].side
-            || self.machines[target].deaf_to == Some(from)
-        {
+        if !self.reaches(from, target) {
             return;
         }
         if self.machines[target].bus.is_some()
@@ -349,7 +353,8 @@ impl Simulation {
         }
         let copies = 1 + usize::from(self.rng.random_bool(self.network.repeat));
         for _ in 0..copies {
-            let delay = self.rng.random_range(1..=self.network.delay);
+            let longest = self.network.delay + self.slowness(from, target);
+            let delay = self.rng.random_range(1..=longest);
             let happening = Happening::Delivery {
                 node: target,
                 message: Box::new(message.clone()),
