@@ -19,6 +19,7 @@ mod duties;
 mod failover;
 mod gossip;
 mod history;
+mod inquiry;
 mod lease;
 mod leave;
 mod machine;
@@ -45,6 +46,7 @@ use crate::topology::{Address, Member, NodeId, ShardId, Topology};
 use audience::Turns;
 use consensus::Consensus;
 use history::{Change, History};
+use inquiry::Inquiries;
 use lease::{Grants, Lease};
 use leave::Leaving;
 use meet::Meetings;
@@ -125,6 +127,8 @@ pub enum Action {
     Persist(Box<Persisted>),
     /// [`Bus::topology`], [`Bus::myself`] or [`Bus::incarnation`] has changed.
     Publish,
+    /// An [`Event::Status`] with this node's present state is wanted next.
+    Report,
     /// A request is answered. A success comes after the topology that shows it was published.
     Reply {
         /// The request's token.
@@ -159,6 +163,7 @@ pub struct Bus {
     leaving: Option<Leaving>,
     lease: Lease,
     grants: Grants,
+    inquiries: Inquiries,
     next_heartbeat: u64,
     turns: Turns,
     /// How the topology became what it is.
@@ -239,6 +244,7 @@ impl Bus {
             leaving: None,
             lease: Lease::default(),
             grants: Grants::default(),
+            inquiries: Inquiries::default(),
             next_heartbeat: now,
             turns: Turns::default(),
             history,
@@ -258,7 +264,10 @@ impl Bus {
             Event::PeerLost(node) => self.lose(node),
             Event::PeerGone { node, at } => self.bury(node, at),
             Event::AddressRefused { address, reason } => self.end_meetings_at(&address, &reason),
-            Event::Status(status) => self.status = status,
+            Event::Status(status) => {
+                self.status = status;
+                self.answer_inquiries();
+            }
         }
         self.settle();
         self.flush()
@@ -414,6 +423,9 @@ impl Bus {
             actions.push(Action::Publish);
         }
         actions.extend(outbox.replies);
+        if std::mem::take(&mut self.inquiries.wants_status) {
+            actions.push(Action::Report);
+        }
         actions
     }
 

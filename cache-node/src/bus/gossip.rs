@@ -218,6 +218,16 @@ impl Bus {
                 self.receive_ask(from, message.sender.incarnation, stamp);
             }
             Body::Lease { incarnation, stamp } => self.receive_lease(incarnation, stamp),
+            Body::AskStatus { number } => {
+                self.receive_inquiry(from, message.sender.incarnation, number);
+            }
+            Body::Status {
+                incarnation,
+                number,
+                status,
+            } if incarnation == self.incarnation => {
+                self.receive_status(from, message.sender.incarnation, number, status);
+            }
             Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
             Body::Answer {
                 incarnation,

@@ -68,6 +68,17 @@ pub(crate) enum Body {
         sequence: u64,
         outcome: Outcome,
     },
+    /// A leader asks what the receiver has, at a moment after this question.
+    AskStatus {
+        /// Names the question.
+        number: u64,
+    },
+    /// The answer to the question of this number of the receiver's incarnation.
+    Status {
+        incarnation: u64,
+        number: u64,
+        status: LocalStatus,
+    },
     /// "Let us be in one cluster."
     Meet {
         token: u64,

@@ -32,8 +32,6 @@ pub(crate) struct Peer {
     heard: u64,
     /// It was heard since this process started.
     pub(crate) spoke: bool,
-    /// It has told its status in this incarnation.
-    pub(crate) told: bool,
     /// When a connection to it was refused or reset, if it was not heard since.
     lost: Option<u64>,
     /// When its process was proved to have ended.
@@ -54,7 +52,6 @@ impl Peer {
             status: LocalStatus::default(),
             heard: now,
             spoke: false,
-            told: false,
             lost: None,
             gone: None,
             suspects: BTreeSet::new(),
@@ -143,7 +140,6 @@ impl Peers {
         }
         if peer.incarnation < sender.incarnation {
             peer.began = now;
-            peer.told = false;
         }
         let lives =
             peer.incarnation < sender.incarnation || peer.gone.is_some_and(|at| now > at + DELAYED);
@@ -177,7 +173,6 @@ impl Peers {
             false => self.witnesses.insert(node),
         };
         peer.status = heartbeat.status;
-        peer.told = true;
         peer.suspects = heartbeat.suspects.into_iter().collect();
         peer.buried = heartbeat.gone;
         peer.starved = heartbeat.starved;

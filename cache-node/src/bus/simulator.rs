@@ -317,6 +317,11 @@ impl Simulation {
                 }
                 Action::Persist(disk) => self.machines[node].disk = Some(*disk),
                 Action::Publish => self.check_publication(node),
+                Action::Report => {
+                    self.copy(node);
+                    let status = self.machines[node].status;
+                    self.handle(node, Event::Status(status));
+                }
                 Action::Reply { token, result } => {
                     assert!(
                         self.replies.insert(token, result).is_none(),

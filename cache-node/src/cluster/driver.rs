@@ -75,6 +75,8 @@ pub struct Driver {
     links: BTreeMap<Peer, Link>,
     dialing: Dialing,
     losses: mpsc::UnboundedReceiver<Loss>,
+    /// The bus wants to know this node's state at once.
+    wants_status: bool,
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -133,6 +135,7 @@ impl Cluster {
             links: BTreeMap::new(),
             dialing,
             losses,
+            wants_status: false,
         };
         Ok((cluster, driver))
     }
@@ -170,12 +173,13 @@ impl Driver {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if std::mem::take(&mut self.wants_status) {
+                self.tell_status(&*local)?;
+            }
             let event = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {
-                    let status = local.status();
-                    self.shared.status.store(Arc::new(status));
-                    self.handle(Event::Status(status))?;
+                    self.tell_status(&*local)?;
                     self.handle(Event::Tick)?;
                     self.report();
                     continue;
@@ -189,6 +193,12 @@ impl Driver {
             };
             self.handle(event)?;
         }
+    }
+
+    fn tell_status(&mut self, local: &dyn Local) -> Result<(), DriverError> {
+        let status = local.status();
+        self.shared.status.store(Arc::new(status));
+        self.handle(Event::Status(status))
     }
 
     /// Starts to take in connections.
@@ -282,6 +292,7 @@ impl Driver {
                     let moved = self.shared.view.load().hand_moved.clone();
                     self.publish((*moved).clone());
                 }
+                Action::Report => self.wants_status = true,
                 Action::Reply { token, result } => {
                     if let Some(answer) = self.answers.remove(&token) {
                         // The client may have gone.
