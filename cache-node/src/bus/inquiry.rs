@@ -14,6 +14,9 @@ use crate::topology::{NodeId, Shard, ShardId};
 /// How long members that seem to be alive are waited for, when those that have answered would do. In ms.
 const PATIENCE: u64 = 2 * TICK_MS;
 
+/// Answers that have led to nothing are worth nothing after this, and all are asked anew. In ms.
+const WORTH: u64 = 10 * TICK_MS;
+
 /// One question, to all members of a shard.
 #[derive(Debug)]
 pub(super) struct Inquiry {
@@ -53,7 +56,8 @@ impl Bus {
         let members: Vec<NodeId> = self.topology.members_of(id).map(|it| it.id).collect();
         let now = self.now;
         let inquiries = &mut self.inquiries;
-        if !inquiries.open.contains_key(&id) {
+        let open = inquiries.open.get(&id);
+        if open.is_none_or(|inquiry| now > inquiry.began + WORTH) {
             inquiries.last += 1;
             let inquiry = Inquiry {
                 epoch: shard.epoch,

@@ -33,6 +33,9 @@ const CONFIRMATION_MS: u64 = 20;
 /// A forced promotion that waits for the end of a lease is asked for again within this time, or it is given up. In ms.
 const HELD: u64 = 3 * super::RETRY_MS;
 
+/// After so many node timeouts a primary that was given up, and that nobody has followed, may have leases again.
+const GIVEN_UP: u64 = 4;
+
 /// This node's own lease.
 #[derive(Default)]
 pub(super) struct Lease {
@@ -107,8 +110,12 @@ impl Bus {
         let known = &mut self.grants.starving;
         known.retain(|node, _| starving.values().any(|other| other == node));
         for (id, primary) in starving {
-            let since = *known.entry(primary).or_insert(self.now);
-            if self.now > since + self.config.node_timeout {
+            let since = known.entry(primary).or_insert(self.now);
+            // Nobody could follow it in that time: it is better than nobody.
+            if self.now > *since + GIVEN_UP * self.config.node_timeout {
+                *since = self.now;
+            }
+            if self.now > *since + self.config.node_timeout {
                 self.grants.held.insert(id, self.now + HELD);
             }
         }
