@@ -171,6 +171,8 @@ pub struct Bus {
     /// Nobody is asked for the topology before this moment.
     next_want: u64,
     vacated: Vacated,
+    /// The term in which this node has told everybody that it leads.
+    announced: Option<u64>,
     outbox: Outbox,
 }
 
@@ -250,6 +252,7 @@ impl Bus {
             history,
             next_want: now,
             vacated: Vacated::default(),
+            announced: None,
             outbox,
         })
     }
@@ -375,6 +378,7 @@ impl Bus {
             self.finish_proposals();
             self.confirm_leadership();
         }
+        self.announce_leadership();
     }
 
     /// Takes over the state that this node's own seat has applied.

@@ -80,7 +80,7 @@ impl Bus {
     }
 
     /// The other members, and who has left but not yet given back its seat: it may be the leader.
-    fn listeners(&self) -> impl Iterator<Item = NodeId> {
+    pub(super) fn listeners(&self) -> impl Iterator<Item = NodeId> {
         let topology = &self.topology;
         let seats = topology.voters.iter().chain(&topology.learners);
         let left = seats.filter(|node| !topology.members.contains_key(node));

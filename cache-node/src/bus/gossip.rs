@@ -32,6 +32,24 @@ impl Bus {
         }
     }
 
+    /// In a big cluster, primaries would hear too late of a new leader, and their leases end.
+    pub(super) fn announce_leadership(&mut self) {
+        let leads = self.consensus.as_ref().filter(|it| it.is_leader());
+        let term = leads.map(Consensus::term);
+        if term == self.announced {
+            return;
+        }
+        self.announced = term;
+        let part = self.part();
+        if part != Part::Leader {
+            return;
+        }
+        let body = self.heartbeat(part, false, &self.suspects(part));
+        for node in self.listeners().collect::<Vec<_>>() {
+            self.send(node, Body::Heartbeat(body.clone()));
+        }
+    }
+
     /// Whom this node does not hear, if anybody wants to know.
     fn suspects(&self, part: Part) -> Vec<NodeId> {
         match part {

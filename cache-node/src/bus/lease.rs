@@ -42,6 +42,8 @@ pub(super) struct Lease {
     /// When it ends, in ms of this node's clock.
     until: u64,
     next_ask: u64,
+    /// Who was asked last.
+    asked: Option<NodeId>,
 }
 
 /// What a leader has promised.
@@ -134,12 +136,14 @@ impl Bus {
             self.lease.next_ask = 0;
             return;
         }
-        if self.now < self.lease.next_ask {
-            return;
-        }
         let Some(leader) = self.leader() else {
             return;
         };
+        // Another leader is asked at once: the former one may have died a while ago.
+        if self.now < self.lease.next_ask && self.lease.asked == Some(leader) {
+            return;
+        }
+        self.lease.asked = Some(leader);
         self.lease.next_ask = self.now + self.lease_ms() / ASKS;
         if leader == self.me {
             self.receive_ask(self.me, self.incarnation, self.now);

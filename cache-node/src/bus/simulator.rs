@@ -13,7 +13,7 @@ mod traffic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{
@@ -94,7 +94,7 @@ struct Machine {
 
 struct Simulation {
     seed: u64,
-    rng: StdRng,
+    rng: SmallRng,
     now: u64,
     network: Network,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -126,7 +126,7 @@ impl Simulation {
     fn empty(seed: u64, nodes: usize, network: Network) -> Self {
         Self {
             seed,
-            rng: StdRng::seed_from_u64(seed),
+            rng: SmallRng::seed_from_u64(seed),
             now: 0,
             network,
             queue: BTreeMap::new(),
