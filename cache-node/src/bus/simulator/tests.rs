@@ -3,6 +3,7 @@
 mod failover;
 mod restart;
 mod scale;
+mod witness;
 
 use super::*;
 use crate::slot::{SlotId, SlotSet};
