@@ -52,16 +52,19 @@ impl Bus {
     }
 
     /// A group that was re-formed by force may be one of two, and the other one may have most of the primaries: this one judges only with
-    /// most of the members in sight.
+    /// most of the members in sight, and of the witness, if that has gone over to this group.
     fn may_judge(&self) -> bool {
         if self.topology.generation == 1 {
             return true;
         }
-        let members = self.topology.members.keys();
-        let seen = members
+        let witness = self.long_voting_witness();
+        let judges = self.topology.members.keys().copied().chain(witness);
+        let all: Vec<NodeId> = judges.collect();
+        let seen = all
+            .iter()
             .filter(|node| **node == self.me || !self.peers.suspected(**node, self.now))
             .count();
-        seen > self.topology.members.len() / 2
+        seen > all.len() / 2
     }
 
     /// The shard's primary is given up, and takes no writes any more.

@@ -19,7 +19,7 @@ impl Bus {
     pub(super) fn send_heartbeats(&mut self) {
         let part = self.part();
         self.peers.hear_all(part != Part::Other, self.now);
-        if !self.is_member() && !self.has_seat() && self.leaving.is_none() {
+        if !self.takes_part() && !self.has_seat() && self.leaving.is_none() {
             return;
         }
         let suspects = self.suspects(part);
@@ -183,12 +183,17 @@ impl Bus {
             Body::Meet { .. }
             | Body::MeetReply { .. }
             | Body::Join { .. }
-            | Body::JoinRefused { .. } => return self.receive_meeting(message),
+            | Body::JoinRefused { .. } => {
+                if !self.observes {
+                    self.receive_meeting(message);
+                }
+                return;
+            }
             _ if from == self.me => return,
             // A node that is about to join asks before it is in our cluster.
             Body::WantTopology
                 if message.sender.cluster != self.topology.cluster
-                    && self.topology.members.contains_key(&from) =>
+                    && self.topology.takes_part(from) =>
             {
                 return self.send_to(
                     super::Destination {
@@ -199,7 +204,10 @@ impl Bus {
                 );
             }
             _ if message.sender.cluster != self.topology.cluster => {
-                return self.receive_foreign(message);
+                return match self.observes {
+                    true => self.receive_call(message),
+                    false => self.receive_foreign(message),
+                };
             }
             _ => {}
         }

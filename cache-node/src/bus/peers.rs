@@ -105,7 +105,7 @@ pub(crate) struct Peers {
     /// Who names a leader, with the term.
     named: BTreeMap<NodeId, (u64, NodeId)>,
     /// Who has proof that processes have ended.
-    witnesses: BTreeSet<NodeId>,
+    informants: BTreeSet<NodeId>,
     /// Since when everybody should be heard; `None` while only the leader should.
     hears_all: Option<u64>,
     verdict: Heard,
@@ -117,7 +117,7 @@ impl Peers {
             timeout,
             peers: HashMap::new(),
             named: BTreeMap::new(),
-            witnesses: BTreeSet::new(),
+            informants: BTreeSet::new(),
             hears_all: None,
             verdict: Heard::default(),
         }
@@ -169,8 +169,8 @@ impl Peers {
             None => self.named.remove(&node),
         };
         match heartbeat.gone.is_empty() {
-            true => self.witnesses.remove(&node),
-            false => self.witnesses.insert(node),
+            true => self.informants.remove(&node),
+            false => self.informants.insert(node),
         };
         peer.status = heartbeat.status;
         peer.suspects = heartbeat.suspects.into_iter().collect();
@@ -218,10 +218,10 @@ impl Peers {
         !self.suspected(node, now) && self.peers.get(&node).is_some_and(|peer| peer.starved)
     }
 
-    /// Members whose processes this node has proof of that they have ended, with their incarnations.
+    /// Members, and the witness, whose processes this node has proof of that they have ended, with their incarnations.
     pub(crate) fn all_gone(&self, topology: &Topology) -> Vec<(NodeId, u64)> {
-        let members = topology.members.keys();
-        let known = members.filter_map(|node| Some((*node, self.peers.get(node)?)));
+        let nodes = topology.participants();
+        let known = nodes.filter_map(|(node, _)| Some((node, self.peers.get(&node)?)));
         known
             .filter(|(_, peer)| peer.gone.is_some())
             .map(|(node, peer)| (node, peer.incarnation))
@@ -242,28 +242,28 @@ impl Peers {
             .get(&node)
             .filter(|peer| peer.gone.is_some())
             .is_some_and(|peer| proved(&(node, peer.incarnation)));
-        own || self.witnesses.iter().any(|member| {
-            topology.members.contains_key(member)
-                && !self.suspected(*member, now)
+        own || self.informants.iter().any(|informant| {
+            topology.takes_part(*informant)
+                && !self.suspected(*informant, now)
                 && self
                     .peers
-                    .get(member)
+                    .get(informant)
                     .is_some_and(|peer| peer.buried.iter().any(proved))
         })
     }
 
     /// Begins to listen for members, and forgets who left long ago.
     pub(crate) fn follow(&mut self, topology: &Topology, now: u64) {
-        for node in topology.members.keys() {
-            self.peers.entry(*node).or_insert_with(|| Peer::new(now));
+        for (node, _) in topology.participants() {
+            self.peers.entry(node).or_insert_with(|| Peer::new(now));
         }
         // Nobody else is there, mostly.
         if self.peers.len() > topology.members.len() {
             self.peers.retain(|node, peer| {
-                topology.members.contains_key(node) || now.saturating_sub(peer.heard) < FORGET_AFTER
+                topology.takes_part(*node) || now.saturating_sub(peer.heard) < FORGET_AFTER
             });
             self.named.retain(|node, _| self.peers.contains_key(node));
-            self.witnesses.retain(|node| self.peers.contains_key(node));
+            self.informants.retain(|node| self.peers.contains_key(node));
         }
     }
 
@@ -323,7 +323,7 @@ impl Peers {
 
     /// The leader that the freshest term among the members' heartbeats names.
     pub(crate) fn leader(&self, topology: &Topology, now: u64) -> Option<(u64, NodeId)> {
-        let counts = |node| topology.members.contains_key(node) || topology.voters.contains(node);
+        let counts = |node: &NodeId| topology.takes_part(*node) || topology.voters.contains(node);
         self.named
             .iter()
             .filter(|(node, _)| counts(node) && self.speaks(**node, now))

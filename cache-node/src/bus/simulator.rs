@@ -69,6 +69,8 @@ enum Happening {
 #[derive(Default)]
 struct Machine {
     bus: Option<Bus>,
+    /// What runs there is a witness.
+    witness: bool,
     hostname: String,
     disk: Option<Persisted>,
     /// Counts starts, so that ticks of an earlier life are told.
@@ -175,7 +177,11 @@ impl Simulation {
             healthy: true,
             ..LocalStatus::default()
         };
-        let bus = Bus::new(config, disk, self.local(node), seed).unwrap();
+        let begin = match self.machines[node].witness {
+            true => Bus::witness,
+            false => Bus::new,
+        };
+        let bus = begin(config, disk, self.local(node), seed).unwrap();
         self.places.insert(bus.myself(), node);
         let machine = &mut self.machines[node];
         machine.bus = Some(bus);

@@ -4,6 +4,7 @@ mod failover;
 mod restart;
 mod scale;
 mod storm;
+mod witness;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
