@@ -137,6 +137,7 @@ impl Inflow {
                     return Ok(Told::Synced);
                 }
                 Todo::Final(offset) => {
+                    self.target.secure().await?;
                     self.ack();
                     return Ok(Told::Final(offset));
                 }
