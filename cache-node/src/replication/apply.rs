@@ -100,6 +100,11 @@ impl Target {
         self.node.persistence.aof.synced_to()
     }
 
+    /// Whether what comes is acknowledged only when it has been secured.
+    pub(crate) fn must_secure(&self) -> bool {
+        self.node.synchronous() > 0 && matches!(self.right, Right::Imports(..))
+    }
+
     /// Slots that come from another shard are to be at as many replicas as `synchronous-replicas` says before this node has them: what their
     /// former owner told of them is told for good.
     ///
@@ -107,10 +112,10 @@ impl Target {
     ///
     /// When that takes too long.
     pub(crate) async fn secure(&self) -> Result<(), FlowError> {
-        let wanted = self.node.synchronous();
-        if wanted == 0 || !matches!(self.right, Right::Imports(..)) {
+        if !self.must_secure() {
             return Ok(());
         }
+        let wanted = self.node.synchronous();
         let end = self.node.log.end();
         let replicas = &self.node.replication.replicas;
         if replicas.wait(wanted, end, Some(SECURE)).await < wanted {

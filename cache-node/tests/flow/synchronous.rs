@@ -305,3 +305,19 @@ async fn what_clients_see_is_one_order_whatever_happens_to_primaries() {
     }
     clients.verify().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_change_hands_when_a_replica_of_their_new_owner_has_them() {
+    let args = ["--synchronous-replicas", "1"];
+    let cluster = Cluster::start_with(2, &[0, 1], true, &args).await;
+    let _: () = ask(&mut cluster.connect(0).await, "SET {b} 1").await;
+    cluster.nodes[3].signal(Signal::SIGSTOP);
+    cluster.migrate(0, 1, 3300, 3300).await;
+    cluster.wait_for_job(1, "interrupted").await;
+    cluster.wait_for_owner_at(2, 3300, 0).await;
+    cluster.nodes[3].signal(Signal::SIGCONT);
+    cluster.wait_for_job(0, "success").await;
+    cluster.wait_for_owner(3300, 1).await;
+    let value: String = ask(&mut cluster.connect(1).await, "GET {b}").await;
+    assert_eq!(value, "1");
+}
