@@ -341,7 +341,7 @@ impl Bus {
         }
         if self.now >= self.next_heartbeat {
             self.next_heartbeat = self.now + HEARTBEAT_MS;
-            self.peers.follow(&self.topology, self.now);
+            self.peers.forget_strangers(&self.topology, self.now);
             self.send_heartbeats();
         }
         self.retry_proposals();

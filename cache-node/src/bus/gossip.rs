@@ -74,7 +74,7 @@ impl Bus {
             let verdict = self
                 .peers
                 .verdict(suspects, &self.topology, self.me, self.now);
-            heartbeat.verdict = Some(verdict);
+            heartbeat.verdict = Some(Box::new(verdict));
         }
         heartbeat
     }

@@ -61,8 +61,8 @@ pub(super) struct Grants {
     last_at: u64,
     /// When each primary asked last.
     heard: BTreeMap<NodeId, u64>,
-    /// Shards whose primaries get no lease until then, because somebody wants to replace them.
-    held: BTreeMap<ShardId, u64>,
+    /// For shards, the primary that gets no lease until then, because somebody wants to replace it.
+    held: BTreeMap<ShardId, (NodeId, u64)>,
     /// Primaries that are heard and get no lease, and since when.
     starving: BTreeMap<NodeId, u64>,
 }
@@ -118,7 +118,7 @@ impl Bus {
                 *since = self.now;
             }
             if self.now > *since + self.config.node_timeout {
-                self.grants.held.insert(id, self.now + HELD);
+                self.grants.held.insert(id, (primary, self.now + HELD));
             }
         }
     }
@@ -276,7 +276,7 @@ impl Bus {
         if primary == *node || self.is_dead(shard) || !self.may_hold_lease(primary) {
             return false;
         }
-        self.grants.held.insert(id, self.now + HELD);
+        self.grants.held.insert(id, (primary, self.now + HELD));
         true
     }
 
@@ -286,7 +286,8 @@ impl Bus {
             return false;
         };
         let held = self.grants.held.get(&id);
-        held.is_some_and(|until| self.now <= *until) || self.is_promoting(id, primary)
+        held.is_some_and(|(node, until)| *node == primary && self.now <= *until)
+            || self.is_promoting(id, primary)
     }
 
     /// Whether the log has a promotion in this shard that is not applied yet, of another node than this one.

@@ -113,7 +113,7 @@ pub(crate) struct Heartbeat {
     /// The sender is a primary that has had no lease for a node timeout.
     pub(crate) starved: bool,
     /// In a big cluster, from its leader.
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<Box<Verdict>>,
     pub(crate) status: LocalStatus,
 }
 

@@ -252,19 +252,24 @@ impl Peers {
         })
     }
 
-    /// Begins to listen for members, and forgets who left long ago.
+    /// Begins to listen for the members of a new topology.
     pub(crate) fn follow(&mut self, topology: &Topology, now: u64) {
         for (node, _) in topology.participants() {
             self.peers.entry(node).or_insert_with(|| Peer::new(now));
         }
-        // Nobody else is there, mostly.
-        if self.peers.len() > topology.members.len() {
-            self.peers.retain(|node, peer| {
-                topology.takes_part(*node) || now.saturating_sub(peer.heard) < FORGET_AFTER
-            });
-            self.named.retain(|node, _| self.peers.contains_key(node));
-            self.informants.retain(|node| self.peers.contains_key(node));
+    }
+
+    /// Forgets who left long ago. All members of `topology` are listened for.
+    pub(crate) fn forget_strangers(&mut self, topology: &Topology, now: u64) {
+        // There are none, mostly.
+        if self.peers.len() <= topology.members.len() {
+            return;
         }
+        self.peers.retain(|node, peer| {
+            topology.takes_part(*node) || now.saturating_sub(peer.heard) < FORGET_AFTER
+        });
+        self.named.retain(|node, _| self.peers.contains_key(node));
+        self.informants.retain(|node| self.peers.contains_key(node));
     }
 
     /// Forgets all opinions and addresses: this node has changed its cluster.
