@@ -18,7 +18,9 @@ use super::accept::{Reception, Told};
 use super::file::{FileError, NodesFile};
 use super::link::{Dialing, Link, Loss};
 use super::secret::{Secret, SecretError};
-use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View};
+use super::{
+    Cluster, HandMove, HandMoved, LinkReport, Local, Order, Record, RecordError, Shared, View,
+};
 use crate::bus::{
     Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
 };
@@ -53,6 +55,12 @@ pub enum DriverError {
     /// There is no telling the secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What the bus must find again cannot be kept or read.
+    #[error("cannot keep the record of the cluster bus: {0}")]
+    Record(#[source] RecordError),
+    /// Another process speaks for this node now.
+    #[error("the record of the cluster bus may be another process's by now")]
+    NotOurs,
     /// The bus port cannot be listened on.
     #[error("cannot listen on {address} for the cluster bus: {source}")]
     Listen {
@@ -66,7 +74,7 @@ pub enum DriverError {
 /// The task that runs the bus. It does nothing before [`Driver::run`].
 pub struct Driver {
     bus: Bus,
-    file: NodesFile,
+    record: Box<dyn Record>,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Order>,
     listeners: Vec<std::net::TcpListener>,
@@ -76,6 +84,50 @@ pub struct Driver {
     links: BTreeMap<Peer, Link>,
     dialing: Dialing,
     losses: mpsc::UnboundedReceiver<Loss>,
+}
+
+/// What a driver begins with.
+pub(super) struct Opening {
+    pub(super) bus: Bus,
+    pub(super) record: Box<dyn Record>,
+    pub(super) listeners: Vec<std::net::TcpListener>,
+    pub(super) address: Address,
+    pub(super) secret: Option<Secret>,
+}
+
+impl Opening {
+    pub(super) fn open(self) -> (Cluster, Driver) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let view = View::new(
+            self.bus.myself(),
+            self.bus.incarnation(),
+            self.address.clone(),
+            self.bus.topology().clone(),
+            Arc::default(),
+        );
+        let cluster = Cluster::new(view, sender);
+        cluster.shared.lease.store(0, Relaxed);
+        let (lost, losses) = mpsc::unbounded_channel();
+        let dialing = Dialing {
+            lost,
+            secret: self.secret,
+            refusals: cluster.shared.refusals.clone(),
+        };
+        let driver = Driver {
+            bus: self.bus,
+            record: self.record,
+            shared: cluster.shared.clone(),
+            orders,
+            listeners: self.listeners,
+            address: self.address,
+            tokens: 0,
+            answers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            dialing,
+            losses,
+        };
+        (cluster, driver)
+    }
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -106,40 +158,18 @@ impl Cluster {
         };
         let bus = Bus::new(bus_config, persisted, 0, rand::random())
             .map_err(|error| file.damaged(error))?;
-        let (sender, orders) = mpsc::unbounded_channel();
-        let view = View::new(
-            bus.myself(),
-            bus.incarnation(),
-            config.address.clone(),
-            bus.topology().clone(),
-            Arc::default(),
-        );
-        let cluster = Cluster::new(view, sender);
-        cluster.shared.lease.store(0, Relaxed);
-        let (lost, losses) = mpsc::unbounded_channel();
-        let dialing = Dialing {
-            lost,
-            secret: config.secret,
-            refusals: cluster.shared.refusals.clone(),
-        };
-        let driver = Driver {
+        let opening = Opening {
             bus,
-            file,
-            shared: cluster.shared.clone(),
-            orders,
+            record: Box::new(file),
             listeners,
             address: config.address,
-            tokens: 0,
-            answers: BTreeMap::new(),
-            links: BTreeMap::new(),
-            dialing,
-            losses,
+            secret: config.secret,
         };
-        Ok((cluster, driver))
+        Ok(opening.open())
     }
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, DriverError> {
+pub(super) fn listen(address: SocketAddr) -> Result<std::net::TcpListener, DriverError> {
     let open = || -> io::Result<std::net::TcpListener> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -176,8 +206,8 @@ impl Driver {
                 _ = ticks.tick() => {
                     let status = local.status();
                     self.shared.status.store(Arc::new(status));
-                    self.handle(Event::Status(status))?;
-                    self.handle(Event::Tick)?;
+                    self.handle(Event::Status(status)).await?;
+                    self.handle(Event::Tick).await?;
                     self.report();
                     continue;
                 }
@@ -188,7 +218,7 @@ impl Driver {
                     None => continue,
                 },
             };
-            self.handle(event)?;
+            self.handle(event).await?;
         }
     }
 
@@ -271,12 +301,16 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), DriverError> {
+    async fn handle(&mut self, event: Event) -> Result<(), DriverError> {
         let now = self.now();
+        // After that look at the clock, so that nothing is taken in at a later time than it is asked for.
+        if !self.record.is_ours() {
+            return Err(DriverError::NotOurs);
+        }
         for action in self.bus.handle(event, now) {
             match action {
                 Action::Send { to, message } => self.send(to, *message),
-                Action::Persist(persisted) => self.persist(&persisted)?,
+                Action::Persist(persisted) => self.persist(&persisted).await?,
                 Action::Publish => {
                     // Before the view that makes this node a primary is seen.
                     self.show_lease();
@@ -300,10 +334,11 @@ impl Driver {
         self.shared.lease.store(self.bus.lease_until(), Relaxed);
     }
 
-    fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {
-        self.file.write(persisted).map_err(|error| {
+    async fn persist(&mut self, persisted: &Persisted) -> Result<(), DriverError> {
+        let written = self.record.write(persisted).await;
+        written.map_err(|error| {
             tracing::error!(%error, "the cluster bus cannot go on");
-            DriverError::from(error)
+            DriverError::Record(error)
         })
     }
 
