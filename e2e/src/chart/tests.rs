@@ -126,6 +126,38 @@ fn one_namespace_needs_no_cluster_role_for_the_operator() {
 }
 
 #[test]
+fn secrets_are_read_only_where_the_operator_votes() {
+    let rendered = |votes: bool| {
+        let objects = render(&release(), &json!({"witness": {"enabled": votes}})).unwrap();
+        let role = find(&objects, "ClusterRole")["rules"].clone();
+        let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        (role, container["args"].to_string())
+    };
+    let verbs = |rules: &Value, resource: &str| -> Vec<Value> {
+        let rules = rules.as_array().unwrap().iter();
+        let rules = rules.filter(|rule| rule["resources"] == json!([resource]));
+        rules
+            .flat_map(|rule| rule["verbs"].as_array().unwrap().clone())
+            .collect()
+    };
+    let (rules, arguments) = rendered(true);
+    assert_eq!(verbs(&rules, "secrets"), ["create", "get"]);
+    assert!(verbs(&rules, "configmaps").contains(&json!("update")));
+    assert!(
+        arguments.contains("--witness-address=$(POD_IP)"),
+        "{arguments}"
+    );
+    assert!(
+        arguments.contains("--witness-ports=16400-16899"),
+        "{arguments}"
+    );
+    let (rules, arguments) = rendered(false);
+    assert_eq!(verbs(&rules, "secrets"), ["create"]);
+    assert!(!verbs(&rules, "configmaps").contains(&json!("update")));
+    assert!(!arguments.contains("witness"), "{arguments}");
+}
+
+#[test]
 fn no_rule_has_a_wildcard_and_every_rule_has_its_reason() {
     for (name, text) in TEMPLATES {
         let lines: Vec<&str> = text.lines().collect();
