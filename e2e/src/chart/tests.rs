@@ -129,13 +129,17 @@ fn one_namespace_needs_no_cluster_role_for_the_operator() {
 fn secrets_are_read_only_where_the_operator_votes() {
     let rendered = |votes: bool| {
         let objects = render(&release(), &json!({"witness": {"enabled": votes}})).unwrap();
-        let role = find(&objects, "ClusterRole")["rules"].clone();
+        let rules = objects
+            .iter()
+            .filter_map(|object| object["rules"].as_array());
+        let rules: Vec<Value> = rules.flatten().cloned().collect();
         let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-        (role, container["args"].to_string())
+        (rules, container["args"].to_string())
     };
-    let verbs = |rules: &Value, resource: &str| -> Vec<Value> {
-        let rules = rules.as_array().unwrap().iter();
-        let rules = rules.filter(|rule| rule["resources"] == json!([resource]));
+    let verbs = |rules: &[Value], resource: &str| -> Vec<Value> {
+        let rules = rules
+            .iter()
+            .filter(|rule| rule["resources"] == json!([resource]));
         rules
             .flat_map(|rule| rule["verbs"].as_array().unwrap().clone())
             .collect()
