@@ -12,12 +12,14 @@ mod info;
 mod link;
 mod local;
 mod nodes;
+mod record;
 mod refusals;
 mod seal;
 mod secret;
 mod slots;
 mod view;
 mod wire;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,9 +40,11 @@ pub use file::FileError;
 pub use info::{info, node_state};
 pub use local::{announced, open, run};
 pub use nodes::{nodes, replicas};
+pub use record::{Record, RecordError};
 pub use secret::{Secret, SecretError};
 pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};
+pub use witness::{Witness, WitnessConfig};
 
 /// What the bus tells other nodes about this one; asked for at every heartbeat, so it must be cheap.
 pub trait Local: Send + Sync {
