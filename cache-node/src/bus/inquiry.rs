@@ -91,7 +91,9 @@ impl Bus {
     /// Whether a replica that has not answered may be the only one with what clients were told: of `n` replicas `k` have it, so that any
     /// `n - k + 1` of them are enough. Those whose processes have ended have lost it, and are counted.
     fn lacks_answers(&self, shard: &Shard, members: &[NodeId], answers: &[Candidate]) -> bool {
+        // What a primary that is no more has told, or else what the others would do in its place.
         let known = members.iter().map(|node| self.told(*node));
+        let known = known.chain(answers.iter().map(|answer| answer.status));
         let copies = known.map(|status| usize::from(status.synchronous));
         let Some(copies) = copies.filter(|copies| *copies > 0).min() else {
             return false;

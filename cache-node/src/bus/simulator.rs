@@ -104,6 +104,10 @@ struct Simulation {
     machines: Vec<Machine>,
     /// Whose id is whose, also of earlier lives.
     places: BTreeMap<NodeId, usize>,
+    /// So many replicas have what clients are told.
+    synchronous: u8,
+    /// The greatest offset of each shard of which clients were told so.
+    told: BTreeMap<(u64, ShardId), u64>,
     /// Who took writes of a shard when something happened to it last.
     writers: BTreeMap<(u64, ShardId), BTreeSet<usize>>,
     seen: BTreeMap<(u64, Version), Arc<Topology>>,
@@ -135,6 +139,8 @@ impl Simulation {
             scheduled: 0,
             machines: (0..nodes).map(|_| Machine::default()).collect(),
             places: BTreeMap::new(),
+            synchronous: 0,
+            told: BTreeMap::new(),
             writers: BTreeMap::new(),
             torn: None,
             seen: BTreeMap::new(),
@@ -175,6 +181,7 @@ impl Simulation {
         self.machines[node].stopped_until = 0;
         self.machines[node].status = LocalStatus {
             healthy: true,
+            synchronous: self.synchronous,
             ..LocalStatus::default()
         };
         let begin = match self.machines[node].witness {
@@ -293,11 +300,17 @@ impl Simulation {
                 && machine.stopped_until <= self.now
         });
         if let Some(source) = source {
+            let shard = (self.topology(source).cluster, home);
             let LocalStatus { offset, keys, .. } = self.machines[source].status;
             let status = &mut self.machines[node].status;
             (status.offset, status.keys) = (offset, keys);
             status.copied = Some(primary);
             status.healthy = true;
+            // The replica's word reaches the primary, which answers its clients.
+            if self.synchronous == 1 && self.takes_writes(source) {
+                let told = self.told.entry(shard).or_default();
+                *told = (*told).max(offset);
+            }
         }
     }
 

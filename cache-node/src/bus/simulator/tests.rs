@@ -1,5 +1,6 @@
 //! What must hold in every run. A failure names its seed; the same seed fails the same way again.
 
+mod durability;
 mod failover;
 mod restart;
 mod scale;
