@@ -53,7 +53,6 @@ use message::{Body, Sender};
 use peers::{Peer, Peers};
 use proposals::Proposals;
 use seats::Vacated;
-use witness::Seated;
 
 pub use codec::{Decoder, Encoder};
 pub use message::{Message, MessageError};
@@ -85,7 +84,7 @@ pub enum Event {
     /// [`TICK_MS`] have passed.
     Tick,
     /// A message has come.
-    Receive(Message),
+    Receive(Box<Message>),
     /// The node wants something; the answer will carry the token.
     Request {
         /// Names the request; never used twice.
@@ -170,7 +169,6 @@ pub struct Bus {
     /// Nobody is asked for the topology before this moment.
     next_want: u64,
     vacated: Vacated,
-    witness_votes: Seated,
     outbox: Outbox,
 }
 
@@ -246,8 +244,6 @@ impl Bus {
             publish: true,
             ..Outbox::default()
         };
-        let mut witness_votes = Seated::default();
-        witness_votes.look(&topology, now);
         Self {
             config,
             me,
@@ -269,7 +265,6 @@ impl Bus {
             history,
             next_want: now,
             vacated: Vacated::default(),
-            witness_votes,
             outbox,
         }
     }
@@ -279,7 +274,7 @@ impl Bus {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
-            Event::Receive(message) => self.receive(message),
+            Event::Receive(message) => self.receive(*message),
             Event::Request { token, request } => self.request(token, request),
             Event::PeerLost(node) => self.lose(node),
             Event::PeerGone { node, at } => self.bury(node, at),
@@ -422,7 +417,6 @@ impl Bus {
             before.is_some_and(|before| before != *address)
         });
         moved.for_each(|(node, _)| self.peers.moved(node, self.now));
-        self.witness_votes.look(&topology, self.now);
         self.topology = topology;
         self.peers.follow(&self.topology, self.now);
         self.outbox.publish = true;
