@@ -55,7 +55,6 @@ use message::{Body, Sender};
 use peers::{Peer, Peers};
 use proposals::Proposals;
 use seats::Vacated;
-use witness::Seated;
 
 pub use codec::{Decoder, Encoder};
 pub use message::{Message, MessageError};
@@ -87,7 +86,7 @@ pub enum Event {
     /// [`TICK_MS`] have passed.
     Tick,
     /// A message has come.
-    Receive(Message),
+    Receive(Box<Message>),
     /// The node wants something; the answer will carry the token.
     Request {
         /// Names the request; never used twice.
@@ -177,7 +176,6 @@ pub struct Bus {
     vacated: Vacated,
     /// The term in which this node has told everybody that it leads.
     announced: Option<u64>,
-    witness_votes: Seated,
     outbox: Outbox,
 }
 
@@ -253,8 +251,6 @@ impl Bus {
             publish: true,
             ..Outbox::default()
         };
-        let mut witness_votes = Seated::default();
-        witness_votes.look(&topology, now);
         Self {
             config,
             me,
@@ -278,7 +274,6 @@ impl Bus {
             next_want: now,
             vacated: Vacated::default(),
             announced: None,
-            witness_votes,
             outbox,
         }
     }
@@ -288,7 +283,7 @@ impl Bus {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
-            Event::Receive(message) => self.receive(message),
+            Event::Receive(message) => self.receive(*message),
             Event::Request { token, request } => self.request(token, request),
             Event::PeerLost(node) => self.lose(node),
             Event::PeerGone { node, at } => self.bury(node, at),
@@ -435,7 +430,6 @@ impl Bus {
             before.is_some_and(|before| before != *address)
         });
         moved.for_each(|(node, _)| self.peers.moved(node, self.now));
-        self.witness_votes.look(&topology, self.now);
         self.topology = topology;
         self.peers.follow(&self.topology, self.now);
         self.outbox.publish = true;

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::names::PodPlace;
-use crate::observe::{NodeId, Observed, Witness};
+use crate::observe::{NodeId, Observed, Vote, Witness};
 use crate::slots::SlotSet;
 
 pub use findings::{Findings, ShardFinding};
@@ -172,7 +172,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         return Plan {
             pods: shards::pods(desired, observed, None),
             steps: shards::delete_unformed(desired, observed, None),
-            votes: witness::is_wanted(desired),
+            votes: witness::is_wanted(desired) || matches!(observed.vote, Vote::Ready(_)),
             findings: findings::without_topology(desired, observed),
         };
     };

@@ -52,14 +52,15 @@ impl Bus {
     }
 
     /// A group that was re-formed by force may be one of two, and the other one may have most of the primaries: this one judges only with
-    /// most of the members in sight, and of the witness, if that has gone over to this group.
+    /// most of the members in sight, and of the witness, if that votes here, and so no more in the other.
     fn may_judge(&self) -> bool {
         if self.topology.generation == 1 {
             return true;
         }
-        let witness = self.long_voting_witness();
-        let judges = self.topology.members.keys().copied().chain(witness);
-        let all: Vec<NodeId> = judges.collect();
+        let topology = &self.topology;
+        let witness = topology.witness.iter().map(|it| it.id);
+        let witness = witness.filter(|node| topology.voters.contains(node));
+        let all: Vec<NodeId> = topology.members.keys().copied().chain(witness).collect();
         let seen = all
             .iter()
             .filter(|node| **node == self.me || !self.peers.suspected(**node, self.now))

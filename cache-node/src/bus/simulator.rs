@@ -243,7 +243,7 @@ impl Simulation {
                     self.handle(node, Event::Tick);
                 }
             }
-            Happening::Delivery { node, message } => self.handle(node, Event::Receive(*message)),
+            Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),
             Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
             Happening::Gone {
                 node,

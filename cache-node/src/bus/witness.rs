@@ -7,30 +7,9 @@ use std::sync::Arc;
 
 use super::message::{Body, Message};
 use super::{Bus, Destination};
-use crate::topology::{NodeId, Topology};
-
-/// Since when the witness has a vote, as far as this node knows.
-#[derive(Default)]
-pub(super) struct Seated(Option<(NodeId, u64)>);
-
-impl Seated {
-    /// Takes note of the topology that this node knows from `now` on.
-    pub(super) fn look(&mut self, topology: &Topology, now: u64) {
-        let witness = topology.witness.as_ref().map(|it| it.id);
-        let voter = witness.filter(|node| topology.voters.contains(node));
-        let known = self.0.filter(|(node, _)| Some(*node) == voter);
-        self.0 = known.or(voter.map(|node| (node, now)));
-    }
-}
+use crate::topology::Topology;
 
 impl Bus {
-    /// The witness, if it has had its vote for longer than a lease lasts: what it granted in another group is over then.
-    pub(super) fn long_voting_witness(&self) -> Option<NodeId> {
-        let voter = self.witness_votes.0;
-        let long = voter.filter(|(_, since)| self.now > since + self.config.node_timeout);
-        long.map(|(node, _)| node)
-    }
-
     /// A message of a cluster that this witness does not know.
     pub(super) fn receive_call(&mut self, message: Message) {
         let to = Destination {

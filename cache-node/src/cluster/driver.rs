@@ -214,7 +214,7 @@ impl Driver {
                     self.report();
                     continue;
                 }
-                Some(message) = messages.recv() => Event::Receive(message),
+                Some(message) = messages.recv() => Event::Receive(Box::new(message)),
                 Some(loss) = self.losses.recv() => self.loss(loss),
                 Some(order) = self.orders.recv() => match self.order(order) {
                     Some(event) => event,

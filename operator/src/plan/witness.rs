@@ -118,12 +118,12 @@ mod tests {
     #[test]
     fn two_nodes_get_the_operator_as_witness_and_keep_it() {
         let ready = || Vote::Ready(witness("me"));
-        let set = Step::SetWitness {
+        let set = [Step::SetWitness {
             at: place(0),
             witness: witness("me"),
-        };
-        assert_eq!(steps(1, &observed(2, None, ready())), [set.clone()]);
-        assert_eq!(steps(1, &observed(2, Some("lost"), ready())), [set]);
+        }];
+        assert_eq!(steps(1, &observed(2, None, ready())), set);
+        assert_eq!(steps(1, &observed(2, Some("lost"), ready())), set);
         for vote in [ready(), Vote::Starting] {
             assert_eq!(steps(1, &observed(2, Some("me"), vote)), []);
         }
@@ -132,16 +132,32 @@ mod tests {
     #[test]
     fn it_goes_when_its_vote_is_not_needed_or_there_is_none() {
         let ready = || Vote::Ready(witness("me"));
-        let remove = Step::RemoveWitness { at: place(0) };
+        let remove = [Step::RemoveWitness { at: place(0) }];
         let mut three = observed(3, Some("me"), ready());
         assert_eq!(steps(2, &three), [], "it votes still");
         for pod in three.pods.values_mut() {
             pod.node.as_mut().unwrap().voters.pop();
         }
-        assert_eq!(steps(2, &three), [remove.clone()]);
-        assert_eq!(steps(1, &observed(2, Some("me"), Vote::Off)), [remove]);
+        assert_eq!(steps(2, &three), remove);
+        assert_eq!(steps(1, &observed(2, Some("me"), Vote::Off)), remove);
         assert_eq!(steps(2, &observed(3, None, ready())), []);
         assert_eq!(steps(0, &observed(1, None, ready())), []);
+    }
+
+    #[test]
+    fn it_votes_for_as_long_as_the_nodes_may_need_it() {
+        let votes = |replicas, observed: &Observed| {
+            let desired = Desired {
+                shards: 1,
+                replicas,
+            };
+            plan(&desired, observed).votes
+        };
+        let ready = || Vote::Ready(witness("me"));
+        assert!(votes(1, &observed(2, None, Vote::Starting)));
+        assert!(votes(2, &observed(2, Some("me"), Vote::Starting)));
+        assert!(votes(2, &observed(0, None, ready())), "no node answers");
+        assert!(!votes(2, &observed(3, None, ready())));
     }
 
     /// The witness is no member, and yet no voter that is gone.
@@ -154,13 +170,13 @@ mod tests {
             survivor.node.as_mut().unwrap().quorum = false;
             steps(1, &observed)
         };
-        let takeover = Step::Promote {
+        let takeover = [Step::Promote {
             at: place(1),
             how: crate::plan::Promotion::Takeover,
-        };
+        }];
         assert_eq!(lost(Vote::Ready(witness("me"))), []);
         assert_eq!(lost(Vote::Starting), []);
-        assert_eq!(lost(Vote::Ready(witness("another"))), [takeover.clone()]);
-        assert_eq!(lost(Vote::Off), [takeover]);
+        assert_eq!(lost(Vote::Ready(witness("another"))), takeover);
+        assert_eq!(lost(Vote::Off), takeover);
     }
 }
