@@ -1,0 +1,37 @@
+//! What is done in a round.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// What is done in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// SIGKILL of a primary
+    Kill,
+    /// SIGTERM of a primary, which hands over first
+    Terminate,
+    /// CLUSTER FAILOVER at a replica
+    Failover,
+    /// All packets between a primary and everybody else are lost, clients included
+    Silence,
+    /// SIGSTOP of a primary
+    Stop,
+    /// SIGKILL of all nodes, which come back at other addresses with their append-only files
+    Addresses,
+}
+
+impl Kind {
+    /// As it is called in tables.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Kill => "SIGKILL of a primary",
+            Self::Terminate => "SIGTERM of a primary",
+            Self::Failover => "`CLUSTER FAILOVER`",
+            Self::Silence => "silent partition of a primary",
+            Self::Stop => "SIGSTOP of a primary",
+            Self::Addresses => "restart of all nodes at other addresses",
+        }
+    }
+}

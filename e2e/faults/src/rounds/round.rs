@@ -1,0 +1,120 @@
+//! One round.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::writer::Writer;
+use super::{Kind, Outcome};
+use crate::cluster::Cluster;
+use crate::network::Link;
+use crate::workload::tag_of;
+
+/// Acknowledged writes before a fault, and after everybody knows how it has ended.
+const SOME_WRITES: usize = 100;
+
+/// Does `kind` once and leaves a whole cluster. There is an outcome for each shard that it is about.
+pub(super) async fn execute(
+    cluster: &mut Cluster,
+    kind: Kind,
+    round: usize,
+) -> Result<Vec<Outcome>> {
+    let shards = cluster.shape.shards;
+    let affected = match kind {
+        Kind::Addresses => (0..shards).collect(),
+        _ => vec![round % shards],
+    };
+    // The others are under load too, as they would be.
+    let writers: Vec<Writer> = (0..shards)
+        .map(|shard| Writer::start(&cluster.seeds, tag_of(&cluster.shape, shard)))
+        .collect();
+    for writer in &writers {
+        writer.gets_on(SOME_WRITES).await?;
+    }
+    writers.iter().for_each(Writer::measure);
+    let known = strike(cluster, kind, affected[0], &writers).await?;
+    for writer in &writers {
+        writer.gets_on(SOME_WRITES).await?;
+    }
+    mend(cluster, kind).await?;
+    let mut outcomes = vec![];
+    for (shard, writer) in writers.into_iter().enumerate() {
+        let seen = writer.stop().await?;
+        if affected.contains(&shard) {
+            outcomes.push(Outcome {
+                shard,
+                gap: seen.gap,
+                known,
+                lost: seen.lost,
+                errors: seen.errors,
+            });
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Does it, and waits until all living nodes know what came of it; tells how long that took.
+async fn strike(
+    cluster: &mut Cluster,
+    kind: Kind,
+    shard: usize,
+    writers: &[Writer],
+) -> Result<Duration> {
+    if kind == Kind::Addresses {
+        return restart_elsewhere(cluster, writers).await;
+    }
+    let primary = cluster.primary(shard).await?;
+    let replica = cluster.replicas(primary).await?[0];
+    let mut viewers = cluster.all_but(&[primary]);
+    // What was asked of the cluster is no part of it.
+    writers.iter().for_each(Writer::measure);
+    let began = Instant::now();
+    match kind {
+        Kind::Kill => cluster.nodes[primary].kill(),
+        Kind::Terminate => cluster.nodes[primary].signal(Signal::SIGTERM)?,
+        Kind::Stop => cluster.nodes[primary].signal(Signal::SIGSTOP)?,
+        Kind::Silence => {
+            let mut others = viewers.clone();
+            others.push(cluster.nodes.len());
+            cluster.network.links(&[primary], &others, Link::Cut)?;
+        }
+        Kind::Failover | Kind::Addresses => {
+            let () = cluster.ask(replica, "CLUSTER FAILOVER").await?;
+            viewers = cluster.all();
+        }
+    }
+    cluster.wait_for_successor(&viewers, shard, primary).await?;
+    let known = began.elapsed();
+    if kind == Kind::Terminate {
+        cluster.nodes[primary].ended().await?;
+    }
+    Ok(known)
+}
+
+async fn restart_elsewhere(cluster: &mut Cluster, writers: &[Writer]) -> Result<Duration> {
+    let began = Instant::now();
+    writers.iter().for_each(Writer::measure);
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    cluster.move_all()?;
+    for node in &mut cluster.nodes {
+        node.start()?;
+    }
+    cluster.wait_until_whole().await?;
+    Ok(began.elapsed())
+}
+
+async fn mend(cluster: &mut Cluster, kind: Kind) -> Result<()> {
+    cluster.network.heal();
+    for node in &mut cluster.nodes {
+        if !node.is_running()? {
+            node.kill();
+            node.start()?;
+        } else if kind == Kind::Stop {
+            node.signal(Signal::SIGCONT)?;
+        }
+    }
+    cluster.wait_until_whole().await
+}

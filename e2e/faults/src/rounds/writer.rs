@@ -1,0 +1,145 @@
+//! A client that writes to one shard as fast as it can, each time another key, so that every lost write can be told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use cache_node::slot::{SlotId, SlotSet};
+use e2e::load::GapMeter;
+use parking_lot::Mutex;
+use redis::FromRedisValue;
+use tokio::task::JoinHandle;
+
+use crate::client::{Attempt, Client, Seeds};
+use crate::wait::{PATIENCE, until};
+
+/// Keys in one question.
+const BATCH: usize = 500;
+
+/// A client under way.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    task: JoinHandle<Client>,
+}
+
+struct Shared {
+    tag: String,
+    slot: SlotId,
+    began: Instant,
+    stop: AtomicBool,
+    errors: AtomicUsize,
+    acknowledged: Mutex<Vec<usize>>,
+    meter: Mutex<Option<GapMeter>>,
+}
+
+/// What the client has seen.
+pub(super) struct Seen {
+    pub(super) gap: Duration,
+    pub(super) lost: usize,
+    pub(super) errors: usize,
+}
+
+impl Writer {
+    pub(super) fn start(seeds: &Seeds, (tag, slot): (String, SlotId)) -> Self {
+        let shared = Arc::new(Shared {
+            tag,
+            slot,
+            began: Instant::now(),
+            stop: AtomicBool::new(false),
+            errors: AtomicUsize::new(0),
+            acknowledged: Mutex::new(vec![]),
+            meter: Mutex::new(None),
+        });
+        let client = Client::new(Arc::clone(seeds));
+        let task = tokio::spawn(write(client, Arc::clone(&shared)));
+        Self { shared, task }
+    }
+
+    /// Waits for so many acknowledgements from now on.
+    pub(super) async fn gets_on(&self, more: usize) -> Result<()> {
+        let count = || self.shared.acknowledged.lock().len();
+        let before = count();
+        until("a client gets on with its writes", async || {
+            let done = count() - before;
+            if done < more {
+                return Err(format!("{done} writes of {more}"));
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Measures from now on for how long nothing is acknowledged, and counts errors.
+    pub(super) fn measure(&self) {
+        let mut slots = SlotSet::new();
+        slots.insert(self.shared.slot);
+        let meter = GapMeter::new(slots, self.shared.began.elapsed());
+        self.shared.errors.store(0, Ordering::Relaxed);
+        *self.shared.meter.lock() = Some(meter);
+    }
+
+    /// Ends the client, looks for everything that was acknowledged, and removes it.
+    pub(super) async fn stop(self) -> Result<Seen> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut client = self.task.await.context("a client has panicked")?;
+        let shared = self.shared;
+        let meter = shared.meter.lock().take().context("nothing was measured")?;
+        let errors = shared.errors.load(Ordering::Relaxed);
+        let numbers = std::mem::take(&mut *shared.acknowledged.lock());
+        let mut lost = 0;
+        for batch in numbers.chunks(BATCH) {
+            let keys: Vec<String> = batch.iter().map(|number| shared.key(*number)).collect();
+            // A key that is named twice counts twice, and none is.
+            let there = shared.count(&mut client, "EXISTS", &keys).await?;
+            lost += batch.len() - there;
+            shared.count(&mut client, "UNLINK", &keys).await?;
+        }
+        Ok(Seen {
+            // Its last acknowledgement was long after the fault.
+            gap: meter.widest(Duration::ZERO),
+            lost,
+            errors,
+        })
+    }
+}
+
+async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
+    for number in 0_usize.. {
+        if shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut command = redis::cmd("SET");
+        command.arg(shared.key(number)).arg(number);
+        match client.attempt(shared.slot, &command).await {
+            Attempt::Answered { .. } => {
+                let now = shared.began.elapsed();
+                if let Some(meter) = &mut *shared.meter.lock() {
+                    meter.acknowledged(shared.slot, now);
+                }
+                shared.acknowledged.lock().push(number);
+            }
+            Attempt::Refused(_) | Attempt::Unknown(_) => {
+                shared.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    client
+}
+
+impl Shared {
+    fn key(&self, number: usize) -> String {
+        format!("{{{}}}{number}", self.tag)
+    }
+
+    /// The number that a command on many keys answers.
+    async fn count(&self, client: &mut Client, name: &str, keys: &[String]) -> Result<usize> {
+        let mut command = redis::cmd(name);
+        command.arg(keys);
+        match client.insist(self.slot, &command, PATIENCE).await {
+            Attempt::Answered { value, .. } => Ok(usize::from_redis_value_ref(&value)?),
+            other => bail!("{name}: {other:?}"),
+        }
+    }
+}
