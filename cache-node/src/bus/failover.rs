@@ -120,10 +120,9 @@ impl Bus {
 
 /// The replica with the most data among those that have had all of their primary's: itself and its incarnation.
 fn successor(shard: &Shard, answers: &[Candidate]) -> Option<(NodeId, u64)> {
-    let copied = (shard.primary, shard.primary_incarnation);
-    let replicas = answers.iter().filter(|it| it.node != shard.primary);
-    let best = replicas
-        .filter(|member| member.status.healthy && member.status.copied == Some(copied))
+    let best = answers
+        .iter()
+        .filter(|member| member.is_whole(shard))
         .max_by_key(|member| (member.status.offset, member.node))?;
     Some((best.node, best.incarnation))
 }

@@ -88,8 +88,8 @@ impl Bus {
         (!patient && !lacks).then_some(answers)
     }
 
-    /// Whether a replica that has not answered may be the only one with what clients were told: of `n` replicas `k` have it, so that any
-    /// `n - k + 1` of them are enough. Those whose processes have ended have lost it, and are counted.
+    /// Whether a replica that has not answered, or has lost its data, may have been the only one with what clients were told: of `n` replicas `k`
+    /// have it, so that any `n - k + 1` that are whole are enough. When all members have answered, there is nobody else to wait for.
     fn lacks_answers(&self, shard: &Shard, members: &[NodeId], answers: &[Candidate]) -> bool {
         // What a primary that is no more has told, or else what the others would do in its place.
         let known = members.iter().map(|node| self.told(*node));
@@ -98,12 +98,8 @@ impl Bus {
         let Some(copies) = copies.filter(|copies| *copies > 0).min() else {
             return false;
         };
-        let replicas = members.iter().filter(|node| **node != shard.primary);
-        let accounted = replicas.clone().filter(|node| {
-            let answered = answers.iter().any(|answer| answer.node == **node);
-            answered || self.has_ended(**node)
-        });
-        accounted.count() + copies <= replicas.count()
+        let whole = answers.iter().filter(|answer| answer.is_whole(shard));
+        answers.len() < members.len() && whole.count() + copies < members.len()
     }
 
     /// What a node said of itself last.
@@ -117,11 +113,6 @@ impl Bus {
 
     fn is_heard(&self, node: NodeId) -> bool {
         node == self.me || !self.peers.suspected(node, self.now)
-    }
-
-    fn has_ended(&self, node: NodeId) -> bool {
-        let life = self.peers.get(node).map_or(0, |peer| peer.incarnation);
-        node != self.me && life > 0 && self.peers.is_gone(node, life, &self.topology, self.now)
     }
 
     fn ask_status(&mut self, node: NodeId, number: u64) {
