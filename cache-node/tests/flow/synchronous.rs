@@ -11,7 +11,7 @@ use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
 
 use crate::cluster::{Cluster, ask};
-use crate::processes::eventually;
+use crate::processes::{Process, eventually};
 
 /// Time after which a client gives a command up, not knowing what becomes of it.
 const GIVE_UP: Duration = Duration::from_millis(700);
@@ -110,7 +110,7 @@ impl Clients {
         let began = Instant::now();
         let recorder = Recorder::new(move || began.elapsed().as_nanos() as u64);
         let (done, stop) = (Arc::default(), Arc::default());
-        let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port()).collect();
+        let ports: Vec<u16> = cluster.nodes.iter().map(Process::port).collect();
         let tasks = (0..CLIENTS)
             .map(|number| {
                 let client = Client {
