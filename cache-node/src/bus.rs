@@ -19,6 +19,7 @@ mod duties;
 mod failover;
 mod gossip;
 mod history;
+mod inquiry;
 mod lease;
 mod leave;
 mod machine;
@@ -35,6 +36,7 @@ mod shared;
 mod simulator;
 mod storage;
 mod verdict;
+mod witness;
 
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ use crate::topology::{Address, Member, NodeId, ShardId, Topology};
 use audience::Turns;
 use consensus::Consensus;
 use history::{Change, History};
+use inquiry::Inquiries;
 use lease::{Grants, Lease};
 use leave::Leaving;
 use meet::Meetings;
@@ -83,7 +86,7 @@ pub enum Event {
     /// [`TICK_MS`] have passed.
     Tick,
     /// A message has come.
-    Receive(Message),
+    Receive(Box<Message>),
     /// The node wants something; the answer will carry the token.
     Request {
         /// Names the request; never used twice.
@@ -125,6 +128,8 @@ pub enum Action {
     Persist(Box<Persisted>),
     /// [`Bus::topology`], [`Bus::myself`] or [`Bus::incarnation`] has changed.
     Publish,
+    /// An [`Event::Status`] with this node's present state is wanted next.
+    Report,
     /// A request is answered. A success comes after the topology that shows it was published.
     Reply {
         /// The request's token.
@@ -148,6 +153,8 @@ pub struct Bus {
     config: Config,
     me: NodeId,
     incarnation: u64,
+    /// It is a witness: it never becomes a member.
+    observes: bool,
     rng: StdRng,
     now: u64,
     status: LocalStatus,
@@ -159,6 +166,7 @@ pub struct Bus {
     leaving: Option<Leaving>,
     lease: Lease,
     grants: Grants,
+    inquiries: Inquiries,
     next_heartbeat: u64,
     turns: Turns,
     /// How the topology became what it is.
@@ -166,6 +174,8 @@ pub struct Bus {
     /// Nobody is asked for the topology before this moment.
     next_want: u64,
     vacated: Vacated,
+    /// The term in which this node has told everybody that it leads.
+    announced: Option<u64>,
     outbox: Outbox,
 }
 
@@ -195,26 +205,43 @@ impl Bus {
         seed: u64,
     ) -> Result<Self, PersistedError> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let election = election_ticks(&config);
-        let (me, incarnation, topology, consensus) = match persisted {
-            None => {
-                let (me, incarnation) = (NodeId::new(rng.random()), rng.random_range(1..1 << 32));
-                let topology = fresh_topology(&config, me, incarnation, &mut rng);
-                let seat = Consensus::found(me, topology.clone(), election);
-                (me, incarnation, Arc::new(topology), Some(seat))
-            }
-            Some(old) => {
-                // Incarnations only ever rise, so that messages of an earlier life can be told.
-                let incarnation = old.incarnation + rng.random_range(1..1024);
-                let seat = old
-                    .consensus
-                    .map(|record| Consensus::restore(old.node, record, election));
-                let seat = seat
-                    .transpose()
-                    .map_err(|damaged| PersistedError::Contents(damaged.to_string()))?;
-                (old.node, incarnation, old.topology, seat)
-            }
+        let start = match persisted {
+            None => Start::fresh(&config, &mut rng),
+            Some(old) => Start::again(&config, old, &mut rng)?,
         };
+        Ok(Self::begin(config, start, rng, now))
+    }
+
+    /// The bus of a witness ([`Topology::witness`]), which never becomes a member. Without what an earlier process has left, it has an id that
+    /// nobody else has, and waits for a cluster that names it. For the rest, as [`Bus::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::new`].
+    pub fn witness(
+        config: Config,
+        persisted: Option<Persisted>,
+        now: u64,
+        seed: u64,
+    ) -> Result<Self, PersistedError> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let start = match persisted {
+            None => Start::blank(&mut rng),
+            Some(old) => Start::again(&config, old, &mut rng)?,
+        };
+        Ok(Self {
+            observes: true,
+            ..Self::begin(config, start, rng, now)
+        })
+    }
+
+    fn begin(config: Config, start: Start, rng: StdRng, now: u64) -> Self {
+        let Start {
+            me,
+            incarnation,
+            topology,
+            consensus,
+        } = start;
         let mut peers = Peers::new(config.node_timeout);
         peers.follow(&topology, now);
         let mut history = History::default();
@@ -224,10 +251,11 @@ impl Bus {
             publish: true,
             ..Outbox::default()
         };
-        Ok(Self {
+        Self {
             config,
             me,
             incarnation,
+            observes: false,
             rng,
             now,
             status: LocalStatus::default(),
@@ -239,13 +267,15 @@ impl Bus {
             leaving: None,
             lease: Lease::default(),
             grants: Grants::default(),
+            inquiries: Inquiries::default(),
             next_heartbeat: now,
             turns: Turns::default(),
             history,
             next_want: now,
             vacated: Vacated::default(),
+            announced: None,
             outbox,
-        })
+        }
     }
 
     /// Takes in an event that happens at `now`.
@@ -253,12 +283,15 @@ impl Bus {
         self.now = now;
         match event {
             Event::Tick => self.tick(),
-            Event::Receive(message) => self.receive(message),
+            Event::Receive(message) => self.receive(*message),
             Event::Request { token, request } => self.request(token, request),
             Event::PeerLost(node) => self.lose(node),
             Event::PeerGone { node, at } => self.bury(node, at),
             Event::AddressRefused { address, reason } => self.end_meetings_at(&address, &reason),
-            Event::Status(status) => self.status = status,
+            Event::Status(status) => {
+                self.status = status;
+                self.answer_inquiries();
+            }
         }
         self.settle();
         self.flush()
@@ -303,7 +336,7 @@ impl Bus {
         }
         if self.now >= self.next_heartbeat {
             self.next_heartbeat = self.now + HEARTBEAT_MS;
-            self.peers.follow(&self.topology, self.now);
+            self.peers.forget_strangers(&self.topology, self.now);
             self.send_heartbeats();
         }
         self.retry_proposals();
@@ -366,6 +399,7 @@ impl Bus {
             self.finish_proposals();
             self.confirm_leadership();
         }
+        self.announce_leadership();
     }
 
     /// Takes over the state that this node's own seat has applied.
@@ -391,11 +425,11 @@ impl Bus {
 
     /// The topology is another one now.
     fn replace_topology(&mut self, topology: Arc<Topology>) {
-        let moved = topology.members.values().filter(|member| {
-            let before = self.topology.members.get(&member.id);
-            before.is_some_and(|before| before.address != member.address)
+        let moved = topology.participants().filter(|(node, address)| {
+            let before = self.topology.address_of(*node);
+            before.is_some_and(|before| before != *address)
         });
-        moved.for_each(|member| self.peers.moved(member.id, self.now));
+        moved.for_each(|(node, _)| self.peers.moved(node, self.now));
         self.topology = topology;
         self.peers.follow(&self.topology, self.now);
         self.outbox.publish = true;
@@ -414,6 +448,9 @@ impl Bus {
             actions.push(Action::Publish);
         }
         actions.extend(outbox.replies);
+        if std::mem::take(&mut self.inquiries.wants_status) {
+            actions.push(Action::Report);
+        }
         actions
     }
 
@@ -448,7 +485,7 @@ impl Bus {
     /// `None` when nobody knows where the node is.
     fn envelope(&self, node: NodeId, body: Body) -> Option<Action> {
         let heard = self.peers.get(node).and_then(|peer| peer.address.as_ref());
-        let committed = || self.topology.members.get(&node).map(|m| &m.address);
+        let committed = || self.topology.address_of(node);
         let to = Destination {
             node: Some(node),
             address: heard.or_else(committed)?.clone(),
@@ -486,6 +523,11 @@ impl Bus {
         self.topology.members.contains_key(&self.me)
     }
 
+    /// It is a member or the witness.
+    fn takes_part(&self) -> bool {
+        self.topology.takes_part(self.me)
+    }
+
     /// Nobody else is a member, nor has a seat still.
     fn is_alone(&self) -> bool {
         let others = self.topology.voters.iter().chain(&self.topology.learners);
@@ -496,6 +538,54 @@ impl Bus {
 
     fn has_seat(&self) -> bool {
         self.topology.voters.contains(&self.me) || self.topology.learners.contains(&self.me)
+    }
+}
+
+/// What a process begins with.
+struct Start {
+    me: NodeId,
+    incarnation: u64,
+    topology: Arc<Topology>,
+    consensus: Option<Consensus>,
+}
+
+impl Start {
+    /// The only member of a new cluster.
+    fn fresh(config: &Config, rng: &mut StdRng) -> Self {
+        let (me, incarnation) = (NodeId::new(rng.random()), rng.random_range(1..1 << 32));
+        let topology = fresh_topology(config, me, incarnation, rng);
+        let seat = Consensus::found(me, topology.clone(), election_ticks(config));
+        Self {
+            me,
+            incarnation,
+            topology: Arc::new(topology),
+            consensus: Some(seat),
+        }
+    }
+
+    /// A witness that knows no cluster.
+    fn blank(rng: &mut StdRng) -> Self {
+        let me = NodeId::new(rng.random());
+        Self {
+            me,
+            incarnation: rng.random_range(1..1 << 32),
+            topology: Arc::new(Topology::unknown(me)),
+            consensus: None,
+        }
+    }
+
+    /// What an earlier process has left.
+    fn again(config: &Config, old: Persisted, rng: &mut StdRng) -> Result<Self, PersistedError> {
+        let restore = |record| Consensus::restore(old.node, record, election_ticks(config));
+        let consensus = old.consensus.map(restore).transpose();
+        Ok(Self {
+            me: old.node,
+            // Incarnations only ever rise, so that messages of an earlier life can be told.
+            incarnation: old.incarnation + rng.random_range(1..1024),
+            topology: old.topology,
+            consensus: consensus
+                .map_err(|damaged| PersistedError::Contents(damaged.to_string()))?,
+        })
     }
 }
 

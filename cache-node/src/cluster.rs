@@ -12,17 +12,19 @@ mod info;
 mod link;
 mod local;
 mod nodes;
+mod record;
 mod refusals;
 mod seal;
 mod secret;
 mod slots;
 mod view;
 mod wire;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -38,15 +40,21 @@ pub use file::FileError;
 pub use info::{info, node_state};
 pub use local::{announced, open, run};
 pub use nodes::{nodes, replicas};
+pub use record::{Record, RecordError};
 pub use secret::{Secret, SecretError};
 pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};
+pub use witness::{Witness, WitnessConfig};
 
 /// What the bus tells other nodes about this one; asked for at every heartbeat, so it must be cheap.
 pub trait Local: Send + Sync {
     /// This node's present state.
     fn status(&self) -> LocalStatus;
 }
+
+/// So long after a node has become a primary, what it needs for that is waited for before commands are refused: its first lease, which comes
+/// within two round trips, and as many replicas as it is told to have. In ms.
+const NEW_MS: u64 = 1_000;
 
 /// Why a change of the topology was not made. The text is fit for a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,15 +90,34 @@ struct Shared {
     orders: mpsc::UnboundedSender<Order>,
     /// When this node's lease as a primary ends, in ms since `started`; the greatest when cluster mode is off.
     lease: AtomicU64,
+    /// The same, for those who wait for one.
+    leases: watch::Sender<u64>,
+    /// Until when this node counts as one that has just become a primary, in ms since `started`.
+    new_until: AtomicU64,
     started: Instant,
 }
 
 impl Shared {
+    /// Ms since the process started.
+    fn elapsed(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Tells those who execute commands until when they may write.
+    fn show_lease(&self, until: u64) {
+        self.lease.store(until, Relaxed);
+        self.leases
+            .send_if_modified(|shown| std::mem::replace(shown, until) != until);
+    }
+
     /// Makes this the view that everybody sees.
     fn show(&self, mut view: View) {
         let old = self.view.load_full();
         let begins = view.is_serving_primary() && !old.is_serving_primary();
         view.terms = old.terms + u64::from(begins);
+        if begins {
+            self.new_until.store(self.elapsed() + NEW_MS, Relaxed);
+        }
         let view = Arc::new(view);
         self.view.store(view.clone());
         self.changes.send_replace(view);
@@ -153,6 +180,8 @@ impl Cluster {
                 refusals: Arc::default(),
                 orders,
                 lease: AtomicU64::new(u64::MAX),
+                leases: watch::Sender::new(u64::MAX),
+                new_until: AtomicU64::new(0),
                 started: Instant::now(),
             }),
         }
@@ -237,7 +266,34 @@ impl Cluster {
     #[inline]
     pub fn lacks_lease(&self) -> bool {
         let until = self.shared.lease.load(Relaxed);
-        until != u64::MAX && self.shared.started.elapsed().as_millis() >= u128::from(until)
+        until != u64::MAX && self.shared.elapsed() >= until
+    }
+
+    /// Whether this node has become a primary a moment ago, and may not have yet what it needs for that.
+    pub fn is_new_primary(&self) -> bool {
+        self.new_for().is_some() && self.peek().is_serving_primary()
+    }
+
+    /// How long this node still counts as a new primary.
+    pub fn new_for(&self) -> Option<Duration> {
+        let until = self.shared.new_until.load(Relaxed);
+        let left = until.saturating_sub(self.shared.elapsed());
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// Tells when this node's lease lasts longer than before, or is gone.
+    pub fn leases(&self) -> watch::Receiver<u64> {
+        self.shared.leases.subscribe()
+    }
+
+    /// Resolves when this node has a lease, or is no new primary any more.
+    pub async fn has_lease(&self) {
+        let mut leases = self.shared.leases.subscribe();
+        while self.lacks_lease() && self.is_new_primary() {
+            let left = self.new_for().unwrap_or_default();
+            // What has changed is looked at in any case.
+            let _ = tokio::time::timeout(left, leases.changed()).await;
+        }
     }
 
     /// Whether `node` was a member while this process ran and is not any more.

@@ -53,6 +53,7 @@ mod strings;
 mod table;
 mod text;
 mod transaction;
+mod wait;
 mod waiting;
 
 pub(crate) use connection::REDIS_VERSION;
@@ -61,7 +62,7 @@ pub use db::{Db, StringBytes};
 pub(crate) use db::{EXEC, MULTI};
 pub use error::{Failure, Result};
 pub(crate) use execute::no_room;
-pub use execute::{Outcome, Wait, execute, execute_prepared};
+pub use execute::{Outcome, execute, execute_prepared};
 pub use held::Hashed;
 pub use long_reply::LongReply;
 pub use prepare::{Near, Prepared};
@@ -70,6 +71,7 @@ pub use replay::{Followed, ReplayError, Replayer};
 pub use session::{Replies, Session};
 pub use spec::{AsyncHandler, Command, Flags, Handler, Keys, SyncHandler, Waiting};
 pub use table::{Commands, Known, commands};
+pub use wait::Wait;
 pub use waiting::run_waiting;
 
 /// The families of commands; each has its own file.

@@ -62,6 +62,8 @@ pub struct Node {
     maxmemory: AtomicUsize,
     /// `min-replicas-to-write`, where every write looks.
     min_replicas: AtomicUsize,
+    /// `synchronous-replicas`, where every reply is given.
+    synchronous: AtomicUsize,
     /// Copies of this node's data, and the primary that it copies.
     pub replication: Replication,
     /// The data on disk.
@@ -98,7 +100,8 @@ impl Node {
             persistence: Persistence::new(started_at),
             slow_micros: AtomicI64::new(settings.slowlog_log_slower_than),
             maxmemory: AtomicUsize::new(settings.maxmemory),
-            min_replicas: AtomicUsize::new(settings.min_replicas_to_write),
+            min_replicas: AtomicUsize::new(min_replicas(&settings)),
+            synchronous: AtomicUsize::new(settings.synchronous_replicas),
             replication: Replication::default(),
             migrations: Arc::default(),
             config,
@@ -111,8 +114,9 @@ impl Node {
         self.slow_micros
             .store(settings.slowlog_log_slower_than, Relaxed);
         self.maxmemory.store(settings.maxmemory, Relaxed);
-        self.min_replicas
-            .store(settings.min_replicas_to_write, Relaxed);
+        self.min_replicas.store(min_replicas(&settings), Relaxed);
+        self.synchronous
+            .store(settings.synchronous_replicas, Relaxed);
         self.eviction
             .adopt(eviction_choice(&settings), settings.maxmemory > 0);
         self.log.set_capacity(settings.repl_backlog_size);
@@ -191,7 +195,7 @@ impl Node {
         self.pause.holds(flags)
     }
 
-    /// Whether this is a primary with fewer good replicas than `min-replicas-to-write`.
+    /// Whether this is a primary with fewer good replicas than `min-replicas-to-write` or `synchronous-replicas`.
     #[inline]
     pub fn lacks_replicas(&self) -> bool {
         let wanted = self.min_replicas.load(Relaxed);
@@ -202,6 +206,22 @@ impl Node {
     fn has_fewer_replicas_than(&self, wanted: usize) -> bool {
         let most_lag = self.config.get().min_replicas_max_lag;
         !self.is_replica() && self.replication.replicas.count_good(most_lag) < wanted
+    }
+
+    /// How many replicas must have what a reply says before it is given (`synchronous-replicas`).
+    #[inline]
+    pub fn synchronous(&self) -> usize {
+        self.synchronous.load(Relaxed)
+    }
+
+    /// Resolves when there are as many replicas as are needed to write, or when this is no new primary any more.
+    pub(crate) async fn has_replicas(&self) {
+        let mut news = self.replication.replicas.news();
+        while self.lacks_replicas() && self.cluster.is_new_primary() {
+            let left = self.cluster.new_for().unwrap_or_default();
+            // What has changed is looked at in any case.
+            let _ = tokio::time::timeout(left, news.changed()).await;
+        }
     }
 
     /// `maxmemory`; 0: no limit.
@@ -257,6 +277,13 @@ impl Node {
         };
         self.slowlog.add(slow, self.config.get().slowlog_max_len);
     }
+}
+
+/// With how many replicas a primary takes writes at all.
+fn min_replicas(settings: &Settings) -> usize {
+    settings
+        .min_replicas_to_write
+        .max(settings.synchronous_replicas)
 }
 
 fn eviction_choice(settings: &Settings) -> Choice {

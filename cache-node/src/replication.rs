@@ -3,6 +3,7 @@
 //! Who is primary is decided by the topology alone; this module must never decide it.
 
 mod apply;
+pub mod durability;
 pub mod follow;
 pub mod frame;
 pub mod handover;
@@ -45,6 +46,7 @@ pub(crate) use outflow::{Heard, Outflow};
 pub(crate) use paused::PausedSlots;
 pub(crate) use source::StoreSource;
 
+use durability::Durability;
 use history::History;
 use link::{HandOverRequest, LinkState, Upstream};
 use metrics::Metrics;
@@ -89,6 +91,8 @@ pub enum FlowError {
 pub struct Replication {
     /// Who copies this node.
     pub replicas: Arc<Replicas>,
+    /// How far replicas must be before something is told.
+    pub durability: Durability,
     /// Counters for `/metrics`.
     pub metrics: Metrics,
     /// `REPLICAOF host port`, outside cluster mode.
@@ -139,6 +143,7 @@ impl Default for Replication {
     fn default() -> Self {
         Self {
             replicas: Arc::default(),
+            durability: Durability::default(),
             metrics: Metrics::default(),
             configured: watch::Sender::new(None),
             is_configured: AtomicBool::new(false),

@@ -155,9 +155,12 @@ impl SlotSet {
 
     /// Adds every slot from `first` to `last`, both included.
     pub fn insert_range(&mut self, first: SlotId, last: SlotId) {
-        (first.0..=last.0).for_each(|number| {
-            self.insert(SlotId(number));
-        });
+        let (low, high) = (first.index(), last.index());
+        for at in low / 64..=high / 64 {
+            let from = low.saturating_sub(at * 64);
+            let to = (high - at * 64).min(63);
+            self.words[at] |= (u64::MAX << from) & (u64::MAX >> (63 - to));
+        }
     }
 
     /// Number of slots in the set.
@@ -187,14 +190,27 @@ impl SlotSet {
 
     /// The maximal runs of consecutive slots, first and last included, in ascending order.
     pub fn ranges(&self) -> Vec<(SlotId, SlotId)> {
-        let mut ranges: Vec<(SlotId, SlotId)> = Vec::new();
-        for slot in self.iter() {
-            match ranges.last_mut() {
-                Some((_, last)) if last.0 + 1 == slot.0 => *last = slot,
-                _ => ranges.push((slot, slot)),
-            }
+        let mut ranges = Vec::new();
+        let mut next = 0;
+        while let Some(first) = self.next_from(next, true) {
+            next = self.next_from(first, false).unwrap_or(SLOT_COUNT);
+            ranges.push((SlotId(first as u16), SlotId(next as u16 - 1)));
         }
         ranges
+    }
+
+    /// The first number from `number` on whose slot is in the set, or is not.
+    fn next_from(&self, number: usize, present: bool) -> Option<usize> {
+        let turned = if present { 0 } else { u64::MAX };
+        let mut mask = u64::MAX << (number % 64);
+        for (at, word) in self.words.iter().enumerate().skip(number / 64) {
+            let found = (word ^ turned) & mask;
+            if found != 0 {
+                return Some(at * 64 + found.trailing_zeros() as usize);
+            }
+            mask = u64::MAX;
+        }
+        None
     }
 
     /// Whether the two sets share a slot.
@@ -317,6 +333,26 @@ mod tests {
         assert_eq!(set.to_string(), "0-2 7 16383");
         assert_eq!(set.len(), 5);
         assert!(SlotSet::full().is_superset(&set));
+    }
+
+    #[test]
+    fn ranges_begin_and_end_anywhere() {
+        for (first, last) in [
+            (0, 0),
+            (0, 63),
+            (63, 64),
+            (5, 130),
+            (64, 127),
+            (16_300, 16_383),
+        ] {
+            let mut set = SlotSet::new();
+            set.insert_range(SlotId(first), SlotId(last));
+            let slots: SlotSet = (first..=last).map(SlotId).collect();
+            assert_eq!(set, slots);
+            assert_eq!(set.ranges(), [(SlotId(first), SlotId(last))]);
+        }
+        assert_eq!(SlotSet::new().ranges(), []);
+        assert_eq!(SlotSet::full().ranges(), [(SlotId(0), SlotId(16_383))]);
     }
 
     #[test]

@@ -112,6 +112,15 @@ pub struct Member {
     pub shard: ShardId,
 }
 
+/// One that has a vote in a cluster of two nodes and is no member: it owns nothing, and clients do not see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Who it is.
+    pub id: NodeId,
+    /// Where it is. It has no client port.
+    pub address: Address,
+}
+
 /// A group of one primary and its replicas, owning a set of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
@@ -149,10 +158,12 @@ pub struct Topology {
     pub founder: NodeId,
     /// Index of the last entry applied, whether or not it changed anything: the configuration epoch.
     pub index: u64,
-    /// The members whose votes decide.
+    /// Whose votes decide: members, and maybe the witness.
     pub voters: BTreeSet<NodeId>,
-    /// The members that are catching up to become voters.
+    /// Who is catching up to become a voter.
     pub learners: BTreeSet<NodeId>,
+    /// Who may vote without being a member.
+    pub witness: Option<Witness>,
     /// All members.
     pub members: BTreeMap<NodeId, Member>,
     /// All shards; each has at least its primary as a member.
@@ -251,6 +262,13 @@ pub enum TopologyCommand {
         /// The migration's id; refused when it is not running.
         id: MigrationId,
     },
+    /// This one is the witness from now on, and another one is no more. Refused when it is a member.
+    SetWitness {
+        /// The witness.
+        witness: Witness,
+    },
+    /// There is no witness from now on.
+    RemoveWitness,
 }
 
 impl TopologyCommand {
@@ -298,8 +316,25 @@ impl Topology {
             index: 1,
             voters: BTreeSet::from([member.id]),
             learners: BTreeSet::new(),
+            witness: None,
             shards: BTreeMap::from([(member.shard, shard)]),
             members: BTreeMap::from([(member.id, member)]),
+            migrations: BTreeMap::new(),
+        }
+    }
+
+    /// What `node` knows before it has seen any cluster: nobody and nothing, older than everything.
+    pub(crate) fn unknown(node: NodeId) -> Self {
+        Self {
+            cluster: 0,
+            generation: 0,
+            founder: node,
+            index: 0,
+            voters: BTreeSet::new(),
+            learners: BTreeSet::new(),
+            witness: None,
+            shards: BTreeMap::new(),
+            members: BTreeMap::new(),
             migrations: BTreeMap::new(),
         }
     }
@@ -325,6 +360,29 @@ impl Topology {
     pub fn shard_of(&self, node: NodeId) -> Option<(ShardId, &Shard)> {
         let id = self.members.get(&node)?.shard;
         self.shards.get(&id).map(|shard| (id, shard))
+    }
+
+    /// Whether `node` is the witness.
+    pub fn is_witness(&self, node: NodeId) -> bool {
+        self.witness.as_ref().is_some_and(|it| it.id == node)
+    }
+
+    /// Whether `node` is a member or the witness: what it says counts.
+    pub(crate) fn takes_part(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node) || self.is_witness(node)
+    }
+
+    /// The members and the witness, with their addresses.
+    pub(crate) fn participants(&self) -> impl Iterator<Item = (NodeId, &Address)> {
+        let members = self.members.values().map(|it| (it.id, &it.address));
+        members.chain(self.witness.iter().map(|it| (it.id, &it.address)))
+    }
+
+    /// Where a member or the witness is.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<&Address> {
+        let member = self.members.get(&node).map(|it| &it.address);
+        let witness = || self.witness.as_ref().filter(|it| it.id == node);
+        member.or_else(|| witness().map(|it| &it.address))
     }
 
     /// The members of a shard, by id.

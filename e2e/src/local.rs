@@ -123,15 +123,14 @@ impl Local {
         &self.kubeconfig
     }
 
-    /// Sends SIGKILL to every operator, and tells how many there were.
+    /// Sends a signal to every operator, and tells how many there were.
     ///
     /// # Errors
     /// If one cannot be sent it.
-    pub fn kill_operators(&self) -> Result<usize> {
+    pub fn signal_operators(&self, signal: Signal) -> Result<usize> {
         let processes = self.programs.processes(programs::OPERATOR);
         for process in &processes {
-            kill(Pid::from_raw(*process), Signal::SIGKILL)
-                .with_context(|| format!("kill {process}"))?;
+            kill(Pid::from_raw(*process), signal).with_context(|| format!("signal {process}"))?;
         }
         Ok(processes.len())
     }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::caches::Cache;
@@ -119,7 +120,10 @@ impl Platform {
             .context("list the operator's pods")?;
         ensure!(!running.items.is_empty(), "the operator has no pod");
         if let Some(local) = &self.local {
-            ensure!(local.kill_operators()? > 0, "the operator has no process");
+            ensure!(
+                local.signal_operators(Signal::SIGKILL)? > 0,
+                "the operator has no process"
+            );
         }
         for pod in running {
             let Some(namespace) = pod.namespace() else {
@@ -130,6 +134,17 @@ impl Platform {
                 .await
                 .context("delete the operator's pod")?;
         }
+        Ok(())
+    }
+
+    /// Sends a signal to the operator's processes.
+    ///
+    /// # Errors
+    /// If they do not run on this machine.
+    pub fn signal_operator(&self, signal: Signal) -> Result<()> {
+        let local = self.local.as_ref().context("the operator runs elsewhere")?;
+        let signalled = local.signal_operators(signal)?;
+        ensure!(signalled > 0, "the operator has no process");
         Ok(())
     }
 

@@ -67,7 +67,10 @@ enum Lane {
 
 fn lane(step: &Step) -> Lane {
     match step {
-        Step::Meet { .. } | Step::Forget { .. } => Lane::Membership,
+        Step::Meet { .. }
+        | Step::Forget { .. }
+        | Step::SetWitness { .. }
+        | Step::RemoveWitness { .. } => Lane::Membership,
         Step::Replicate { at, .. }
         | Step::AddSlots { at, .. }
         | Step::Promote { at, .. }
@@ -126,6 +129,8 @@ impl Actor<'_> {
             | Step::Promote { at, .. }
             | Step::Migrate { at, .. }
             | Step::CancelMigrations { at }
+            | Step::SetWitness { at, .. }
+            | Step::RemoveWitness { at }
             | Step::Reset { at } => {
                 let words = self.words(step)?;
                 Ok(self.nodes.command(self.address(*at)?, &words).await?)
@@ -155,6 +160,10 @@ impl Actor<'_> {
                 format!("MIGRATESLOTS SLOTSRANGE {} NODE {target}", bounds(slots))
             }
             Step::CancelMigrations { .. } => "CANCELSLOTMIGRATIONS".to_owned(),
+            Step::SetWitness { witness, .. } => {
+                format!("WITNESS {} {} {}", witness.id, witness.ip, witness.port)
+            }
+            Step::RemoveWitness { .. } => "WITNESS NONE".to_owned(),
             Step::Reset { .. } => "RESET HARD".to_owned(),
             Step::DeletePod { .. } | Step::DeleteShard { .. } => return Ok(Vec::new()),
         };

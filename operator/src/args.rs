@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +63,14 @@ pub struct RunArgs {
     #[arg(long, env = "CACHE_OPERATOR_RENEW_SECONDS", default_value = "2", value_parser = clap::value_parser!(u64).range(1..=300))]
     pub renew_seconds: u64,
 
+    /// Address of this process, at which the nodes of clusters of two reach it as their third voter; without it, it has no vote.
+    #[arg(long, env = "CACHE_OPERATOR_WITNESS_ADDRESS")]
+    pub witness_address: Option<IpAddr>,
+
+    /// Ports for that, one for each cluster of two: FIRST-LAST.
+    #[arg(long, env = "CACHE_OPERATOR_WITNESS_PORTS", default_value = "16400-16899", value_parser = ports)]
+    pub witness_ports: RangeInclusive<u16>,
+
     /// Form of the log.
     #[arg(long, env = "CACHE_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -92,6 +101,16 @@ impl RunArgs {
     }
 }
 
+/// `FIRST-LAST`.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let bounds = text.split_once('-');
+    let bounds = bounds.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match bounds {
+        Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("a range of ports is FIRST-LAST, both from 1 to 65535".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +119,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_range_of_ports_has_a_first_and_a_last() {
+        assert_eq!(ports("16400-16400"), Ok(16_400..=16_400));
+        for text in ["", "16400", "2-1", "0-9", "1-65536", "a-b"] {
+            assert!(ports(text).unwrap_err().contains("FIRST-LAST"), "{text}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::names::{FINALIZER, MANAGER};
 use crate::observe::Nodes;
 use crate::stores::Stores;
+use crate::witness::Witnesses;
 
 /// Clusters reconciled at once.
 const CONCURRENCY: u16 = 16;
@@ -73,6 +74,7 @@ pub struct Context {
     pub(crate) client: Client,
     pub(crate) stores: Stores,
     pub(crate) nodes: Arc<dyn Nodes>,
+    pub(crate) witnesses: Witnesses,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
     /// Failed passes in a row, by cluster.
@@ -84,6 +86,7 @@ pub async fn run(
     client: Client,
     namespace: Option<&str>,
     nodes: Arc<dyn Nodes>,
+    witnesses: Witnesses,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -107,6 +110,7 @@ pub async fn run(
         client,
         stores,
         nodes,
+        witnesses,
         metrics,
         failures: Mutex::new(HashMap::new()),
     });

@@ -4,12 +4,14 @@
 //! clocks of different machines are never compared. Who loses the lease must stop at once: [`hold`] returns, and the process exits.
 //! A process whose identity already holds the lease is that holder's restart (pod names are unique), and goes on immediately.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ObjectMeta, PostParams};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How the election is held.
@@ -23,6 +25,26 @@ pub struct Election {
     pub duration: Duration,
     /// How often it is renewed.
     pub renew: Duration,
+}
+
+/// Until when this process may act, by its own clock: before that, nobody else can have taken the lease. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tenure(Arc<Mutex<Instant>>);
+
+impl Tenure {
+    /// It is over at this moment, unless it is extended.
+    pub fn until(end: Instant) -> Self {
+        Self(Arc::new(Mutex::new(end)))
+    }
+
+    /// Whether another process may act by now. A process that was stopped must ask before it does anything.
+    pub fn is_over(&self) -> bool {
+        *self.0.lock() <= Instant::now()
+    }
+
+    fn extend(&self, end: Instant) {
+        *self.0.lock() = end;
+    }
 }
 
 /// A renewal of somebody else's lease, and when we saw it first.
@@ -122,12 +144,18 @@ impl Election {
         Ok(decision)
     }
 
-    /// Returns when this process leads.
-    pub async fn acquire(&self, leases: &Api<Lease>) {
+    /// How long after the beginning of a renewal this process still acts.
+    fn acts(&self) -> Duration {
+        self.duration.mul_f64(0.8)
+    }
+
+    /// Returns when this process leads, and for how long.
+    pub async fn acquire(&self, leases: &Api<Lease>) -> Tenure {
         let mut seen = None;
         loop {
+            let started = Instant::now();
             let pause = match self.attempt(leases, &mut seen).await {
-                Ok(Decision::Write) => return,
+                Ok(Decision::Write) => return Tenure::until(started + self.acts()),
                 Ok(Decision::Wait(left)) => left,
                 Err(kube::Error::Api(status))
                     if status.is_conflict() || status.is_already_exists() =>
@@ -144,16 +172,19 @@ impl Election {
     }
 
     /// Renews the lease and returns when it is lost: taken by somebody else, or not renewed for so long that somebody might take it.
-    pub async fn hold(&self, leases: &Api<Lease>) {
+    pub async fn hold(&self, leases: &Api<Lease>, tenure: &Tenure) {
         let mut renewed = Instant::now();
-        let deadline = self.duration.mul_f64(0.8);
+        let deadline = self.acts();
         loop {
             sleep(self.renew.min(deadline.saturating_sub(renewed.elapsed()))).await;
             let started = Instant::now();
             let mut seen = None;
             let left = deadline.saturating_sub(renewed.elapsed());
             match timeout(left, self.attempt(leases, &mut seen)).await {
-                Ok(Ok(Decision::Write)) => renewed = started,
+                Ok(Ok(Decision::Write)) => {
+                    renewed = started;
+                    tenure.extend(started + deadline);
+                }
                 Ok(Ok(Decision::Wait(_))) => {
                     tracing::error!(lease = self.name, "the lease was taken by somebody else");
                     return;
@@ -170,8 +201,9 @@ impl Election {
         }
     }
 
-    /// Gives the lease up, so that the next one need not wait.
-    pub async fn release(&self, leases: &Api<Lease>) {
+    /// Gives the lease up, so that the next one need not wait. This process acts no more.
+    pub async fn release(&self, leases: &Api<Lease>, tenure: &Tenure) {
+        tenure.extend(Instant::now());
         let result = async {
             let Some(mut lease) = leases.get_opt(&self.name).await? else {
                 return Ok(());
@@ -197,6 +229,15 @@ impl Election {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenure_ends_unless_it_is_extended() {
+        let now = Instant::now();
+        let tenure = Tenure::until(now);
+        assert!(tenure.is_over());
+        tenure.clone().extend(now + Duration::from_secs(600));
+        assert!(!tenure.is_over());
+    }
 
     fn election(identity: &str) -> Election {
         Election {

@@ -18,5 +18,6 @@ mod run;
 pub mod slots;
 pub mod status;
 pub mod stores;
+pub mod witness;
 
 pub use run::run;

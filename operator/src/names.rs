@@ -9,6 +9,9 @@ pub const MANAGER: &str = "cache-operator";
 pub const FINALIZER: &str = "cache.evenkeel.dev/operator";
 /// Label whose value is the cluster's name.
 pub const CLUSTER_LABEL: &str = "cache.evenkeel.dev/cluster";
+/// Label of what the operator writes as a cluster's witness; its value is the cluster's name. It is not among what passes follow, since that
+/// changes whenever the witness votes.
+pub const WITNESS_LABEL: &str = "cache.evenkeel.dev/witness";
 /// Label whose value is the shard's index.
 pub const SHARD_LABEL: &str = "cache.evenkeel.dev/shard";
 /// Name of the pods' container.
@@ -60,6 +63,12 @@ pub fn config(cluster: &str) -> String {
 pub fn secret(cluster: &str, uid: &str) -> String {
     let beginning: String = uid.chars().take(8).collect();
     format!("{cluster}-bus-{beginning}")
+}
+
+/// Name of the ConfigMap in which the operator keeps what it has promised as the cluster's witness. For the rest, as [`secret`].
+pub fn witness(cluster: &str, uid: &str) -> String {
+    let beginning: String = uid.chars().take(8).collect();
+    format!("{cluster}-witness-{beginning}")
 }
 
 /// Host and port for clients.

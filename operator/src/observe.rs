@@ -19,7 +19,9 @@ use crate::names;
 
 pub use nodes::{NodeError, Nodes, RedisNodes};
 pub use parse::ParseError;
-pub use state::{Member, Migration, MigrationState, NodeId, NodeState, NodeView, Observed, Pod};
+pub use state::{
+    Member, Migration, MigrationState, NodeId, NodeState, NodeView, Observed, Pod, Vote, Witness,
+};
 
 /// Nodes asked at once.
 const ASKED_AT_ONCE: usize = 64;
@@ -51,6 +53,7 @@ pub async fn observe(
     Observed {
         pods,
         shards: sets.iter().filter_map(|set| shard(cluster, set)).collect(),
+        vote: Vote::Off,
     }
 }
 

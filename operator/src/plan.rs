@@ -16,12 +16,13 @@ mod repair;
 mod shards;
 #[cfg(test)]
 mod simulation;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::names::PodPlace;
-use crate::observe::{NodeId, Observed};
+use crate::observe::{NodeId, Observed, Vote, Witness};
 use crate::slots::SlotSet;
 
 pub use findings::{Findings, ShardFinding};
@@ -100,6 +101,18 @@ pub enum Step {
         /// Who executes.
         at: PodPlace,
     },
+    /// The cluster gets a witness, in place of another one if there is one.
+    SetWitness {
+        /// Who executes.
+        at: PodPlace,
+        /// The witness.
+        witness: Witness,
+    },
+    /// The cluster has no witness any more.
+    RemoveWitness {
+        /// Who executes.
+        at: PodPlace,
+    },
     /// `at` forgets the cluster it once was in.
     Reset {
         /// Who executes.
@@ -129,6 +142,10 @@ impl fmt::Display for Step {
                 write!(f, "{at} gives {} slots to node {target}", slots.len())
             }
             Self::CancelMigrations { at } => write!(f, "{at} cancels its migrations"),
+            Self::SetWitness { witness, .. } => {
+                write!(f, "{} at {} is the witness", witness.id, witness.ip)
+            }
+            Self::RemoveWitness { .. } => f.write_str("there is no witness any more"),
             Self::Reset { at } => write!(f, "{at} forgets its former cluster"),
             Self::DeletePod { place } => write!(f, "pod {place} is replaced"),
             Self::DeleteShard { index } => write!(f, "shard {index} is deleted"),
@@ -143,6 +160,8 @@ pub struct Plan {
     pub pods: BTreeMap<u32, i32>,
     /// The steps. Those of different shards do not depend on each other.
     pub steps: Vec<Step>,
+    /// Whether the operator should vote as the cluster's witness.
+    pub votes: bool,
     /// What was found.
     pub findings: Findings,
 }
@@ -153,18 +172,21 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         return Plan {
             pods: shards::pods(desired, observed, None),
             steps: shards::delete_unformed(desired, observed, None),
+            votes: witness::is_wanted(desired) || matches!(observed.vote, Vote::Ready(_)),
             findings: findings::without_topology(desired, observed),
         };
     };
     let mut waiting = Vec::new();
     let mut steps = membership::steps(&picture, &mut waiting);
     steps.extend(repair::steps(&picture, &mut waiting));
+    steps.extend(witness::step(&picture));
     let rebalance = moves::rebalance(&picture, &mut waiting);
     steps.extend(rebalance.steps.iter().cloned());
     steps.extend(shards::deletions(&picture, &mut waiting));
     steps.extend(shards::delete_unformed(desired, observed, Some(&picture)));
     Plan {
         pods: shards::pods(desired, observed, Some(&picture)),
+        votes: witness::is_wanted(desired) || picture.view.witness.is_some(),
         findings: findings::findings(&picture, &rebalance, waiting),
         steps,
     }

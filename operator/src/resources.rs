@@ -7,6 +7,7 @@ mod drift;
 mod secret;
 mod services;
 mod statefulset;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ use crate::api::CacheCluster;
 use crate::names;
 
 pub use drift::is_current;
-pub use secret::{random_text, secret, wants_secret};
+pub use secret::{FILE as SECRET_FILE, random_text, secret, wants_secret};
+pub use witness::witness;
 
 /// An object that the operator applies.
 #[derive(Clone, Debug, PartialEq)]

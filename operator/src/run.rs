@@ -16,6 +16,7 @@ use crate::args::{Command, CommandLine, LogFormat, RunArgs};
 use crate::lease::Election;
 use crate::metrics::Metrics;
 use crate::observe::RedisNodes;
+use crate::witness::{Place, Witnesses};
 use crate::{api, controller, http};
 
 /// The process could not start, or cannot go on.
@@ -119,26 +120,32 @@ async fn operate(args: &RunArgs) -> Result<(), RunError> {
     };
     let told_to_end = told_to_end()?;
     tokio::pin!(told_to_end);
-    tokio::select! {
-        () = election.acquire(&leases) => {}
+    let tenure = tokio::select! {
+        tenure = election.acquire(&leases) => tenure,
         () = &mut told_to_end => return Ok(()),
-    }
+    };
     tracing::info!(identity = election.identity, "this process leads");
     metrics.leader.set(1);
     let nodes = Arc::new(RedisNodes);
+    let place = args.witness_address.map(|ip| Place {
+        ip,
+        ports: args.witness_ports.clone(),
+    });
+    let witnesses = Witnesses::new(client.clone(), place, tenure.clone());
     let passes = controller::run(
         client,
         args.namespace.as_deref(),
         nodes,
+        witnesses,
         metrics,
         told_to_end,
     );
     tokio::select! {
         // Whatever is half done is dropped: another operator may act from now on.
-        () = election.hold(&leases) => return Err(RunError::LeaseLost),
+        () = election.hold(&leases, &tenure) => return Err(RunError::LeaseLost),
         () = passes => {}
     }
-    election.release(&leases).await;
+    election.release(&leases, &tenure).await;
     tracing::info!("ended");
     Ok(())
 }

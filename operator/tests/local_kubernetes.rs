@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_operator::api::{CacheCluster, CacheClusterStatus, Phase};
+use cache_operator::lease::Tenure;
 use cache_operator::metrics::Metrics;
+use cache_operator::witness::Witnesses;
 use cache_operator::{controller, names};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
@@ -24,7 +26,7 @@ use local_kubernetes::agent::{self, AgentHandle, AgentOptions};
 use local_kubernetes::{Options, Server, User, controllers};
 use model::Model;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const OPERATOR: &str = "operator";
@@ -79,7 +81,11 @@ impl World {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let metrics = Arc::new(Metrics::new().unwrap());
             let shutdown = until.cancelled_owned();
-            runtime.block_on(controller::run(client, None, model, metrics, shutdown));
+            let tenure = Tenure::until(Instant::now());
+            let witnesses = Witnesses::new(client.clone(), None, tenure);
+            runtime.block_on(controller::run(
+                client, None, model, witnesses, metrics, shutdown,
+            ));
         });
         stop
     }

@@ -79,12 +79,12 @@ impl Bus {
         audience
     }
 
-    /// The other members, and who has left but not yet given back its seat: it may be the leader.
-    fn listeners(&self) -> impl Iterator<Item = NodeId> {
+    /// The other members, the witness, and who has left but not yet given back its seat: it may be the leader.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = NodeId> {
         let topology = &self.topology;
-        let seats = topology.voters.iter().chain(&topology.learners);
-        let left = seats.filter(|node| !topology.members.contains_key(node));
-        let all = topology.members.keys().chain(left).copied();
+        let seats = topology.voters.iter().chain(&topology.learners).copied();
+        let left = seats.filter(|node| !topology.takes_part(*node));
+        let all = topology.participants().map(|(node, _)| node).chain(left);
         all.filter(|node| *node != self.me)
     }
 

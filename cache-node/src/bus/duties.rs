@@ -3,7 +3,7 @@
 use super::consensus::Consensus;
 use super::proposals::Origin;
 use super::{Bus, seats};
-use crate::topology::{Address, Member, NodeId, TopologyCommand};
+use crate::topology::{Address, Member, NodeId, TopologyCommand, Witness};
 
 impl Bus {
     /// Changes a seat of the consensus group, if one is to be changed.
@@ -39,12 +39,14 @@ impl Bus {
             .consensus
             .as_ref()
             .is_some_and(Consensus::is_settled_leader);
-        if !leads || !self.is_member() || self.is_frozen() {
+        if !leads || !self.takes_part() || self.is_frozen() {
             return;
         }
         let members = self.topology.members.values();
-        let wanted: Vec<TopologyCommand> =
-            members.flat_map(|member| self.wanted_for(member)).collect();
+        let wanted: Vec<TopologyCommand> = members
+            .flat_map(|member| self.wanted_for(member))
+            .chain(self.wanted_for_witness())
+            .collect();
         for command in wanted {
             if !self.proposals.contains(&command) {
                 self.propose(command, Origin::Duty);
@@ -75,6 +77,18 @@ impl Bus {
             wanted.push(TopologyCommand::Promote { node, incarnation });
         }
         wanted
+    }
+
+    /// The witness at the address that it says it has.
+    fn wanted_for_witness(&self) -> Option<TopologyCommand> {
+        let witness = self.topology.witness.as_ref()?;
+        let (address, _) = self.announced(witness.id)?;
+        (witness.address != *address).then(|| TopologyCommand::SetWitness {
+            witness: Witness {
+                id: witness.id,
+                address: address.clone(),
+            },
+        })
     }
 
     /// What `node` says of itself, as far as it has spoken since this process started.

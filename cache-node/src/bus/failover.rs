@@ -1,7 +1,8 @@
 //! Failover: what the leader does about a primary that has failed.
 //!
 //! A primary has failed when a majority of the voters suspects it. Another one follows when the failed one can take no writes any more:
-//! its process is proved dead, or its lease is over. The replica with the most data becomes primary, if it has ever had all of its primary's.
+//! its process is proved dead, or its lease is over. Then its replicas are asked what they have (`inquiry`), and the one with the most data
+//! becomes primary, if it has ever had all of its primary's.
 //! When nobody has, because all have restarted, what they have brought from their disks decides (`restore`).
 
 use super::Bus;
@@ -28,9 +29,15 @@ impl Bus {
             .filter(|(_, shard)| self.has_failed(shard))
             .map(|(id, shard)| (*id, shard.clone()))
             .collect();
+        self.inquiries.retain(&failed);
         for (id, shard) in failed {
-            let successor = self.successor(id, &shard);
-            let Some((node, incarnation)) = successor.or_else(|| self.restorer(id, &shard)) else {
+            let Some(answers) = self.inquire(id, &shard) else {
+                continue;
+            };
+            let successor = successor(&shard, &answers);
+            let Some((node, incarnation)) =
+                successor.or_else(|| self.restorer(id, &shard, &answers))
+            else {
                 continue;
             };
             let command = TopologyCommand::HandOver {
@@ -45,16 +52,20 @@ impl Bus {
     }
 
     /// A group that was re-formed by force may be one of two, and the other one may have most of the primaries: this one judges only with
-    /// most of the members in sight.
+    /// most of the members in sight, and of the witness, if that votes here, and so no more in the other.
     fn may_judge(&self) -> bool {
         if self.topology.generation == 1 {
             return true;
         }
-        let members = self.topology.members.keys();
-        let seen = members
+        let topology = &self.topology;
+        let witness = topology.witness.iter().map(|it| it.id);
+        let witness = witness.filter(|node| topology.voters.contains(node));
+        let all: Vec<NodeId> = topology.members.keys().copied().chain(witness).collect();
+        let seen = all
+            .iter()
             .filter(|node| **node == self.me || !self.peers.suspected(**node, self.now))
             .count();
-        seen > self.topology.members.len() / 2
+        seen > all.len() / 2
     }
 
     /// The shard's primary is given up, and takes no writes any more.
@@ -96,43 +107,22 @@ impl Bus {
             .is_some_and(|peer| peer.spoke && peer.incarnation > shard.primary_incarnation)
     }
 
-    /// The replica with the most data among those that have had all of their primary's: itself and its incarnation.
-    fn successor(&self, id: ShardId, shard: &Shard) -> Option<(NodeId, u64)> {
-        let copied = (shard.primary, shard.primary_incarnation);
-        let replicas = self.topology.members_of(id).map(|member| member.id);
-        let candidates = replicas.filter(|node| *node != shard.primary);
-        let best = candidates
-            .filter_map(|node| self.heard(node))
-            .filter(|member| member.status.healthy && member.status.copied == Some(copied))
-            .max_by_key(|member| (member.status.offset, member.node))?;
-        Some((best.node, best.incarnation))
-    }
-
     /// Who goes on when the primary has restarted and nobody has all that it had: see [`restore::choose`].
-    fn restorer(&self, id: ShardId, shard: &Shard) -> Option<(NodeId, u64)> {
-        if !self.has_restarted(shard) {
+    fn restorer(&self, id: ShardId, shard: &Shard, answers: &[Candidate]) -> Option<(NodeId, u64)> {
+        let all = self.topology.members_of(id).count() == answers.len();
+        if !all || !self.has_restarted(shard) {
             return None;
         }
-        let members = self.topology.members_of(id).map(|member| member.id);
-        let heard: Option<Vec<Candidate>> = members.map(|node| self.heard(node)).collect();
-        let chosen = restore::choose(shard.primary, &heard?)?;
+        let chosen = restore::choose(shard.primary, answers)?;
         Some((chosen.node, chosen.incarnation))
     }
+}
 
-    /// What a node says of itself, if it is heard at present.
-    fn heard(&self, node: NodeId) -> Option<Candidate> {
-        if node == self.me {
-            return Some(Candidate {
-                node,
-                incarnation: self.incarnation,
-                status: self.status,
-            });
-        }
-        let peer = self.peers.get(node).filter(|peer| peer.told)?;
-        (!self.peers.suspected(node, self.now)).then_some(Candidate {
-            node,
-            incarnation: peer.incarnation,
-            status: peer.status,
-        })
-    }
+/// The replica with the most data among those that have had all of their primary's: itself and its incarnation.
+fn successor(shard: &Shard, answers: &[Candidate]) -> Option<(NodeId, u64)> {
+    let best = answers
+        .iter()
+        .filter(|member| member.is_whole(shard))
+        .max_by_key(|member| (member.status.offset, member.node))?;
+    Some((best.node, best.incarnation))
 }

@@ -19,7 +19,7 @@ impl Bus {
     pub(super) fn send_heartbeats(&mut self) {
         let part = self.part();
         self.peers.hear_all(part != Part::Other, self.now);
-        if !self.is_member() && !self.has_seat() && self.leaving.is_none() {
+        if !self.takes_part() && !self.has_seat() && self.leaving.is_none() {
             return;
         }
         let suspects = self.suspects(part);
@@ -28,6 +28,24 @@ impl Bus {
         for node in self.audience(part) {
             let votes = self.topology.voters.contains(&node);
             let body = if votes { &to_voters } else { &to_others };
+            self.send(node, Body::Heartbeat(body.clone()));
+        }
+    }
+
+    /// In a big cluster, primaries would hear too late of a new leader, and their leases end.
+    pub(super) fn announce_leadership(&mut self) {
+        let leads = self.consensus.as_ref().filter(|it| it.is_leader());
+        let term = leads.map(Consensus::term);
+        if term == self.announced {
+            return;
+        }
+        self.announced = term;
+        let part = self.part();
+        if part != Part::Leader {
+            return;
+        }
+        let body = self.heartbeat(part, false, &self.suspects(part));
+        for node in self.listeners().collect::<Vec<_>>() {
             self.send(node, Body::Heartbeat(body.clone()));
         }
     }
@@ -56,7 +74,7 @@ impl Bus {
             let verdict = self
                 .peers
                 .verdict(suspects, &self.topology, self.me, self.now);
-            heartbeat.verdict = Some(verdict);
+            heartbeat.verdict = Some(Box::new(verdict));
         }
         heartbeat
     }
@@ -165,12 +183,17 @@ impl Bus {
             Body::Meet { .. }
             | Body::MeetReply { .. }
             | Body::Join { .. }
-            | Body::JoinRefused { .. } => return self.receive_meeting(message),
+            | Body::JoinRefused { .. } => {
+                if !self.observes {
+                    self.receive_meeting(message);
+                }
+                return;
+            }
             _ if from == self.me => return,
             // A node that is about to join asks before it is in our cluster.
             Body::WantTopology
                 if message.sender.cluster != self.topology.cluster
-                    && self.topology.members.contains_key(&from) =>
+                    && self.topology.takes_part(from) =>
             {
                 return self.send_to(
                     super::Destination {
@@ -181,7 +204,10 @@ impl Bus {
                 );
             }
             _ if message.sender.cluster != self.topology.cluster => {
-                return self.receive_foreign(message);
+                return match self.observes {
+                    true => self.receive_call(message),
+                    false => self.receive_foreign(message),
+                };
             }
             _ => {}
         }
@@ -218,6 +244,16 @@ impl Bus {
                 self.receive_ask(from, message.sender.incarnation, stamp);
             }
             Body::Lease { incarnation, stamp } => self.receive_lease(incarnation, stamp),
+            Body::AskStatus { number } => {
+                self.receive_inquiry(from, message.sender.incarnation, number);
+            }
+            Body::Status {
+                incarnation,
+                number,
+                status,
+            } if incarnation == self.incarnation => {
+                self.receive_status(from, message.sender.incarnation, number, status);
+            }
             Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
             Body::Answer {
                 incarnation,

@@ -33,12 +33,17 @@ const CONFIRMATION_MS: u64 = 20;
 /// A forced promotion that waits for the end of a lease is asked for again within this time, or it is given up. In ms.
 const HELD: u64 = 3 * super::RETRY_MS;
 
+/// After so many node timeouts a primary that was given up, and that nobody has followed, may have leases again.
+const GIVEN_UP: u64 = 4;
+
 /// This node's own lease.
 #[derive(Default)]
 pub(super) struct Lease {
     /// When it ends, in ms of this node's clock.
     until: u64,
     next_ask: u64,
+    /// Who was asked last.
+    asked: Option<NodeId>,
 }
 
 /// What a leader has promised.
@@ -56,8 +61,8 @@ pub(super) struct Grants {
     last_at: u64,
     /// When each primary asked last.
     heard: BTreeMap<NodeId, u64>,
-    /// Shards whose primaries get no lease until then, because somebody wants to replace them.
-    held: BTreeMap<ShardId, u64>,
+    /// For shards, the primary that gets no lease until then, because somebody wants to replace it.
+    held: BTreeMap<ShardId, (NodeId, u64)>,
     /// Primaries that are heard and get no lease, and since when.
     starving: BTreeMap<NodeId, u64>,
 }
@@ -107,9 +112,13 @@ impl Bus {
         let known = &mut self.grants.starving;
         known.retain(|node, _| starving.values().any(|other| other == node));
         for (id, primary) in starving {
-            let since = *known.entry(primary).or_insert(self.now);
-            if self.now > since + self.config.node_timeout {
-                self.grants.held.insert(id, self.now + HELD);
+            let since = known.entry(primary).or_insert(self.now);
+            // Nobody could follow it in that time: it is better than nobody.
+            if self.now > *since + GIVEN_UP * self.config.node_timeout {
+                *since = self.now;
+            }
+            if self.now > *since + self.config.node_timeout {
+                self.grants.held.insert(id, (primary, self.now + HELD));
             }
         }
     }
@@ -127,12 +136,14 @@ impl Bus {
             self.lease.next_ask = 0;
             return;
         }
-        if self.now < self.lease.next_ask {
-            return;
-        }
         let Some(leader) = self.leader() else {
             return;
         };
+        // Another leader is asked at once: the former one may have died a while ago.
+        if self.now < self.lease.next_ask && self.lease.asked == Some(leader) {
+            return;
+        }
+        self.lease.asked = Some(leader);
         self.lease.next_ask = self.now + self.lease_ms() / ASKS;
         if leader == self.me {
             self.receive_ask(self.me, self.incarnation, self.now);
@@ -265,7 +276,7 @@ impl Bus {
         if primary == *node || self.is_dead(shard) || !self.may_hold_lease(primary) {
             return false;
         }
-        self.grants.held.insert(id, self.now + HELD);
+        self.grants.held.insert(id, (primary, self.now + HELD));
         true
     }
 
@@ -275,7 +286,8 @@ impl Bus {
             return false;
         };
         let held = self.grants.held.get(&id);
-        held.is_some_and(|until| self.now <= *until) || self.is_promoting(id, primary)
+        held.is_some_and(|(node, until)| *node == primary && self.now <= *until)
+            || self.is_promoting(id, primary)
     }
 
     /// Whether the log has a promotion in this shard that is not applied yet, of another node than this one.

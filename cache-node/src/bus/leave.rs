@@ -104,8 +104,8 @@ impl Bus {
         self.incarnation += 1;
         let topology =
             super::fresh_topology(&self.config, self.me, self.incarnation, &mut self.rng);
-        self.regroup(topology);
         self.peers.clear();
+        self.regroup(topology);
         self.forget_lease();
     }
 

@@ -80,7 +80,7 @@ impl Machine {
             self.topology.index = index;
             return outcome;
         }
-        if !self.topology.members.contains_key(&id.node) {
+        if !self.topology.takes_part(id.node) {
             self.topology.index = index;
             return Err("The proposer is not a member of the cluster".to_owned());
         }
@@ -90,7 +90,7 @@ impl Machine {
             .map(|()| index)
             .map_err(|refusal| refusal.to_string());
         self.keep_sessions(&proposal.command, &outcome);
-        if self.topology.members.contains_key(&id.node) {
+        if self.topology.takes_part(id.node) {
             self.remember(id, outcome.clone());
         }
         outcome
@@ -112,6 +112,10 @@ impl Machine {
             }
             TopologyCommand::RemoveMember { node } if outcome.is_ok() => {
                 self.sessions.remove(node);
+            }
+            TopologyCommand::SetWitness { .. } | TopologyCommand::RemoveWitness => {
+                let topology = &self.topology;
+                self.sessions.retain(|node, _| topology.takes_part(*node));
             }
             _ => {}
         }

@@ -68,6 +68,17 @@ pub(crate) enum Body {
         sequence: u64,
         outcome: Outcome,
     },
+    /// A leader asks what the receiver has, at a moment after this question.
+    AskStatus {
+        /// Names the question.
+        number: u64,
+    },
+    /// The answer to the question of this number of the receiver's incarnation.
+    Status {
+        incarnation: u64,
+        number: u64,
+        status: LocalStatus,
+    },
     /// "Let us be in one cluster."
     Meet {
         token: u64,
@@ -102,7 +113,7 @@ pub(crate) struct Heartbeat {
     /// The sender is a primary that has had no lease for a node timeout.
     pub(crate) starved: bool,
     /// In a big cluster, from its leader.
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<Box<Verdict>>,
     pub(crate) status: LocalStatus,
 }
 

@@ -32,8 +32,6 @@ pub(crate) struct Peer {
     heard: u64,
     /// It was heard since this process started.
     pub(crate) spoke: bool,
-    /// It has told its status in this incarnation.
-    pub(crate) told: bool,
     /// When a connection to it was refused or reset, if it was not heard since.
     lost: Option<u64>,
     /// When its process was proved to have ended.
@@ -54,7 +52,6 @@ impl Peer {
             status: LocalStatus::default(),
             heard: now,
             spoke: false,
-            told: false,
             lost: None,
             gone: None,
             suspects: BTreeSet::new(),
@@ -108,7 +105,7 @@ pub(crate) struct Peers {
     /// Who names a leader, with the term.
     named: BTreeMap<NodeId, (u64, NodeId)>,
     /// Who has proof that processes have ended.
-    witnesses: BTreeSet<NodeId>,
+    informants: BTreeSet<NodeId>,
     /// Since when everybody should be heard; `None` while only the leader should.
     hears_all: Option<u64>,
     verdict: Heard,
@@ -120,7 +117,7 @@ impl Peers {
             timeout,
             peers: HashMap::new(),
             named: BTreeMap::new(),
-            witnesses: BTreeSet::new(),
+            informants: BTreeSet::new(),
             hears_all: None,
             verdict: Heard::default(),
         }
@@ -143,7 +140,6 @@ impl Peers {
         }
         if peer.incarnation < sender.incarnation {
             peer.began = now;
-            peer.told = false;
         }
         let lives =
             peer.incarnation < sender.incarnation || peer.gone.is_some_and(|at| now > at + DELAYED);
@@ -173,11 +169,10 @@ impl Peers {
             None => self.named.remove(&node),
         };
         match heartbeat.gone.is_empty() {
-            true => self.witnesses.remove(&node),
-            false => self.witnesses.insert(node),
+            true => self.informants.remove(&node),
+            false => self.informants.insert(node),
         };
         peer.status = heartbeat.status;
-        peer.told = true;
         peer.suspects = heartbeat.suspects.into_iter().collect();
         peer.buried = heartbeat.gone;
         peer.starved = heartbeat.starved;
@@ -223,10 +218,10 @@ impl Peers {
         !self.suspected(node, now) && self.peers.get(&node).is_some_and(|peer| peer.starved)
     }
 
-    /// Members whose processes this node has proof of that they have ended, with their incarnations.
+    /// Members, and the witness, whose processes this node has proof of that they have ended, with their incarnations.
     pub(crate) fn all_gone(&self, topology: &Topology) -> Vec<(NodeId, u64)> {
-        let members = topology.members.keys();
-        let known = members.filter_map(|node| Some((*node, self.peers.get(node)?)));
+        let nodes = topology.participants();
+        let known = nodes.filter_map(|(node, _)| Some((node, self.peers.get(&node)?)));
         known
             .filter(|(_, peer)| peer.gone.is_some())
             .map(|(node, peer)| (node, peer.incarnation))
@@ -247,29 +242,34 @@ impl Peers {
             .get(&node)
             .filter(|peer| peer.gone.is_some())
             .is_some_and(|peer| proved(&(node, peer.incarnation)));
-        own || self.witnesses.iter().any(|member| {
-            topology.members.contains_key(member)
-                && !self.suspected(*member, now)
+        own || self.informants.iter().any(|informant| {
+            topology.takes_part(*informant)
+                && !self.suspected(*informant, now)
                 && self
                     .peers
-                    .get(member)
+                    .get(informant)
                     .is_some_and(|peer| peer.buried.iter().any(proved))
         })
     }
 
-    /// Begins to listen for members, and forgets who left long ago.
+    /// Begins to listen for the members of a new topology.
     pub(crate) fn follow(&mut self, topology: &Topology, now: u64) {
-        for node in topology.members.keys() {
-            self.peers.entry(*node).or_insert_with(|| Peer::new(now));
+        for (node, _) in topology.participants() {
+            self.peers.entry(node).or_insert_with(|| Peer::new(now));
         }
-        // Nobody else is there, mostly.
-        if self.peers.len() > topology.members.len() {
-            self.peers.retain(|node, peer| {
-                topology.members.contains_key(node) || now.saturating_sub(peer.heard) < FORGET_AFTER
-            });
-            self.named.retain(|node, _| self.peers.contains_key(node));
-            self.witnesses.retain(|node| self.peers.contains_key(node));
+    }
+
+    /// Forgets who left long ago. All members of `topology` are listened for.
+    pub(crate) fn forget_strangers(&mut self, topology: &Topology, now: u64) {
+        // There are none, mostly.
+        if self.peers.len() <= topology.members.len() {
+            return;
         }
+        self.peers.retain(|node, peer| {
+            topology.takes_part(*node) || now.saturating_sub(peer.heard) < FORGET_AFTER
+        });
+        self.named.retain(|node, _| self.peers.contains_key(node));
+        self.informants.retain(|node| self.peers.contains_key(node));
     }
 
     /// Forgets all opinions and addresses: this node has changed its cluster.
@@ -328,7 +328,7 @@ impl Peers {
 
     /// The leader that the freshest term among the members' heartbeats names.
     pub(crate) fn leader(&self, topology: &Topology, now: u64) -> Option<(u64, NodeId)> {
-        let counts = |node| topology.members.contains_key(node) || topology.voters.contains(node);
+        let counts = |node: &NodeId| topology.takes_part(*node) || topology.voters.contains(node);
         self.named
             .iter()
             .filter(|(node, _)| counts(node) && self.speaks(**node, now))

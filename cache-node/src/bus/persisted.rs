@@ -8,7 +8,7 @@ use super::storage::ConsensusRecord;
 use crate::topology::{NodeId, Topology};
 
 /// Begins every nodes file; the last byte is the version of what follows.
-const MAGIC: &[u8; 8] = b"EVNODES\x02";
+const MAGIC: &[u8; 8] = b"EVNODES\x03";
 
 /// Everything that must survive a restart of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,6 +44,8 @@ pub enum RequestError {
 pub struct LocalStatus {
     /// On a replica: the primary and its incarnation whose data it has had all of, and has followed since.
     pub copied: Option<(NodeId, u64)>,
+    /// How many replicas have what clients of this node as a primary are told; 0: none need to.
+    pub synchronous: u8,
     /// The history and the offset in it of the data that it has loaded from its disk, until it goes on with another history.
     pub loaded: Option<(NodeId, u64)>,
     /// Whether its data are what they should be: false while they are a mixture because a full sync has not ended.

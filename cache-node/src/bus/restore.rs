@@ -4,7 +4,7 @@
 //! had from an earlier primary. Nothing is decided while a member is not heard, because that one may have more.
 
 use super::request::LocalStatus;
-use crate::topology::NodeId;
+use crate::topology::{NodeId, Shard};
 
 /// A member of the shard, as it describes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,14 @@ pub(super) struct Candidate {
     pub(super) node: NodeId,
     pub(super) incarnation: u64,
     pub(super) status: LocalStatus,
+}
+
+impl Candidate {
+    /// Whether it is a replica that has had all that the shard's primary had.
+    pub(super) fn is_whole(&self, shard: &Shard) -> bool {
+        let primary = (shard.primary, shard.primary_incarnation);
+        self.node != primary.0 && self.status.healthy && self.status.copied == Some(primary)
+    }
 }
 
 /// The one among all `members` whose data are to be the shard's. The former `primary`, unless it has lost its data and another one has some, or

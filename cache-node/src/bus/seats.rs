@@ -7,6 +7,9 @@ use crate::topology::{Member, NodeId, ShardId, Topology};
 /// Most voters. More of them make every change slower and tolerate hardly more.
 const MOST_VOTERS: usize = 5;
 
+/// With so many members as voters there is a majority when one dies, and no witness is wanted.
+const ENOUGH_VOTERS: usize = 3;
+
 /// What a node has sent in its seat has come by so long after it lost that. In ms.
 const DELAYED: u64 = 1_000;
 
@@ -56,23 +59,37 @@ pub(crate) fn next(
     caught_up: impl Fn(NodeId) -> bool,
 ) -> Option<SeatChange> {
     let member = |node: &NodeId| topology.members.contains_key(node);
-    let seats = topology.voters.iter().chain(&topology.learners);
-    let gone = seats.copied().find(|node| !member(node) && *node != leader);
-    if let Some(node) = gone {
+    let voters = topology.voters.iter().filter(|node| member(node)).count();
+    let witness = wanted_witness(topology, voters);
+    let seats = || topology.voters.iter().chain(&topology.learners).copied();
+    let gone = seats().filter(|node| !member(node) && Some(*node) != witness && *node != leader);
+    // The dead first: the others may be needed for that.
+    if let Some(node) = gone.min_by_key(|node| alive(*node)) {
         return Some(SeatChange::Remove(node));
     }
     let wanted = MOST_VOTERS.min(topology.members.len());
-    let voters = topology.voters.iter().filter(|node| member(node)).count();
-    if let Some(learner) = topology.learners.first().copied() {
-        if voters >= wanted || !alive(learner) {
-            return Some(SeatChange::Remove(learner));
-        }
-        return caught_up(learner).then_some(SeatChange::Promote(learner));
+    let mut learners = topology.learners.iter().copied();
+    let useless = |node: &NodeId| !alive(*node) || (voters >= wanted && Some(*node) != witness);
+    if let Some(learner) = learners.clone().find(useless) {
+        return Some(SeatChange::Remove(learner));
+    }
+    // Two voters need each other, which is worse than one: with a witness, the second and the third vote follow one right after the other.
+    let both = topology.voters.len() == 1 && witness.is_some();
+    let waits = both && !(topology.learners.len() > 1 && learners.clone().all(&caught_up));
+    if let Some(learner) = learners.find(|node| !waits && caught_up(*node)) {
+        return Some(SeatChange::Promote(learner));
+    }
+    let observer = witness.filter(|node| alive(*node) && seats().all(|seat| seat != *node));
+    if let Some(node) = observer {
+        return Some(SeatChange::AddLearner(node));
+    }
+    if topology.learners.iter().any(member) {
+        return None;
     }
     if !member(&leader) {
         let heir = topology.voters.iter().copied();
         let heir = heir
-            .filter(|node| *node != leader && alive(*node))
+            .filter(|node| *node != leader && member(node) && alive(*node))
             .find(|node| caught_up(*node));
         if let Some(node) = heir {
             return Some(SeatChange::Transfer(node));
@@ -93,6 +110,17 @@ pub(crate) fn next(
         return Some(SeatChange::AddLearner(candidate.id));
     }
     spread(topology, leader, candidate, voters_in).map(SeatChange::Remove)
+}
+
+/// The witness, while its vote is wanted: with two members, and when there are more until three of them vote.
+fn wanted_witness(topology: &Topology, voters: usize) -> Option<NodeId> {
+    let node = topology.witness.as_ref()?.id;
+    let wanted = match topology.members.len() {
+        0 | 1 => false,
+        2 => true,
+        _ => topology.voters.contains(&node) && voters < ENOUGH_VOTERS,
+    };
+    wanted.then_some(node)
 }
 
 /// A voter that should make room because its shard has more than one while the candidate's has none.
@@ -203,6 +231,69 @@ mod tests {
             next(&topology, node(3), |_| true, |_| true),
             Some(SeatChange::Transfer(node(1)))
         );
+    }
+
+    /// With witness 9.
+    fn witnessed(shards: &[u8], voters: &[u8], learners: &[u8]) -> Topology {
+        let mut topology = topology(shards, voters);
+        topology.learners = learners.iter().copied().map(node).collect();
+        let address = topology.members[&node(1)].address.clone();
+        topology.witness = Some(crate::topology::Witness {
+            id: node(9),
+            address,
+        });
+        topology
+    }
+
+    fn change(topology: &Topology, leader: u8, dead: u8) -> Option<SeatChange> {
+        next(topology, node(leader), |it| it != node(dead), |_| true)
+    }
+
+    #[test]
+    fn a_witness_gets_its_vote_with_the_second_member_and_not_without() {
+        use SeatChange::{AddLearner, Promote, Remove, Transfer};
+        let next = |topology: &Topology| change(topology, 1, 0);
+        assert_eq!(next(&witnessed(&[1], &[1], &[])), None);
+        assert_eq!(next(&witnessed(&[1], &[1, 9], &[])), Some(Remove(node(9))));
+        assert_eq!(
+            change(&witnessed(&[1], &[1, 9], &[]), 9, 0),
+            Some(Transfer(node(1)))
+        );
+        let two = |voters, learners| witnessed(&[1, 1], voters, learners);
+        assert_eq!(next(&two(&[1], &[])), Some(AddLearner(node(9))));
+        assert_eq!(next(&two(&[1], &[9])), Some(AddLearner(node(2))));
+        assert_eq!(next(&two(&[1], &[2, 9])), Some(Promote(node(2))));
+        assert_eq!(next(&two(&[1, 2], &[9])), Some(Promote(node(9))));
+        assert_eq!(next(&two(&[1, 2, 9], &[])), None);
+        assert_eq!(change(&two(&[1, 2, 9], &[]), 9, 0), Some(Transfer(node(1))));
+    }
+
+    #[test]
+    fn without_the_witness_the_second_member_waits_rather_than_being_needed() {
+        let two = |voters, learners| witnessed(&[1, 1], voters, learners);
+        assert_eq!(
+            change(&two(&[1], &[]), 1, 9),
+            Some(SeatChange::AddLearner(node(2)))
+        );
+        assert_eq!(change(&two(&[1], &[2]), 1, 9), None);
+        assert_eq!(change(&two(&[1, 2], &[]), 1, 9), None);
+    }
+
+    #[test]
+    fn a_witness_goes_when_three_members_vote_and_the_dead_go_first() {
+        let remove = |number| Some(SeatChange::Remove(node(number)));
+        let three = |voters, learners| witnessed(&[1, 1, 2], voters, learners);
+        assert_eq!(
+            change(&three(&[1, 2, 9], &[]), 1, 0),
+            Some(SeatChange::AddLearner(node(3)))
+        );
+        assert_eq!(change(&three(&[1, 2, 9], &[]), 1, 3), None);
+        assert_eq!(change(&three(&[1, 2, 3, 9], &[]), 1, 0), remove(9));
+        assert_eq!(change(&three(&[1, 2, 3], &[9]), 1, 0), remove(9));
+        // Node 2 has left: whoever is alive may be needed for the removal of the other.
+        let left = witnessed(&[1], &[1, 2, 9], &[]);
+        assert_eq!(change(&left, 1, 2), remove(2));
+        assert_eq!(change(&left, 1, 9), remove(9));
     }
 
     #[test]

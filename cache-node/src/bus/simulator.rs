@@ -5,6 +5,7 @@
 
 mod checks;
 mod faults;
+mod operator;
 mod ready;
 mod tests;
 mod traffic;
@@ -12,7 +13,7 @@ mod traffic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{
@@ -68,6 +69,8 @@ enum Happening {
 #[derive(Default)]
 struct Machine {
     bus: Option<Bus>,
+    /// What runs there is a witness.
+    witness: bool,
     hostname: String,
     disk: Option<Persisted>,
     /// Counts starts, so that ticks of an earlier life are told.
@@ -80,6 +83,10 @@ struct Machine {
     status: LocalStatus,
     /// Nothing of this node reaches it.
     deaf_to: Option<usize>,
+    /// Nothing that it sends reaches these.
+    cut: BTreeSet<usize>,
+    /// What it sends to these takes up to so many ms longer.
+    slow: BTreeMap<usize, u64>,
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
@@ -89,7 +96,7 @@ struct Machine {
 
 struct Simulation {
     seed: u64,
-    rng: StdRng,
+    rng: SmallRng,
     now: u64,
     network: Network,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -97,6 +104,10 @@ struct Simulation {
     machines: Vec<Machine>,
     /// Whose id is whose, also of earlier lives.
     places: BTreeMap<NodeId, usize>,
+    /// So many replicas have what clients are told.
+    synchronous: u8,
+    /// The greatest offset of each shard of which clients were told so.
+    told: BTreeMap<(u64, ShardId), u64>,
     /// Who took writes of a shard when something happened to it last.
     writers: BTreeMap<(u64, ShardId), BTreeSet<usize>>,
     seen: BTreeMap<(u64, Version), Arc<Topology>>,
@@ -121,13 +132,15 @@ impl Simulation {
     fn empty(seed: u64, nodes: usize, network: Network) -> Self {
         Self {
             seed,
-            rng: StdRng::seed_from_u64(seed),
+            rng: SmallRng::seed_from_u64(seed),
             now: 0,
             network,
             queue: BTreeMap::new(),
             scheduled: 0,
             machines: (0..nodes).map(|_| Machine::default()).collect(),
             places: BTreeMap::new(),
+            synchronous: 0,
+            told: BTreeMap::new(),
             writers: BTreeMap::new(),
             torn: None,
             seen: BTreeMap::new(),
@@ -168,9 +181,14 @@ impl Simulation {
         self.machines[node].stopped_until = 0;
         self.machines[node].status = LocalStatus {
             healthy: true,
+            synchronous: self.synchronous,
             ..LocalStatus::default()
         };
-        let bus = Bus::new(config, disk, self.local(node), seed).unwrap();
+        let begin = match self.machines[node].witness {
+            true => Bus::witness,
+            false => Bus::new,
+        };
+        let bus = begin(config, disk, self.local(node), seed).unwrap();
         self.places.insert(bus.myself(), node);
         let machine = &mut self.machines[node];
         machine.bus = Some(bus);
@@ -225,7 +243,7 @@ impl Simulation {
                     self.handle(node, Event::Tick);
                 }
             }
-            Happening::Delivery { node, message } => self.handle(node, Event::Receive(*message)),
+            Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),
             Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
             Happening::Gone {
                 node,
@@ -277,15 +295,22 @@ impl Simulation {
             let machine = &self.machines[*source];
             let bus = machine.bus.as_ref();
             bus.is_some_and(|bus| (bus.myself(), bus.incarnation()) == primary)
-                && machine.side == self.machines[node].side
+                && self.reaches(*source, node)
+                && self.reaches(node, *source)
                 && machine.stopped_until <= self.now
         });
         if let Some(source) = source {
+            let shard = (self.topology(source).cluster, home);
             let LocalStatus { offset, keys, .. } = self.machines[source].status;
             let status = &mut self.machines[node].status;
             (status.offset, status.keys) = (offset, keys);
             status.copied = Some(primary);
             status.healthy = true;
+            // The replica's word reaches the primary, which answers its clients.
+            if self.synchronous == 1 && self.takes_writes(source) {
+                let told = self.told.entry(shard).or_default();
+                *told = (*told).max(offset);
+            }
         }
     }
 
@@ -311,6 +336,11 @@ impl Simulation {
                 }
                 Action::Persist(disk) => self.machines[node].disk = Some(*disk),
                 Action::Publish => self.check_publication(node),
+                Action::Report => {
+                    self.copy(node);
+                    let status = self.machines[node].status;
+                    self.handle(node, Event::Status(status));
+                }
                 Action::Reply { token, result } => {
                     assert!(
                         self.replies.insert(token, result).is_none(),
@@ -328,9 +358,7 @@ impl Simulation {
             trace.update(&self.now.to_le_bytes());
             trace.update(&message.encode());
         }
-        if self.machines[from].side != self.machines[target].side
-            || self.machines[target].deaf_to == Some(from)
-        {
+        if !self.reaches(from, target) {
             return;
         }
         if self.machines[target].bus.is_some()
@@ -349,7 +377,8 @@ impl Simulation {
         }
         let copies = 1 + usize::from(self.rng.random_bool(self.network.repeat));
         for _ in 0..copies {
-            let delay = self.rng.random_range(1..=self.network.delay);
+            let longest = self.network.delay + self.slowness(from, target);
+            let delay = self.rng.random_range(1..=longest);
             let happening = Happening::Delivery {
                 node: target,
                 message: Box::new(message.clone()),

@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,7 +17,9 @@ use super::accept::{Reception, Told};
 use super::file::{FileError, NodesFile};
 use super::link::{Dialing, Link, Loss};
 use super::secret::{Secret, SecretError};
-use super::{Cluster, HandMove, HandMoved, LinkReport, Local, Order, Shared, View};
+use super::{
+    Cluster, HandMove, HandMoved, LinkReport, Local, Order, Record, RecordError, Shared, View,
+};
 use crate::bus::{
     Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
 };
@@ -53,6 +54,12 @@ pub enum DriverError {
     /// There is no telling the secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What the bus must find again cannot be kept or read.
+    #[error("cannot keep the record of the cluster bus: {0}")]
+    Record(#[source] RecordError),
+    /// Another process speaks for this node now.
+    #[error("the record of the cluster bus may be another process's by now")]
+    NotOurs,
     /// The bus port cannot be listened on.
     #[error("cannot listen on {address} for the cluster bus: {source}")]
     Listen {
@@ -66,7 +73,7 @@ pub enum DriverError {
 /// The task that runs the bus. It does nothing before [`Driver::run`].
 pub struct Driver {
     bus: Bus,
-    file: NodesFile,
+    record: Box<dyn Record>,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Order>,
     listeners: Vec<std::net::TcpListener>,
@@ -76,6 +83,53 @@ pub struct Driver {
     links: BTreeMap<Peer, Link>,
     dialing: Dialing,
     losses: mpsc::UnboundedReceiver<Loss>,
+    /// The bus wants to know this node's state at once.
+    wants_status: bool,
+}
+
+/// What a driver begins with.
+pub(super) struct Opening {
+    pub(super) bus: Bus,
+    pub(super) record: Box<dyn Record>,
+    pub(super) listeners: Vec<std::net::TcpListener>,
+    pub(super) address: Address,
+    pub(super) secret: Option<Secret>,
+}
+
+impl Opening {
+    pub(super) fn open(self) -> (Cluster, Driver) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let view = View::new(
+            self.bus.myself(),
+            self.bus.incarnation(),
+            self.address.clone(),
+            self.bus.topology().clone(),
+            Arc::default(),
+        );
+        let cluster = Cluster::new(view, sender);
+        cluster.shared.show_lease(0);
+        let (lost, losses) = mpsc::unbounded_channel();
+        let dialing = Dialing {
+            lost,
+            secret: self.secret,
+            refusals: cluster.shared.refusals.clone(),
+        };
+        let driver = Driver {
+            bus: self.bus,
+            record: self.record,
+            shared: cluster.shared.clone(),
+            orders,
+            listeners: self.listeners,
+            address: self.address,
+            tokens: 0,
+            answers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            dialing,
+            losses,
+            wants_status: false,
+        };
+        (cluster, driver)
+    }
 }
 
 /// Whom a link goes to: a node, or whoever is at an address.
@@ -106,40 +160,18 @@ impl Cluster {
         };
         let bus = Bus::new(bus_config, persisted, 0, rand::random())
             .map_err(|error| file.damaged(error))?;
-        let (sender, orders) = mpsc::unbounded_channel();
-        let view = View::new(
-            bus.myself(),
-            bus.incarnation(),
-            config.address.clone(),
-            bus.topology().clone(),
-            Arc::default(),
-        );
-        let cluster = Cluster::new(view, sender);
-        cluster.shared.lease.store(0, Relaxed);
-        let (lost, losses) = mpsc::unbounded_channel();
-        let dialing = Dialing {
-            lost,
-            secret: config.secret,
-            refusals: cluster.shared.refusals.clone(),
-        };
-        let driver = Driver {
+        let opening = Opening {
             bus,
-            file,
-            shared: cluster.shared.clone(),
-            orders,
+            record: Box::new(file),
             listeners,
             address: config.address,
-            tokens: 0,
-            answers: BTreeMap::new(),
-            links: BTreeMap::new(),
-            dialing,
-            losses,
+            secret: config.secret,
         };
-        Ok((cluster, driver))
+        Ok(opening.open())
     }
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, DriverError> {
+pub(super) fn listen(address: SocketAddr) -> Result<std::net::TcpListener, DriverError> {
     let open = || -> io::Result<std::net::TcpListener> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -171,25 +203,32 @@ impl Driver {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if std::mem::take(&mut self.wants_status) {
+                self.tell_status(&*local).await?;
+            }
             let event = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {
-                    let status = local.status();
-                    self.shared.status.store(Arc::new(status));
-                    self.handle(Event::Status(status))?;
-                    self.handle(Event::Tick)?;
+                    self.tell_status(&*local).await?;
+                    self.handle(Event::Tick).await?;
                     self.report();
                     continue;
                 }
-                Some(message) = messages.recv() => Event::Receive(message),
+                Some(message) = messages.recv() => Event::Receive(Box::new(message)),
                 Some(loss) = self.losses.recv() => self.loss(loss),
                 Some(order) = self.orders.recv() => match self.order(order) {
                     Some(event) => event,
                     None => continue,
                 },
             };
-            self.handle(event)?;
+            self.handle(event).await?;
         }
+    }
+
+    async fn tell_status(&mut self, local: &dyn Local) -> Result<(), DriverError> {
+        let status = local.status();
+        self.shared.status.store(Arc::new(status));
+        self.handle(Event::Status(status)).await
     }
 
     /// Starts to take in connections.
@@ -271,18 +310,23 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), DriverError> {
+    async fn handle(&mut self, event: Event) -> Result<(), DriverError> {
         let now = self.now();
+        // After that look at the clock, so that nothing is taken in at a later time than it is asked for.
+        if !self.record.is_ours() {
+            return Err(DriverError::NotOurs);
+        }
         for action in self.bus.handle(event, now) {
             match action {
                 Action::Send { to, message } => self.send(to, *message),
-                Action::Persist(persisted) => self.persist(&persisted)?,
+                Action::Persist(persisted) => self.persist(&persisted).await?,
                 Action::Publish => {
                     // Before the view that makes this node a primary is seen.
-                    self.show_lease();
+                    self.shared.show_lease(self.bus.lease_until());
                     let moved = self.shared.view.load().hand_moved.clone();
                     self.publish((*moved).clone());
                 }
+                Action::Report => self.wants_status = true,
                 Action::Reply { token, result } => {
                     if let Some(answer) = self.answers.remove(&token) {
                         // The client may have gone.
@@ -291,19 +335,15 @@ impl Driver {
                 }
             }
         }
-        self.show_lease();
+        self.shared.show_lease(self.bus.lease_until());
         Ok(())
     }
 
-    /// Tells those who execute commands until when they may write.
-    fn show_lease(&self) {
-        self.shared.lease.store(self.bus.lease_until(), Relaxed);
-    }
-
-    fn persist(&self, persisted: &Persisted) -> Result<(), DriverError> {
-        self.file.write(persisted).map_err(|error| {
+    async fn persist(&mut self, persisted: &Persisted) -> Result<(), DriverError> {
+        let written = self.record.write(persisted).await;
+        written.map_err(|error| {
             tracing::error!(%error, "the cluster bus cannot go on");
-            DriverError::from(error)
+            DriverError::Record(error)
         })
     }
 

@@ -7,6 +7,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use futures::future::BoxFuture;
+
+use super::{Record, RecordError};
 use crate::bus::{Persisted, PersistedError};
 
 const NAME: &str = "nodes.state";
@@ -93,7 +96,7 @@ impl NodesFile {
     }
 
     /// Returns when `persisted` is on disk.
-    pub(super) fn write(&self, persisted: &Persisted) -> Result<(), FileError> {
+    fn write_all(&self, persisted: &Persisted) -> Result<(), FileError> {
         let path = self.dir.join(TEMPORARY);
         self.replace(&path, &persisted.encode())
             .map_err(|source| FileError::Io { path, source })
@@ -105,6 +108,19 @@ impl NodesFile {
         file.sync_all()?;
         fs::rename(temporary, self.dir.join(NAME))?;
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+impl Record for NodesFile {
+    fn write<'a>(&'a mut self, persisted: &'a Persisted) -> BoxFuture<'a, Result<(), RecordError>> {
+        // A short wait for the disk, in a thread that has nothing else to do.
+        let written = self.write_all(persisted).map_err(RecordError::from);
+        Box::pin(std::future::ready(written))
+    }
+
+    /// The directory is locked.
+    fn is_ours(&self) -> bool {
+        true
     }
 }
 
@@ -139,7 +155,7 @@ mod tests {
         let file = NodesFile::open(dir.path()).unwrap();
         assert!(file.read().unwrap().is_none());
         let state = persisted();
-        file.write(&state).unwrap();
+        file.write_all(&state).unwrap();
         assert_eq!(file.read().unwrap(), Some(state));
 
         let path = dir.path().join(NAME);

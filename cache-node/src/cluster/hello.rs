@@ -3,7 +3,7 @@
 use std::io;
 
 /// Version of the bus: of its connections and of the messages' encoding. Nodes of different versions do not talk.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 /// Bytes of a hello: magic (4), version (1), flags (1), random (32). What follows magic and version is that version's affair.
 pub(super) const HELLO_BYTES: usize = 38;
 /// Of these, what every version has.
@@ -138,7 +138,7 @@ mod tests {
         let mut later = Hello::new(true, [7; 32]).encode();
         later[4] = VERSION + 1;
         let told = decode(&later).unwrap_err();
-        assert!(told.contains("version 4"), "{told}");
+        assert!(told.contains("version 5"), "{told}");
         let mut unknown = Hello::new(true, [7; 32]).encode();
         unknown[5] = 3;
         assert!(decode(&unknown).is_err());

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::View;
 use crate::bus::Liveness;
 use crate::slot::SLOT_COUNT;
+use crate::topology::Witness;
 
 /// Slots by the state of their shard's primary.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub fn info(view: &View, liveness: &Liveness) -> String {
                 .map_or_else(String::new, |leader| leader.to_string()),
         ),
         ("cluster_voters", voters.join(",")),
+        ("cluster_witness", witness(view)),
         ("cluster_generation", topology.generation.to_string()),
         (
             "cluster_quorum",
@@ -67,6 +69,14 @@ pub fn info(view: &View, liveness: &Liveness) -> String {
         let _ = write!(text, "{name}:{value}\r\n");
     }
     text
+}
+
+/// `id@ip:bus-port`; empty when there is none.
+fn witness(view: &View) -> String {
+    let witness = view.topology.witness.as_ref();
+    witness.map_or_else(String::new, |Witness { id, address }| {
+        format!("{id}@{}:{}", address.ip, address.bus_port)
+    })
 }
 
 /// What this node is at present: `fresh` nodes wait to be met.
@@ -119,6 +129,7 @@ mod tests {
             "cluster_my_epoch:5",
             &format!("cluster_leader:{}", node(1)),
             &format!("cluster_voters:{}", node(1)),
+            "cluster_witness:",
             "cluster_generation:1",
             "cluster_quorum:yes",
             "cluster_lacks_lease:no",

@@ -93,6 +93,7 @@ impl Local for Node {
             stray_keys: keys.saturating_sub(shown) as u64,
             healthy: !(replica && self.replication.is_incomplete()),
             loaded: self.replication.loaded(),
+            synchronous: self.synchronous() as u8,
             copied: self.replication.copied(self),
         }
     }

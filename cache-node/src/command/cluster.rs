@@ -163,6 +163,12 @@ static SUBCOMMANDS: &[Command] = &[
         failover::failover,
         "Makes this replica the primary of its shard.",
     ),
+    change(
+        "witness",
+        -3,
+        change::witness,
+        "Names the witness, which votes in a cluster of two nodes, or none.",
+    ),
     change("addslots", -3, slots::add, "Gives slots to this node."),
     change(
         "addslotsrange",

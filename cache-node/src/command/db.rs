@@ -23,6 +23,7 @@ use crate::store::{
 
 use super::error::{Failure, Result, WRONG_TYPE};
 use super::held::{Hashed, Held, Locks};
+use super::wait::Wait;
 
 /// What became of a value.
 pub struct Edit<R> {
@@ -147,7 +148,7 @@ impl<'g> Db<'g> {
         }
         match self.node.store.try_lock_internal(slot) {
             Some(guard) => Ok(work(&guard)),
-            None => Err(Failure::Busy(slot)),
+            None => Err(Failure::Wait(Wait::Slot(slot))),
         }
     }
 
@@ -570,7 +571,11 @@ impl<'g> Db<'g> {
                 let scope = slot.map_or(Scope::All, Scope::Slot);
                 (scope, effects.as_slice())
             });
-            append_together(&self.node.log, records, self.commands);
+            let end = append_together(&self.node.log, records, self.commands);
+            if self.node.synchronous() > 0 {
+                let slots = self.effects.iter().map(|(slot, _)| *slot);
+                self.node.replication.durability.note(slots, end);
+            }
         }
         self.tally
     }
@@ -586,17 +591,17 @@ impl<'g> Db<'g> {
     }
 }
 
-/// Appends records of so many commands.
+/// Appends records of so many commands; answers the offset behind them.
 fn append_together<'a>(
     log: &Log,
     records: impl Iterator<Item = (Scope, &'a [u8])>,
     commands: usize,
-) {
+) -> u64 {
     if commands > 1 {
         let begin = [(Scope::Other, MULTI)].into_iter();
-        log.append_all(begin.chain(records).chain([(Scope::Other, EXEC)]));
+        log.append_all(begin.chain(records).chain([(Scope::Other, EXEC)]))
     } else {
-        log.append_all(records);
+        log.append_all(records)
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::slot::SlotId;
+use super::wait::Wait;
 
 /// Why a handler stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The client gets this error; it begins with its code.
     Error(Cow<'static, str>),
-    /// A slot that the handler needs is held by another thread; it has changed nothing and is called again later.
-    Busy(SlotId),
+    /// Something that the handler needs is not there yet, such as a slot that another thread holds; it has changed nothing and is called
+    /// again later.
+    Wait(Wait),
 }
 
 /// What a handler answers; it has written the reply itself when it succeeds.
@@ -41,7 +42,7 @@ pub(crate) const TOO_LONG: Failure =
 pub(crate) const OUT_OF_MEMORY: Failure =
     error("OOM command not allowed when used memory > 'maxmemory'.");
 pub(crate) const NO_REPLICAS: Failure = error(
-    "NOREPLICAS Not enough good replicas to write (min-replicas-to-write, min-replicas-max-lag).",
+    "NOREPLICAS Not enough good replicas to write (min-replicas-to-write, min-replicas-max-lag, synchronous-replicas).",
 );
 pub(crate) const NO_LEASE: Failure = error(
     "CLUSTERDOWN No majority of the voters has confirmed this primary in time: it takes no writes, because another node may",

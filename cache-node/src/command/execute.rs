@@ -23,6 +23,7 @@ use super::session::{Replies, Session};
 use super::spec::{Command, Flags, Handler, SyncHandler};
 use super::table::{Known, commands};
 use super::transaction;
+use super::wait::Wait;
 
 /// A brief command of more bytes is measured like any other.
 const BRIEF_BYTES: usize = 4096;
@@ -38,34 +39,6 @@ pub enum Outcome {
     Deferred(Known),
     /// It has run, and the rest of its reply is the session's `long_reply`.
     Long,
-}
-
-/// What a command waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// The lock of a slot, or the end of its pause.
-    Slot(SlotId),
-    /// The end of `CLIENT PAUSE`.
-    Pause,
-    /// Room to keep what a walk over the data set has not reached.
-    Walk,
-    /// The append-only file, which is far behind the log.
-    Aof,
-    /// The disk, which takes what a slow reader of the log has not read.
-    Log,
-}
-
-impl Wait {
-    /// Resolves when that seems to be over.
-    pub(crate) async fn over(self, node: &Node) {
-        match self {
-            Self::Slot(slot) => node.store.available(slot).await,
-            Self::Pause => node.pause.over().await,
-            Self::Walk => node.store.walk_has_room().await,
-            Self::Aof => node.persistence.aof.has_room(node).await,
-            Self::Log => node.log.has_room().await,
-        }
-    }
 }
 
 /// Executes the command in `args` and appends its reply to `out`. Never waits.
@@ -106,9 +79,9 @@ pub fn execute_prepared(
     match admit_and_run(node, session, prepared, keys, args, out) {
         Ok(None) => {}
         Ok(Some(outcome)) => return outcome,
-        Err(Failure::Busy(slot)) => {
+        Err(Failure::Wait(wait)) => {
             out.truncate(start);
-            return Outcome::Wait(Wait::Slot(slot));
+            return Outcome::Wait(wait);
         }
         Err(failure) => {
             out.truncate(start);
@@ -151,7 +124,10 @@ fn admit_and_run(
         return Err(Failure::new(refusal.to_string()));
     }
     if writes && node.lacks_replicas() {
-        return Err(NO_REPLICAS);
+        return Err(match node.cluster.is_new_primary() {
+            true => Failure::Wait(Wait::Replicas),
+            false => NO_REPLICAS,
+        });
     }
     if session.transaction.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
         transaction::queue(node, session, known, args)?;
@@ -195,6 +171,7 @@ fn run(
     }
     if let Some(slot) = slot {
         route(node, session, command, slot, args, &mut db)?;
+        session.shows(node, slot);
     } else if command.flags.has(Flags::WRITE) || command.flags.has(Flags::READONLY) {
         if node.is_loading() {
             return Err(LOADING);
@@ -286,14 +263,18 @@ pub(super) fn lock_sorted(node: &Node, mut slots: Slots) -> Result<(Option<SlotI
 fn lock_one(node: &Node, slot: SlotId) -> Result<Locks<'_>> {
     match node.store.try_lock(slot) {
         Some(guard) => Ok(Locks::One(guard)),
-        None => Err(Failure::Busy(slot)),
+        None => Err(Failure::Wait(Wait::Slot(slot))),
     }
 }
 
 /// All or nothing, so that two commands never hold what the other needs.
 pub(super) fn lock_slots(node: &Node, slots: impl Iterator<Item = SlotId>) -> Result<Locks<'_>> {
     let guards: Result<Vec<SlotGuard<'_>>> = slots
-        .map(|slot| node.store.try_lock(slot).ok_or(Failure::Busy(slot)))
+        .map(|slot| {
+            node.store
+                .try_lock(slot)
+                .ok_or(Failure::Wait(Wait::Slot(slot)))
+        })
         .collect();
     guards.map(Locks::Many)
 }
@@ -320,6 +301,8 @@ fn route(
     let view = node.cluster.peek();
     match view.route(slot, access(session, command)) {
         Route::Serve if command.flags.has(Flags::WRITE) => check_lease(node),
+        // Where a read must show what was last written, nobody else may take writes either.
+        Route::Serve if node.synchronous() > 0 && view.is_serving_primary() => check_lease(node),
         Route::Serve => Ok(()),
         Route::ServeOrAsk(address) => {
             let missing = command
@@ -380,12 +363,14 @@ fn redirect(route: &Route, slot: SlotId) -> Result {
     }
 }
 
-/// Whether nobody else can take writes in this node's place at this moment.
+/// Whether nobody else can take writes in this node's place at this moment. One that has just become a primary waits for its first lease.
 pub(super) fn check_lease(node: &Node) -> Result {
-    if node.cluster.lacks_lease() {
-        Err(NO_LEASE)
-    } else {
+    if !node.cluster.lacks_lease() {
         Ok(())
+    } else if node.cluster.is_new_primary() {
+        Err(Failure::Wait(Wait::Lease))
+    } else {
+        Err(NO_LEASE)
     }
 }
 

@@ -59,7 +59,7 @@ impl Recorded {
         let name = || String::from_utf8_lossy(&args[0]).into_owned();
         let known = commands().resolve(args).map_err(|failure| match failure {
             Failure::Error(text) => text.into_owned(),
-            Failure::Busy(_) => format!("'{}' cannot be executed", name()),
+            Failure::Wait(_) => format!("'{}' cannot be executed", name()),
         })?;
         let command = known.command;
         let writes = command.flags.has(Flags::WRITE);
@@ -83,7 +83,7 @@ impl Recorded {
         };
         handler(&mut context).map_err(|failure| match failure {
             Failure::Error(text) => format!("'{}' failed: {text}", name()),
-            Failure::Busy(_) => format!("'{}' cannot be executed", name()),
+            Failure::Wait(_) => format!("'{}' cannot be executed", name()),
         })
     }
 

@@ -316,7 +316,7 @@ fn run_one(
     handler(&mut context).map_err(|failure| {
         let why = match failure {
             Failure::Error(text) => text.into_owned(),
-            Failure::Busy(slot) => format!("slot {slot} is busy"),
+            Failure::Wait(wait) => format!("it has to wait: {wait:?}"),
         };
         ReplayError::Failed(String::from_utf8_lossy(&args[0]).into_owned(), why)
     })

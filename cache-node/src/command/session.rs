@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::long_reply::LongReply;
 use crate::clients::Client;
 use crate::clock::TurnClock;
+use crate::node::Node;
 use crate::replication::psync;
 use crate::resp::{OwnedArgs, Protocol};
+use crate::slot::SlotId;
 use crate::stats::{Tally, WorkerStats};
 use crate::store::{Touched, Usage};
 
@@ -52,6 +54,8 @@ pub struct Session {
     unread: usize,
     /// Its commands have changed something since that was last asked.
     changed: bool,
+    /// The log's offset behind what its commands have shown since that was last asked.
+    shown: Option<u64>,
 }
 
 /// Calls of the same command one after the other. Looking at the clock after each would take longer than many a command.
@@ -132,6 +136,7 @@ impl Session {
             run: Run::default(),
             unread: 0,
             changed: false,
+            shown: None,
         }
     }
 
@@ -173,6 +178,21 @@ impl Session {
     #[inline]
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    /// A command shows what is in `slot`, which is locked.
+    #[inline]
+    pub(super) fn shows(&mut self, node: &Node, slot: SlotId) {
+        if node.synchronous() > 0 {
+            let offset = node.replication.durability.behind(node, slot);
+            self.shown = self.shown.max(Some(offset));
+        }
+    }
+
+    /// The offset behind what its commands have shown since this was last asked, where replies wait for replicas.
+    #[inline]
+    pub fn take_shown(&mut self) -> Option<u64> {
+        self.shown.take()
     }
 
     /// Shows others how far the transaction is (`CLIENT LIST`).

@@ -14,13 +14,14 @@ use super::context::Context;
 use super::db::Db;
 use super::error::{CROSS_SLOT, Failure, Result, error};
 use super::execute::{
-    Outcome, Slots, Wait, check_lease, check_memory, check_writable, lock_slots, lock_sorted,
-    no_room, pre_route,
+    Outcome, Slots, check_lease, check_memory, check_writable, lock_slots, lock_sorted, no_room,
+    pre_route,
 };
 use super::held::Locks;
 use super::session::{Session, Transaction, Watching};
 use super::spec::{Command, Flags, Handler, Keys};
 use super::table::{Known, commands};
+use super::wait::Wait;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new("multi", 1, multi, "Starts a transaction.")
@@ -186,7 +187,7 @@ pub(super) fn exec(
         run_all(node, session, &queue, watching.as_ref(), out)
     };
     // A transaction that has not run yet stays.
-    if matches!(result, Ok(Some(_)) | Err(Failure::Busy(_))) {
+    if matches!(result, Ok(Some(_)) | Err(Failure::Wait(_))) {
         session.transaction = Some(transaction);
         session.watching = watching;
     }
@@ -233,8 +234,11 @@ fn run_all(
     if unrouted {
         check_writable(node)?;
     }
-    if writes {
+    if writes || node.synchronous() > 0 && node.cluster.peek().is_serving_primary() {
         check_lease(node)?;
+    }
+    if let Some(slot) = slot {
+        session.shows(node, slot);
     }
     Reply::new(out, session.protocol).array(queue.len());
     for (known, args) in queue {
@@ -297,7 +301,7 @@ fn run_one(
         out.truncate(start);
         let text = match failure {
             Failure::Error(text) => text,
-            Failure::Busy(_) => "ERR a slot is busy, try again".into(),
+            Failure::Wait(_) => "ERR busy, try again".into(),
         };
         node.stats.count_error(&text);
         session.stats.count_failure(known.id);

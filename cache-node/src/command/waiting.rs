@@ -38,7 +38,7 @@ pub async fn run_waiting(
         out.truncate(start);
         let text = match failure {
             Failure::Error(text) => text,
-            Failure::Busy(_) => "ERR a slot is busy, try again".into(),
+            Failure::Wait(_) => "ERR busy, try again".into(),
         };
         node.stats.count_error(&text);
         session.stats.count_failure(known.id);

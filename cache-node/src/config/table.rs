@@ -438,6 +438,13 @@ pub static OPTIONS: &[Setting] = &[
     .alias("min-slaves-max-lag"),
     number!(
         "Replication",
+        "synchronous-replicas",
+        0..=5,
+        synchronous_replicas,
+        "A write is answered when so many replicas have it, and a read when they have what it shows; 0: at once. In cluster mode, a failover loses no write that was answered."
+    ),
+    number!(
+        "Replication",
         "repl-timeout",
         1..=86_400,
         repl_timeout,

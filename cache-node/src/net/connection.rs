@@ -22,6 +22,7 @@ use super::worker::Share;
 use crate::clock::{self, TurnClock};
 use crate::command::{Known, Outcome, Session, Wait, execute, execute_prepared, run_waiting};
 use crate::node::Node;
+use crate::replication::durability::Copies;
 use crate::resp::{Limits, OwnedArgs, Parsed, Parser};
 
 /// Most commands of a turn.
@@ -66,8 +67,33 @@ struct Connection {
     output: Vec<u8>,
     /// Whether they wait for other connections.
     lingering: bool,
-    /// They wait until the log is on the disk up to this offset (`appendfsync always`).
-    held: Option<u64>,
+    /// What they wait for.
+    held: Option<Held>,
+}
+
+/// What replies wait for before they are sent.
+#[derive(Clone, Copy)]
+struct Held {
+    /// The log's offset that is to be on the disk (`appendfsync always`).
+    disk: Option<u64>,
+    /// What replicas are to have (`synchronous-replicas`).
+    copies: Option<Copies>,
+}
+
+impl Held {
+    /// Resolves when everything is where it is to be (true), or never will be.
+    async fn over(self, node: &Node) -> bool {
+        if let Some(offset) = self.disk {
+            let aof = &node.persistence.aof;
+            while !aof.is_synced(offset) {
+                aof.synced(offset).await;
+            }
+        }
+        match self.copies {
+            Some(copies) => node.replication.durability.reached(node, copies).await,
+            None => true,
+        }
+    }
 }
 
 /// Serves a connection until it ends.
@@ -141,11 +167,10 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             loop {
-                if let Some(offset) = self.held {
-                    Box::pin(self.hold(offset)).await;
-                    if self.session.client.is_killed() {
-                        return Ok(());
-                    }
+                if let Some(held) = self.held
+                    && !Box::pin(self.hold(held)).await
+                {
+                    return Ok(());
                 }
                 if self.lingering {
                     go_last().await;
@@ -490,37 +515,56 @@ impl Connection {
         client.blocked.store(false, Relaxed);
     }
 
-    /// Holds the replies back if a command has changed something, and that is to be on the disk before the client hears of it.
+    /// Holds the replies back if what they tell is to be on the disk or at replicas before the client hears of it.
     #[inline]
     fn hold_back(&mut self) {
-        if self.session.take_changed()
-            && self.node.persistence.aof.holds()
-            && !self.output.is_empty()
-        {
-            // Whatever this connection has written lies before the log's end.
-            self.held = Some(self.node.log.end());
+        let changed = self.session.take_changed();
+        let shown = self.session.take_shown();
+        if self.output.is_empty() {
+            return;
+        }
+        let node = &self.node;
+        // Whatever this connection has written lies before the log's end.
+        let disk = (changed && node.persistence.aof.holds()).then(|| node.log.end());
+        let shown = match changed && node.synchronous() > 0 {
+            true => Some(node.log.end()),
+            false => shown,
+        };
+        let copies = shown.and_then(|offset| node.replication.durability.copies(node, offset));
+        if disk.is_some() || copies.is_some() {
+            let before = self.held.take();
+            self.held = Some(Held {
+                disk: disk.or(before.and_then(|held| held.disk)),
+                copies: copies.or(before.and_then(|held| held.copies)),
+            });
         }
     }
 
-    /// Waits until the log is on the disk up to `offset`, and sends what waited for that.
-    async fn hold(&mut self, offset: u64) {
+    /// Waits until what the replies tell is where it is to be, and sends them. False when that will never be: then nobody knows what became
+    /// of the commands, as if the connection had been lost.
+    async fn hold(&mut self, held: Held) -> bool {
         let client = Arc::clone(&self.session.client);
-        let aof = &self.node.persistence.aof;
+        let node = Arc::clone(&self.node);
         client.blocked.store(true, Relaxed);
-        while !aof.is_synced(offset) && !client.is_killed() {
+        let told = loop {
             tokio::select! {
-                () = aof.synced(offset) => {}
-                () = client.interrupt.notified() => {}
+                told = held.over(&node) => break told,
+                () = client.interrupt.notified() => {
+                    if client.is_killed() {
+                        break false;
+                    }
+                }
             }
-        }
+        };
         client.blocked.store(false, Relaxed);
-        if client.is_killed() {
-            return;
+        if !told {
+            return false;
         }
         self.held = None;
         self.send();
         SCRATCH.with_borrow_mut(|scratch| scratch.take_back(&mut self.output));
         self.show_buffers();
+        true
     }
 
     async fn run_deferred(&mut self, known: Known, args: &OwnedArgs) {

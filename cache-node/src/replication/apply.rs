@@ -21,6 +21,9 @@ use crate::topology::{MigrationId, NodeId};
 /// How long what arrives waits for a slow disk at a time.
 const MOST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long replicas may take to have what has come from another shard, while its slots are paused there.
+const SECURE: Duration = Duration::from_secs(1);
+
 /// By what right data is applied.
 enum Right {
     /// This node is a replica of this primary.
@@ -95,6 +98,31 @@ impl Target {
             return None;
         }
         self.node.persistence.aof.synced_to()
+    }
+
+    /// Whether what comes is acknowledged only when it has been secured.
+    pub(crate) fn must_secure(&self) -> bool {
+        self.node.synchronous() > 0 && matches!(self.right, Right::Imports(..))
+    }
+
+    /// Slots that come from another shard are to be at as many replicas as `synchronous-replicas` says before this node has them: what their
+    /// former owner told of them is told for good.
+    ///
+    /// # Errors
+    ///
+    /// When that takes too long.
+    pub(crate) async fn secure(&self) -> Result<(), FlowError> {
+        if !self.must_secure() {
+            return Ok(());
+        }
+        let wanted = self.node.synchronous();
+        let end = self.node.log.end();
+        let replicas = &self.node.replication.replicas;
+        if replicas.wait(wanted, end, Some(SECURE)).await < wanted {
+            let why = format!("not {wanted} replicas of this node have the slots in time");
+            return Err(FlowError::Role(why));
+        }
+        Ok(())
     }
 
     /// Resolves when that is beyond `offset`.

@@ -51,6 +51,8 @@ pub(crate) struct Inflow {
     /// Whether a frame is half applied: for good, when that has failed.
     applying: bool,
     acknowledged: u64,
+    /// Up to there, replicas have what must be at replicas before it is acknowledged.
+    secured: u64,
     /// The offset that was said to be on the disk last, and the one that the sender waits for.
     synced: u64,
     sync_wanted: u64,
@@ -66,6 +68,7 @@ impl Inflow {
             wire,
             target,
             applying: false,
+            secured: 0,
             acknowledged: if receiver.is_synced() {
                 receiver.applied()
             } else {
@@ -137,6 +140,8 @@ impl Inflow {
                     return Ok(Told::Synced);
                 }
                 Todo::Final(offset) => {
+                    self.target.secure().await?;
+                    self.secured = self.receiver.applied();
                     self.ack();
                     return Ok(Told::Final(offset));
                 }
@@ -197,7 +202,10 @@ impl Inflow {
         let now = Instant::now();
         self.target.applied(self.receiver.applied());
         if self.receiver.is_synced() {
-            self.acknowledged = self.receiver.applied();
+            self.acknowledged = match self.target.must_secure() {
+                true => self.secured,
+                false => self.receiver.applied(),
+            };
         }
         self.last_ack = now;
         self.next_ack = now + ACK;

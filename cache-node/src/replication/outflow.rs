@@ -35,6 +35,8 @@ pub(crate) struct Outflow {
     finished: bool,
     /// The first and the last offset of which somebody waits for the acknowledgement.
     ack_wanted: Option<(u64, u64)>,
+    /// Whether somebody always waits.
+    prompt: bool,
     ping: Instant,
 }
 
@@ -49,6 +51,7 @@ impl Outflow {
             final_offset: None,
             finished: false,
             ack_wanted: None,
+            prompt: false,
             ping: Instant::now() + PING,
         }
     }
@@ -108,7 +111,8 @@ impl Outflow {
             self.finished = true;
         }
         let cursor = self.source.cursor();
-        let wanted = self.ack_wanted.is_some_and(|(first, _)| cursor >= first);
+        let wanted = self.prompt && moved && self.told_synced
+            || self.ack_wanted.is_some_and(|(first, _)| cursor >= first);
         if wanted || Instant::now() >= self.ping {
             self.ack_wanted = self
                 .ack_wanted
@@ -137,6 +141,11 @@ impl Outflow {
         let end = self.source.end();
         let first = self.ack_wanted.map_or(end, |(first, _)| first);
         self.ack_wanted = Some((first, end));
+    }
+
+    /// Whether the receiver is to acknowledge everything as soon as it has applied it.
+    pub(crate) fn set_prompt(&mut self, prompt: bool) {
+        self.prompt = prompt;
     }
 
     /// Sends [`Kind::Final`] when everything before `end` has been sent.

@@ -181,6 +181,11 @@ impl Replicas {
         self.wait_for(wanted, limit, || self.count_at(offset)).await
     }
 
+    /// Tells when a replica has come, gone, or acknowledged something.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.acks.subscribe()
+    }
+
     /// `WAITAOF`: the same, until they have `offset` on their disks.
     pub async fn wait_synced(&self, wanted: usize, offset: u64, limit: Option<Duration>) -> usize {
         self.wait_for(wanted, limit, || self.count_synced_at(offset))
@@ -243,6 +248,7 @@ impl Connected {
     /// The full sync is over.
     pub fn set_online(&self) {
         self.replica.online.store(true, Relaxed);
+        self.replicas.acks.send_replace(());
     }
 }
 

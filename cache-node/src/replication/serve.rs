@@ -189,6 +189,7 @@ struct Serving<'a> {
 impl Serving<'_> {
     async fn run(&mut self) -> Result<(), FlowError> {
         loop {
+            self.outflow.set_prompt(self.node.synchronous() > 0);
             let deadline = match &self.hand_over {
                 HandOver::None => None,
                 HandOver::Catching(_, deadline) | HandOver::Final(_, deadline) => Some(*deadline),

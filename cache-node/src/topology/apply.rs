@@ -4,6 +4,7 @@
 
 use super::{
     Address, Member, Migration, MigrationId, NodeId, Shard, ShardId, Topology, TopologyCommand,
+    Witness,
 };
 use crate::slot::{SlotId, SlotSet};
 
@@ -22,6 +23,9 @@ pub enum Refusal {
     /// The node is a member already.
     #[error("Node {0} is a member already")]
     AlreadyMember(NodeId),
+    /// The witness owns nothing, and is no member.
+    #[error("Node {0} is the witness")]
+    IsWitness(NodeId),
     /// The shard exists already.
     #[error("Shard {0} exists already")]
     ShardExists(ShardId),
@@ -121,7 +125,20 @@ impl Topology {
                 .remove(id)
                 .map(|_| ())
                 .ok_or(Refusal::UnknownMigration(*id)),
+            TopologyCommand::SetWitness { witness } => self.set_witness(witness),
+            TopologyCommand::RemoveWitness => {
+                self.witness = None;
+                Ok(())
+            }
         }
+    }
+
+    fn set_witness(&mut self, witness: &Witness) -> Result<(), Refusal> {
+        if self.members.contains_key(&witness.id) {
+            return Err(Refusal::AlreadyMember(witness.id));
+        }
+        self.witness = Some(witness.clone());
+        Ok(())
     }
 
     fn add_member(
@@ -132,6 +149,9 @@ impl Topology {
     ) -> Result<(), Refusal> {
         if self.members.contains_key(&member.id) {
             return Err(Refusal::AlreadyMember(member.id));
+        }
+        if self.is_witness(member.id) {
+            return Err(Refusal::IsWitness(member.id));
         }
         if self.shards.contains_key(&member.shard) {
             return Err(Refusal::ShardExists(member.shard));

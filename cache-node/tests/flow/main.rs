@@ -13,5 +13,6 @@ mod restart;
 mod resync;
 mod sibling;
 mod slow_link;
+mod synchronous;
 mod transactions;
 mod writers;

@@ -126,6 +126,42 @@ fn one_namespace_needs_no_cluster_role_for_the_operator() {
 }
 
 #[test]
+fn secrets_are_read_only_where_the_operator_votes() {
+    let rendered = |votes: bool| {
+        let objects = render(&release(), &json!({"witness": {"enabled": votes}})).unwrap();
+        let rules = objects
+            .iter()
+            .filter_map(|object| object["rules"].as_array());
+        let rules: Vec<Value> = rules.flatten().cloned().collect();
+        let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        (rules, container["args"].to_string())
+    };
+    let verbs = |rules: &[Value], resource: &str| -> Vec<Value> {
+        let rules = rules
+            .iter()
+            .filter(|rule| rule["resources"] == json!([resource]));
+        rules
+            .flat_map(|rule| rule["verbs"].as_array().unwrap().clone())
+            .collect()
+    };
+    let (rules, arguments) = rendered(true);
+    assert_eq!(verbs(&rules, "secrets"), ["create", "get"]);
+    assert!(verbs(&rules, "configmaps").contains(&json!("update")));
+    assert!(
+        arguments.contains("--witness-address=$(POD_IP)"),
+        "{arguments}"
+    );
+    assert!(
+        arguments.contains("--witness-ports=16400-16899"),
+        "{arguments}"
+    );
+    let (rules, arguments) = rendered(false);
+    assert_eq!(verbs(&rules, "secrets"), ["create"]);
+    assert!(!verbs(&rules, "configmaps").contains(&json!("update")));
+    assert!(!arguments.contains("witness"), "{arguments}");
+}
+
+#[test]
 fn no_rule_has_a_wildcard_and_every_rule_has_its_reason() {
     for (name, text) in TEMPLATES {
         let lines: Vec<&str> = text.lines().collect();

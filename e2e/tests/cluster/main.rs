@@ -12,3 +12,4 @@ mod new_addresses;
 mod operator_loss;
 mod python;
 mod scaling;
+mod witness;

@@ -71,6 +71,7 @@ use super::{CacheClusterStatus, Quantity};
         json_path = ".metadata.creationTimestamp",
         description = "Time since creation"
     ),
+    validation = Rule::new("self.spec.synchronousReplicas <= self.spec.replicasPerShard").message("spec.synchronousReplicas must be at most spec.replicasPerShard"),
     validation = Rule::new("self.metadata.name.size() <= 40").message("metadata.name must be at most 40 characters, because pod names and labels are derived from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must be a DNS label: lower-case letters, digits and '-', beginning with a letter")
 )]
@@ -85,6 +86,13 @@ pub struct CacheClusterSpec {
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 5))]
     pub replicas_per_shard: i32,
+
+    /// Replicas that must have a write before it is answered, 0 to replicasPerShard. With 0, replication is asynchronous: a failover may lose
+    /// the last writes. Otherwise it loses no write that was answered, and reads show only what it cannot lose; with fewer connected replicas,
+    /// writes are refused. Fewer than replicasPerShard keep a shard writable when one replica is away.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 5))]
+    pub synchronous_replicas: i32,
 
     /// Image of the data plane. A change is used by pods when they are created anew.
     #[serde(default = "default_image")]

@@ -28,6 +28,7 @@ pub(super) async fn cleanup(
         namespace,
         observed: &Observed::default(),
     };
+    context.witnesses.end(cluster);
     let owner = cluster.uid().unwrap_or_default();
     let Context { stores, .. } = context;
     delete_unowned(&actor, &stores.sets, &owner).await?;

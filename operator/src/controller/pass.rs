@@ -14,7 +14,7 @@ use super::{Context, Error};
 use crate::act::{Actor, Outcome};
 use crate::api::{CacheCluster, CacheClusterStatus};
 use crate::names::MANAGER;
-use crate::observe::{Observed, observe};
+use crate::observe::{Observed, Vote, observe};
 use crate::plan::{Plan, Promotion, Step, plan};
 use crate::resources::{self, Object};
 use crate::status::{self, Notice, desired, is_settled, notices};
@@ -36,8 +36,14 @@ pub(super) async fn pass(
     let name = cluster.name_any();
     let pods = of_cluster(&context.stores.pods, &name, namespace);
     let sets = of_cluster(&context.stores.sets, &name, namespace);
-    let observed = observe(&name, &pods, &sets, context.nodes.as_ref()).await;
+    let mut observed = observe(&name, &pods, &sets, context.nodes.as_ref()).await;
+    observed.vote = context.witnesses.vote(cluster);
     let mut plan = plan(&desired(cluster), &observed);
+    // Also while passes change nothing: it is the nodes that need the vote.
+    match plan.votes {
+        true => context.witnesses.begin(cluster),
+        false => context.witnesses.end(cluster),
+    }
     let mut applied = Ok(0);
     let mut outcomes = Vec::new();
     if cluster.spec.paused {
@@ -129,6 +135,8 @@ fn kind(step: &Step) -> &'static str {
         Step::Promote { .. } => "promote",
         Step::Migrate { .. } => "migrate",
         Step::CancelMigrations { .. } => "cancel-migrations",
+        Step::SetWitness { .. } => "set-witness",
+        Step::RemoveWitness { .. } => "remove-witness",
         Step::Reset { .. } => "reset",
         Step::DeletePod { .. } => "delete-pod",
         Step::DeleteShard { .. } => "delete-shard",
@@ -226,7 +234,9 @@ fn pause(
     outcomes: &[Outcome],
 ) -> Duration {
     let idle = IDLE + Duration::from_millis(jitter(cluster));
-    if cluster.spec.paused || is_settled(cluster, plan) && observed.shards == plan.pods {
+    let awaited = plan.votes && observed.vote == Vote::Starting;
+    let settled = is_settled(cluster, plan) && observed.shards == plan.pods;
+    if cluster.spec.paused || settled && outcomes.is_empty() && !awaited {
         return idle;
     }
     let failed_moves = plan.findings.failed_moves;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use super::{Member, Migration, MigrationState, NodeId, NodeState, NodeView};
+use super::{Member, Migration, MigrationState, NodeId, NodeState, NodeView, Witness};
 use crate::names;
 use crate::slots::{SlotError, SlotSet};
 
@@ -88,6 +88,7 @@ pub(super) fn view(cluster: &str, answers: &Answers) -> Result<NodeView, ParseEr
             .filter(|voter| !voter.is_empty())
             .map(ToOwned::to_owned)
             .collect(),
+        witness: witness(text("cluster_witness")?)?,
         members,
         offset: offset.unwrap_or(0),
         link_up: following
@@ -97,6 +98,24 @@ pub(super) fn view(cluster: &str, answers: &Answers) -> Result<NodeView, ParseEr
         migrations: migrations(&answers.migrations)?,
         id,
     })
+}
+
+/// `id@ip:port`, or nothing.
+fn witness(text: &str) -> Result<Option<Witness>, ParseError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parts = || {
+        let (id, address) = text.split_once('@')?;
+        let (ip, port) = address.rsplit_once(':')?;
+        Some(Witness {
+            id: id.to_owned(),
+            ip: ip.to_owned(),
+            port: port.parse().ok()?,
+        })
+    };
+    let witness = parts().ok_or(ParseError::Info("cluster_witness"))?;
+    Ok(Some(witness))
 }
 
 /// `name:value` lines.
@@ -208,7 +227,7 @@ mod tests {
             ("message", ""),
         ];
         Answers {
-            cluster_info: "cluster_enabled:1\r\ncluster_state:ok\r\ncluster_current_epoch:42\r\ncluster_voters:07c37dfeb235213a872192d90877d0cd55635b91,67ed2db8d677e59ec4a4cefb06858cf2a1a89fa1\r\ncluster_generation:1\r\ncluster_quorum:yes\r\nnode_incarnation:7\r\nnode_state:replica\r\n".to_owned(),
+            cluster_info: "cluster_enabled:1\r\ncluster_state:ok\r\ncluster_current_epoch:42\r\ncluster_voters:07c37dfeb235213a872192d90877d0cd55635b91,67ed2db8d677e59ec4a4cefb06858cf2a1a89fa1\r\ncluster_witness:cafe@fd00::7:16400\r\ncluster_generation:1\r\ncluster_quorum:yes\r\nnode_incarnation:7\r\nnode_state:replica\r\n".to_owned(),
             my_id: ID.to_owned(),
             nodes: format!(
                 "{ID} 10.0.0.1:6379@16379,a-s0-1.a-nodes.default.svc myself,slave {OTHER} 0 1426238317239 4 connected\n\
@@ -234,6 +253,11 @@ mod tests {
             (1234, true, true, 5)
         );
         assert_eq!(view.voters, [ID, OTHER]);
+        let witness = view.witness.unwrap();
+        assert_eq!(
+            (witness.id.as_str(), witness.ip.as_str(), witness.port),
+            ("cafe", "fd00::7", 16_400)
+        );
         let me = &view.members[ID];
         assert_eq!(
             me.place,

@@ -15,6 +15,31 @@ pub struct Observed {
     pub pods: BTreeMap<PodPlace, Pod>,
     /// The cluster's StatefulSets: shard index and the number of pods it asks for.
     pub shards: BTreeMap<u32, i32>,
+    /// The operator's own vote.
+    pub vote: Vote,
+}
+
+/// Who votes without being a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its id.
+    pub id: NodeId,
+    /// Its address.
+    pub ip: String,
+    /// Its bus port.
+    pub port: u16,
+}
+
+/// The vote that the operator has for a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Vote {
+    /// It has none.
+    #[default]
+    Off,
+    /// It does not vote now, but may in a moment.
+    Starting,
+    /// It votes.
+    Ready(Witness),
 }
 
 /// A pod and what its node says.
@@ -60,6 +85,8 @@ pub struct NodeView {
     pub quorum: bool,
     /// The voters of the consensus group.
     pub voters: Vec<NodeId>,
+    /// Who may vote without being a member.
+    pub witness: Option<Witness>,
     /// All members that it knows, itself included.
     pub members: BTreeMap<NodeId, Member>,
     /// Its replication offset.

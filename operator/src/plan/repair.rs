@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::picture::{Group, Liveness, Picture};
 use super::{Promotion, Step};
 use crate::names::PodPlace;
-use crate::observe::{NodeState, NodeView};
+use crate::observe::{NodeState, NodeView, Vote};
 
 pub(super) fn steps(picture: &Picture<'_>, waiting: &mut Vec<String>) -> Vec<Step> {
     if !picture.quorum {
@@ -147,6 +147,16 @@ fn takeover(picture: &Picture<'_>, waiting: &mut Vec<String>) -> Option<Step> {
     let voters = &picture.view.voters;
     let (mut gone, mut silent) = (0, 0);
     for id in voters {
+        let witness = picture.view.witness.as_ref().map(|witness| &witness.id);
+        if witness == Some(id) {
+            match &picture.observed.vote {
+                Vote::Ready(own) if own.id == *id => {}
+                Vote::Starting => silent += 1,
+                // Another one has taken its place, or nobody votes.
+                Vote::Ready(_) | Vote::Off => gone += 1,
+            }
+            continue;
+        }
         match picture.liveness(id) {
             Liveness::Gone => gone += 1,
             Liveness::Silent | Liveness::Ended => silent += 1,

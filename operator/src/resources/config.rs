@@ -35,6 +35,10 @@ fn file(cluster: &CacheCluster) -> String {
             cluster.spec.memory.eviction_policy.directive().to_owned(),
         ),
     ]);
+    let synchronous = cluster.spec.synchronous_replicas;
+    if synchronous > 0 {
+        directives.insert("synchronous-replicas".to_owned(), synchronous.to_string());
+    }
     if let Some(bytes) = max_memory(cluster) {
         directives.insert("maxmemory".to_owned(), bytes.to_string());
     }
@@ -99,6 +103,13 @@ mod tests {
         let default = format!("maxmemory-policy {}\n", schema["default"].as_str().unwrap());
         assert_eq!(default, "maxmemory-policy auto\n");
         assert!(file(&cluster(&json!({}))).contains(&default));
+    }
+
+    #[test]
+    fn the_durability_mode_is_a_directive() {
+        let cluster_with = |number| cluster(&json!({"synchronousReplicas": number}));
+        assert!(file(&cluster_with(1)).contains("synchronous-replicas 1\n"));
+        assert!(!file(&cluster_with(0)).contains("synchronous-replicas"));
     }
 
     #[test]

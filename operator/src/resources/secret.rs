@@ -1,7 +1,7 @@
 //! The secret that a cluster's nodes know each other by on the bus.
 //!
-//! It is only ever created. The operator cannot read Secrets, so it does not know whether this one is there; what it does know is when making
-//! one does no harm.
+//! It is only ever created. The operator need not be able to read Secrets (only its votes need that), so it does not know whether this one is
+//! there; what it does know is when making one does no harm.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::names;
 use crate::observe::Observed;
 
 /// Name of the secret in the Secret and, below [`DIRECTORY`], in the pods.
-pub(super) const FILE: &str = "secret";
+pub const FILE: &str = "secret";
 /// Where the Secret is mounted.
 pub(super) const DIRECTORY: &str = "/etc/cache-node-secret";
 

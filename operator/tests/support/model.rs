@@ -68,6 +68,7 @@ impl State {
             epoch: if alone { 0 } else { self.epoch },
             quorum: true,
             voters: members.keys().take(5).cloned().collect(),
+            witness: None,
             members: members
                 .iter()
                 .map(|(other, node)| (other.clone(), self.member(cluster, other, node)))

@@ -22,6 +22,7 @@ impl Simulation {
         let shard = self.home(node).filter(|_| self.takes_writes(node));
         let shard = shard.map(|shard| (self.topology(node).cluster, shard));
         self.note_writer(node, shard);
+        self.check_told(node, shard);
         let Some(shard) = shard.filter(|(_, shard)| self.torn != Some(*shard)) else {
             return;
         };
@@ -31,6 +32,21 @@ impl Simulation {
             other, None,
             "takes writes beside node {node} at {}, seed {}",
             self.now, self.seed
+        );
+    }
+
+    /// Whoever takes writes has all that clients were told.
+    fn check_told(&self, node: usize, shard: Option<(u64, ShardId)>) {
+        let told = shard.and_then(|shard| self.told.get(&shard));
+        let Some(told) = told else {
+            return;
+        };
+        let offset = self.machines[node].status.offset;
+        assert!(
+            offset >= *told,
+            "node {node} is primary at offset {offset}, and clients were told of {told}, at {}, seed {}",
+            self.now,
+            self.seed
         );
     }
 

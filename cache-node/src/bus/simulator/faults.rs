@@ -13,10 +13,7 @@ impl Simulation {
         }
         // Most of the others have a connection to it.
         for other in 0..self.machines.len() {
-            if other != node
-                && self.machines[other].side == self.machines[node].side
-                && self.rng.random_bool(0.8)
-            {
+            if other != node && self.reaches(node, other) && self.rng.random_bool(0.8) {
                 let delay = self.rng.random_range(1..5);
                 let gone = Happening::Gone {
                     node: other,
@@ -47,5 +44,43 @@ impl Simulation {
     /// Nothing happens in the process for a while; what comes for it waits.
     pub(super) fn stop(&mut self, node: usize, ms: u64) {
         self.machines[node].stopped_until = self.now + ms;
+    }
+
+    /// The process ends, and its disk with it: the next one is another node.
+    pub(super) fn lose_disk(&mut self, node: usize) {
+        self.crash(node);
+        self.machines[node].disk = None;
+    }
+
+    /// Cuts some of the ways from one node to another, each in one direction.
+    pub(super) fn cut_some(&mut self, share: f64) {
+        let nodes = self.machines.len();
+        for (node, peer) in (0..nodes * nodes).map(|pair| (pair / nodes, pair % nodes)) {
+            if node != peer && self.rng.random_bool(share) {
+                self.machines[node].cut.insert(peer);
+            }
+        }
+    }
+
+    /// Makes some of the ways from one node to another slow, each in one direction, by up to so many ms.
+    pub(super) fn slow_some(&mut self, share: f64, most: u64) {
+        let nodes = self.machines.len();
+        for (node, peer) in (0..nodes * nodes).map(|pair| (pair / nodes, pair % nodes)) {
+            if node != peer && self.rng.random_bool(share) {
+                let slowness = self.rng.random_range(1..=most);
+                self.machines[node].slow.insert(peer, slowness);
+            }
+        }
+    }
+
+    /// Whether something that `node` sends can reach `peer`.
+    pub(super) fn reaches(&self, node: usize, peer: usize) -> bool {
+        let (from, to) = (&self.machines[node], &self.machines[peer]);
+        from.side == to.side && to.deaf_to != Some(node) && !from.cut.contains(&peer)
+    }
+
+    /// By how many ms longer what `node` sends to `peer` may take.
+    pub(super) fn slowness(&self, node: usize, peer: usize) -> u64 {
+        self.machines[node].slow.get(&peer).copied().unwrap_or(0)
     }
 }

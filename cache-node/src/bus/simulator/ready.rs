@@ -74,5 +74,5 @@ impl Simulation {
 
 /// Random to look at, so that ids do not share their first bytes, but the same in every run.
 fn node_id(node: usize) -> NodeId {
-    NodeId::new(StdRng::seed_from_u64(node as u64).random())
+    NodeId::new(SmallRng::seed_from_u64(node as u64).random())
 }

@@ -1,8 +1,13 @@
 //! What must hold in every run. A failure names its seed; the same seed fails the same way again.
 
+mod durability;
 mod failover;
 mod restart;
 mod scale;
+mod storm;
+mod witness;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::*;
 use crate::slot::{SlotId, SlotSet};
@@ -14,6 +19,32 @@ fn seeds(wanted: u64) -> std::ops::Range<u64> {
     };
     let (first, end) = range.split_once("..").expect("first..end");
     first.parse().expect("a number")..end.parse().expect("a number")
+}
+
+/// Runs a test for each of its seeds, on all cores. Says which seed it was that failed.
+fn each_seed(wanted: u64, test: impl Fn(u64) + Sync) {
+    let seeds = seeds(wanted);
+    let next = AtomicU64::new(seeds.start);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let run = std::panic::AssertUnwindSafe(|| test(seed));
+                    if let Err(panic) = std::panic::catch_unwind(run) {
+                        eprintln!("failed with SIMULATOR_SEEDS={seed}..{}", seed + 1);
+                        // The others need not go on.
+                        next.store(seeds.end, Relaxed);
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn slots(first: u16, last: u16) -> SlotSet {
@@ -177,6 +208,8 @@ fn heal(s: &mut Simulation) {
     for node in 0..s.machines.len() {
         s.machines[node].side = 0;
         s.machines[node].deaf_to = None;
+        s.machines[node].cut.clear();
+        s.machines[node].slow.clear();
         if s.machines[node].bus.is_none() {
             s.start(node);
         }

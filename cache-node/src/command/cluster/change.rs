@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::replication::empty_if;
 use crate::resp::parse_integer;
 use crate::slot::SlotId;
-use crate::topology::TopologyCommand;
+use crate::topology::{Address, TopologyCommand, Witness};
 
 use super::super::context::AsyncContext;
 use super::super::error::{Failure, Result, SYNTAX, error, wrong_arity};
@@ -73,6 +73,44 @@ pub(super) fn forget(mut context: AsyncContext<'_>) -> Waiting<'_> {
         }
         context.reply.ok();
         Ok(())
+    })
+}
+
+/// `CLUSTER WITNESS id ip bus-port`, `CLUSTER WITNESS NONE`.
+pub(super) fn witness(mut context: AsyncContext<'_>) -> Waiting<'_> {
+    Box::pin(async move {
+        view(context.node)?;
+        let args = context.args;
+        let command = match args.len() {
+            3 if args.at(2).eq_ignore_ascii_case(b"none") => TopologyCommand::RemoveWitness,
+            5 => TopologyCommand::SetWitness {
+                witness: Witness {
+                    id: parse::node_id(args.at(2)).ok_or_else(|| parse::unknown(args.at(2)))?,
+                    address: bus_address(args.at(3), args.at(4))?,
+                },
+            },
+            _ => return Err(SYNTAX),
+        };
+        context.node.cluster.propose(command).await?;
+        context.reply.ok();
+        Ok(())
+    })
+}
+
+/// Where one is that has no client port.
+fn bus_address(ip: &[u8], bus_port: &[u8]) -> Result<Address> {
+    let ip = String::from_utf8_lossy(ip).into_owned();
+    let bus_port = port(bus_port, "bus")?;
+    if ip.parse::<IpAddr>().is_err() || bus_port == 0 {
+        return Err(Failure::new(format!(
+            "ERR Invalid bus address specified: {ip}:{bus_port}"
+        )));
+    }
+    Ok(Address {
+        ip,
+        port: 0,
+        bus_port,
+        hostname: String::new(),
     })
 }
 

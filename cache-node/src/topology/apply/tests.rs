@@ -30,6 +30,13 @@ fn member(number: u8) -> Member {
     }
 }
 
+fn witness(number: u8) -> Witness {
+    Witness {
+        id: node(number),
+        address: member(number).address,
+    }
+}
+
 fn range(first: u16, last: u16) -> SlotSet {
     (first..=last).filter_map(SlotId::new).collect()
 }
@@ -127,7 +134,13 @@ fn any_command() -> impl Strategy<Value = TopologyCommand> {
                 target_since,
             }
         }),
-        number.prop_map(|n| TopologyCommand::AbortMigration { id: migration(n) }),
+        number
+            .clone()
+            .prop_map(|n| TopologyCommand::AbortMigration { id: migration(n) }),
+        number.prop_map(|n| TopologyCommand::SetWitness {
+            witness: witness(n)
+        }),
+        Just(TopologyCommand::RemoveWitness),
     ]
 }
 
@@ -366,4 +379,30 @@ fn a_migration_changes_the_owner_at_once() {
     assert_eq!(topology.shards[&shard(3)].slots, range(0, 9));
     assert_eq!(topology.shards[&shard(1)].slots, range(10, 99));
     check(&topology);
+}
+
+#[test]
+fn nobody_is_a_member_and_the_witness() {
+    let mut topology = three();
+    let set = |number| TopologyCommand::SetWitness {
+        witness: witness(number),
+    };
+    assert_eq!(
+        apply(&mut topology, set(2)),
+        Err(Refusal::AlreadyMember(node(2)))
+    );
+    apply(&mut topology, set(8)).unwrap();
+    apply(&mut topology, set(9)).unwrap();
+    let join = |number| TopologyCommand::AddMember {
+        member: member(number),
+        incarnation: 1,
+        slots: SlotSet::new(),
+    };
+    assert_eq!(
+        apply(&mut topology, join(9)),
+        Err(Refusal::IsWitness(node(9)))
+    );
+    apply(&mut topology, join(8)).unwrap();
+    apply(&mut topology, TopologyCommand::RemoveWitness).unwrap();
+    apply(&mut topology, join(9)).unwrap();
 }

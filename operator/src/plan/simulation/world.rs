@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::PodPlace;
 use crate::observe::{
-    Member, Migration, MigrationState, NodeId, NodeState, NodeView, Observed, Pod,
+    Member, Migration, MigrationState, NodeId, NodeState, NodeView, Observed, Pod, Vote, Witness,
 };
 use crate::plan::{Desired, Plan, Promotion, Step};
 use crate::slots::SlotSet;
@@ -17,6 +17,15 @@ struct Shard {
 }
 
 /// A topology as a node knows it.
+/// The operator's vote.
+fn own_witness() -> Witness {
+    Witness {
+        id: "witness".to_owned(),
+        ip: "10.0.1.1".to_owned(),
+        port: 16_400,
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Topology {
     cluster: u64,
@@ -27,6 +36,8 @@ struct Topology {
     /// Shards by the node that brought them.
     shards: BTreeMap<NodeId, Shard>,
     voters: Vec<NodeId>,
+    /// Its vote is not part of the model.
+    witness: Option<Witness>,
     migrations: BTreeMap<String, Migration>,
 }
 
@@ -487,6 +498,7 @@ impl World {
         Observed {
             pods: pods.collect(),
             shards: self.sets.clone(),
+            vote: Vote::Ready(own_witness()),
         }
     }
 
@@ -515,6 +527,7 @@ impl World {
             epoch: topology.index,
             quorum: self.has_quorum(topology),
             voters: topology.voters.clone(),
+            witness: topology.witness.clone(),
             members: members.collect(),
             offset: node.offset,
             link_up: node.link_up,
@@ -592,6 +605,15 @@ impl World {
                         .retain(|_, migration| migration.source != id);
                     true
                 });
+            }
+            Step::SetWitness { at, witness } => {
+                self.commit(*at, |topology| {
+                    topology.witness = Some(witness.clone());
+                    true
+                });
+            }
+            Step::RemoveWitness { at } => {
+                self.commit(*at, |topology| topology.witness.take().is_some());
             }
             Step::Reset { at } => {
                 let fresh = self.new_pod(*at);

@@ -162,6 +162,96 @@ fn costs(mut s: Simulation) {
     });
 }
 
+/// Few nodes hear each other here; all know all the same.
+#[test]
+fn in_a_big_cluster_everybody_knows_who_has_failed_and_who_is_back() {
+    const SHARDS: usize = 30;
+    for seed in seeds(4) {
+        let mut s = Simulation::ready(seed, SHARDS, CALM);
+        s.run_until("all primaries take writes", 5_000, |s| {
+            (0..SHARDS).all(|node| s.takes_writes(node))
+        });
+        // No primary says any more that it has no lease.
+        s.run(1_000);
+        let leader = s.leader().unwrap();
+        let silent = (leader + 7) % SHARDS;
+        let crashed = (leader + 11) % SHARDS;
+        let ids = [s.id(silent), s.id(crashed)];
+        s.machines[silent].side = 1;
+        s.crash(crashed);
+        let began = s.now;
+        s.run_until("a replica follows the dead", 1_000, |s| {
+            s.takes_writes(crashed + SHARDS)
+        });
+        let left = 2_500 - (s.now - began);
+        s.run_until("a replica follows the silent", left, |s| {
+            s.takes_writes(silent + SHARDS)
+        });
+        let others = |s: &Simulation| {
+            let nodes = 0..s.machines.len();
+            let up = nodes.filter(|node| ![silent, crashed].contains(node));
+            up.collect::<Vec<_>>()
+        };
+        s.run_until("all see both fail, and nobody else", 2_000, |s| {
+            others(s).iter().all(|node| {
+                let reports = s.bus(*node).liveness(s.local(*node)).peers;
+                reports.iter().all(|(id, report)| {
+                    let failed = ids.contains(id);
+                    report.failed == failed && report.suspected == failed
+                })
+            })
+        });
+        s.machines[silent].side = 0;
+        s.start(crashed);
+        s.run_until("all see them again", 5_000, |s| {
+            (0..s.machines.len()).all(|node| {
+                let liveness = s.bus(node).liveness(s.local(node));
+                let mut reports = liveness.peers.values();
+                reports.all(|report| !report.failed && !report.suspected)
+            }) && s.converged()
+        });
+    }
+}
+
+/// The leases that the former leader has granted last until the next one grants them.
+#[test]
+fn in_a_big_cluster_no_primary_stops_because_the_leader_dies() {
+    const SHARDS: usize = 30;
+    for seed in seeds(4) {
+        let mut s = Simulation::ready(seed, SHARDS, CALM);
+        s.run_until("all primaries take writes", 5_000, |s| {
+            (0..SHARDS).all(|node| s.takes_writes(node))
+        });
+        // The connections that tell of its end are there.
+        s.run(1_000);
+        let leader = s.leader().unwrap();
+        s.crash(leader);
+        for _ in 0..100 {
+            s.run(50);
+            let stopped = (0..SHARDS).find(|node| *node != leader && !s.takes_writes(*node));
+            assert_eq!(stopped, None, "at {}, seed {seed}", s.now);
+        }
+        assert!(s.takes_writes(leader + SHARDS), "seed {seed}");
+    }
+}
+
+/// What was lost on the way is asked for.
+#[test]
+fn on_a_rough_network_everybody_in_a_big_cluster_learns_every_change() {
+    for seed in seeds(4) {
+        let mut s = Simulation::ready(seed, 30, ROUGH);
+        s.run_until("a leader", 5_000, |s| s.converged() && s.leader().is_some());
+        for step in 0..10 {
+            let asked = s.rng.random_range(0..s.machines.len());
+            let node = s.id(step);
+            let slots = slots(step as u16 * 1_000, step as u16 * 1_000 + 5);
+            s.propose(asked, TopologyCommand::SetSlotOwner { node, slots })
+                .unwrap();
+        }
+        s.run_until("convergence", 3_000, Simulation::converged);
+    }
+}
+
 #[test]
 fn a_node_of_a_big_cluster_says_and_hears_little() {
     costs(settled(50));
