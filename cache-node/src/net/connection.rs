@@ -520,7 +520,8 @@ impl Connection {
     fn hold_back(&mut self) {
         let changed = self.session.take_changed();
         let shown = self.session.take_shown();
-        if self.output.is_empty() {
+        // A long reply may not have begun.
+        if self.output.is_empty() && self.session.long_reply.is_none() {
             return;
         }
         let node = &self.node;
