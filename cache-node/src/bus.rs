@@ -29,6 +29,7 @@ mod peers;
 mod persisted;
 mod proposals;
 mod request;
+mod resign;
 mod restore;
 mod seats;
 mod shared;
@@ -54,6 +55,7 @@ use meet::Meetings;
 use message::{Body, Sender};
 use peers::{Peer, Peers};
 use proposals::Proposals;
+use resign::Resigning;
 use seats::Vacated;
 
 pub use codec::{Decoder, Encoder};
@@ -164,6 +166,7 @@ pub struct Bus {
     proposals: Proposals,
     meetings: Meetings,
     leaving: Option<Leaving>,
+    resigning: Option<Resigning>,
     lease: Lease,
     grants: Grants,
     inquiries: Inquiries,
@@ -265,6 +268,7 @@ impl Bus {
             proposals: Proposals::default(),
             meetings: Meetings::default(),
             leaving: None,
+            resigning: None,
             lease: Lease::default(),
             grants: Grants::default(),
             inquiries: Inquiries::default(),
@@ -342,6 +346,7 @@ impl Bus {
         self.retry_proposals();
         self.tick_meetings();
         self.tick_leaving();
+        self.tick_resigning();
         self.seat_voters();
         self.serve_members();
         self.fail_over();
@@ -360,6 +365,7 @@ impl Bus {
             Request::Meet { ip, bus_port } => self.begin_meeting(token, ip, bus_port),
             Request::Reset { hard } => self.begin_leaving(token, hard),
             Request::Takeover => self.take_over(token),
+            Request::Resign => self.begin_resigning(token),
         }
     }
 
@@ -389,6 +395,9 @@ impl Bus {
             for number in output.confirmed {
                 self.confirmed(number);
             }
+            if output.advanced {
+                self.grant_early();
+            }
             for (id, outcome) in output.applied {
                 self.conclude(id, outcome);
             }
@@ -400,6 +409,7 @@ impl Bus {
             self.confirm_leadership();
         }
         self.announce_leadership();
+        self.finish_resigning();
     }
 
     /// Takes over the state that this node's own seat has applied.

@@ -246,6 +246,11 @@ impl Cluster {
         Ok(answer?)
     }
 
+    /// Resolves when the bus has stopped.
+    pub async fn stopped(&self) {
+        self.shared.orders.closed().await;
+    }
+
     /// What is known of the other members, at most a tick old.
     pub fn liveness(&self) -> Arc<Liveness> {
         self.shared.liveness.load_full()

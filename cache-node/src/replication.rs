@@ -182,6 +182,11 @@ impl Replication {
             "hand-over",
             Box::new(move || Box::pin(async move { handover::drain(&drained).await })),
         );
+        let resigns = node.clone();
+        node.shutdown.on_drain(
+            "leadership",
+            Box::new(move || Box::pin(async move { handover::resign(&resigns).await })),
+        );
         // Started once a process.
         let _ = node.replication.runtime.set(runtime);
         Ok(())

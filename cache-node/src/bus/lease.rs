@@ -21,6 +21,9 @@ const DRIFT: u64 = 16;
 /// A primary asks so often within a lease.
 const ASKS: u64 = 4;
 
+/// A primary without a lease asks again so soon: the question, the answer, or the leader may be lost. In ms.
+const ASK_AGAIN_MS: u64 = 2 * super::TICK_MS;
+
 /// Most questions that wait for a confirmation; whoever is not among them asks again.
 const MOST_ASKS: usize = 4096;
 
@@ -55,6 +58,8 @@ pub(super) struct Grants {
     waiting: Vec<Ask>,
     /// Questions by the confirmation that they wait for, and when that was asked for.
     asked: BTreeMap<u64, (u64, Vec<Ask>)>,
+    /// Confirmed questions of nodes that the log makes primaries; they are granted when that is committed.
+    early: Vec<Ask>,
     /// Counts confirmations.
     last: u64,
     /// When the last confirmation was asked for.
@@ -144,11 +149,29 @@ impl Bus {
             return;
         }
         self.lease.asked = Some(leader);
-        self.lease.next_ask = self.now + self.lease_ms() / ASKS;
+        let usual = self.lease_ms() / ASKS;
+        let until_next = match self.lease.until > self.now {
+            true => usual,
+            false => usual.min(ASK_AGAIN_MS),
+        };
+        self.lease.next_ask = self.now + until_next;
+        self.ask(leader);
+    }
+
+    fn ask(&mut self, leader: NodeId) {
         if leader == self.me {
             self.receive_ask(self.me, self.incarnation, self.now);
         } else {
             self.send(leader, Body::AskLease { stamp: self.now });
+        }
+    }
+
+    /// Asks for the lease that this node needs when a proposal that was just made has made it a primary, so that no time passes between the
+    /// two.
+    pub(super) fn ask_for_lease_with(&mut self, command: &TopologyCommand) {
+        let leader = self.leader();
+        if let Some(leader) = leader.filter(|_| command.promoted() == Some(self.me)) {
+            self.ask(leader);
         }
     }
 
@@ -164,7 +187,7 @@ impl Bus {
         }
     }
 
-    /// A primary asks for a lease.
+    /// A primary asks for a lease, or somebody who has proposed to become one.
     pub(super) fn receive_ask(&mut self, node: NodeId, incarnation: u64, stamp: u64) {
         let leads = self.consensus.as_ref().is_some_and(Consensus::is_leader);
         if !leads || self.grants.waiting.len() >= MOST_ASKS || self.is_being_replaced(node) {
@@ -221,18 +244,34 @@ impl Bus {
             .as_ref()
             .is_some_and(Consensus::is_settled_leader);
         for ask in asks.into_iter().filter(|_| leads) {
-            let primary = self.topology.shard_of(ask.node).is_some_and(|(_, shard)| {
-                shard.primary == ask.node && shard.primary_incarnation == ask.incarnation
-            });
-            if !primary || self.is_being_replaced(ask.node) {
-                continue;
+            self.grant(ask);
+        }
+    }
+
+    /// Grants what was confirmed before it was committed who is primary.
+    pub(super) fn grant_early(&mut self) {
+        for ask in std::mem::take(&mut self.grants.early) {
+            self.grant(ask);
+        }
+    }
+
+    /// Grants a lease to who asked, if it is a primary; if it is about to become one, then.
+    fn grant(&mut self, ask: Ask) {
+        if self.is_being_replaced(ask.node) {
+            return;
+        }
+        let primary = self.topology.shard_of(ask.node).is_some_and(|(_, shard)| {
+            shard.primary == ask.node && shard.primary_incarnation == ask.incarnation
+        });
+        let (incarnation, stamp) = (ask.incarnation, ask.stamp);
+        if !primary {
+            if self.is_promoted(ask.node) && self.grants.early.len() < MOST_ASKS {
+                self.grants.early.push(ask);
             }
-            let (incarnation, stamp) = (ask.incarnation, ask.stamp);
-            if ask.node == self.me {
-                self.receive_lease(incarnation, stamp);
-            } else {
-                self.send(ask.node, Body::Lease { incarnation, stamp });
-            }
+        } else if ask.node == self.me {
+            self.receive_lease(incarnation, stamp);
+        } else {
+            self.send(ask.node, Body::Lease { incarnation, stamp });
         }
     }
 
@@ -288,6 +327,12 @@ impl Bus {
         let held = self.grants.held.get(&id);
         held.is_some_and(|(node, until)| *node == primary && self.now <= *until)
             || self.is_promoting(id, primary)
+    }
+
+    /// Whether the log has a promotion of this node that is not applied yet.
+    fn is_promoted(&self, node: NodeId) -> bool {
+        let consensus = self.consensus.as_ref();
+        consensus.is_some_and(|consensus| consensus.promotions().any(|it| it == node))
     }
 
     /// Whether the log has a promotion in this shard that is not applied yet, of another node than this one.

@@ -82,6 +82,7 @@ impl Bus {
         };
         if self.leads() {
             self.accept(&proposal);
+            self.ask_for_lease_with(&proposal.command);
             return;
         }
         if is_duty {
@@ -94,7 +95,9 @@ impl Bus {
         let target =
             leader.or_else(|| others.filter(|node| *node != self.me).choose(&mut self.rng));
         if let Some(node) = target {
+            let command = proposal.command.clone();
             self.send(node, Body::Forward { proposal, hops: 1 });
+            self.ask_for_lease_with(&command);
         }
     }
 

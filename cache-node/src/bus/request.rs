@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Form a new consensus group with this node as its only voter and make it the primary of its shard (`CLUSTER FAILOVER TAKEOVER`).
     Takeover,
+    /// Have another voter lead, if this node does: its process is about to end.
+    Resign,
 }
 
 /// Why a request failed. The text is fit for a client.

@@ -5,6 +5,7 @@
 
 mod checks;
 mod faults;
+mod handover;
 mod operator;
 mod ready;
 mod tests;
@@ -20,6 +21,7 @@ use super::{
     Action, Bus, Config, Event, LocalStatus, Message, Persisted, Request, RequestError, TICK_MS,
 };
 use crate::topology::{Address, NodeId, ShardId, Topology, TopologyCommand, Version};
+use handover::Paused;
 use traffic::Traffic;
 
 /// What the network does to messages.
@@ -87,6 +89,8 @@ struct Machine {
     cut: BTreeSet<usize>,
     /// What it sends to these takes up to so many ms longer.
     slow: BTreeMap<usize, u64>,
+    /// It has paused its shard for a hand-over.
+    paused: Option<Paused>,
     /// Which side of a partition it is on.
     side: u8,
     published: Option<(u64, Version)>,
@@ -194,6 +198,7 @@ impl Simulation {
         machine.bus = Some(bus);
         machine.life += 1;
         machine.published = None;
+        machine.paused = None;
         let life = machine.life;
         let first = self.rng.random_range(0..TICK_MS);
         self.schedule(first, Happening::Tick { node, life });
@@ -241,6 +246,7 @@ impl Simulation {
                     let status = self.machines[node].status;
                     self.handle(node, Event::Status(status));
                     self.handle(node, Event::Tick);
+                    self.settle_hand_over(node);
                 }
             }
             Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),

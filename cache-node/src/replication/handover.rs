@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::PausedSlots;
 
-use crate::cluster::View;
+use crate::bus::Request;
+use crate::cluster::{ClusterError, View};
 use crate::node::Node;
 use crate::slot::SlotSet;
 use crate::topology::TopologyCommand;
@@ -83,6 +84,14 @@ impl Drop for Paused {
     }
 }
 
+/// Has another node lead the voters, if this one does.
+pub async fn resign(node: &Arc<Node>) {
+    match node.cluster.request(Request::Resign).await {
+        Ok(_) | Err(ClusterError::Disabled | ClusterError::Stopped) => {}
+        Err(error) => tracing::warn!("nobody has taken over the leadership of the voters: {error}"),
+    }
+}
+
 /// Hands this node's shard over to its most advanced replica, if it is a serving primary with one, within `shutdown-timeout`.
 pub async fn drain(node: &Arc<Node>) {
     let mut views = node.cluster.changes();
@@ -103,9 +112,14 @@ pub async fn drain(node: &Arc<Node>) {
             tracing::info!(replica = %replica.node, "handed over");
             return;
         }
-        let changed = tokio::time::timeout_at(deadline, views.changed()).await;
-        if !matches!(changed, Ok(Ok(()))) {
-            tracing::warn!("the hand-over did not succeed in time");
+        let changed = async {
+            tokio::select! {
+                changed = views.changed() => changed.is_ok(),
+                () = node.cluster.stopped() => false,
+            }
+        };
+        if tokio::time::timeout_at(deadline, changed).await != Ok(true) {
+            tracing::warn!("the hand-over did not succeed, or not in time");
             return;
         }
     }

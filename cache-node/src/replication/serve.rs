@@ -21,6 +21,9 @@ use crate::log::Cursor;
 use crate::node::Node;
 use crate::topology::NodeId;
 
+/// How long clients wait for a replica that has become the primary to know that.
+const TAKES_OVER: Duration = Duration::from_secs(1);
+
 /// What a replica says when it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -135,7 +138,20 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
         hello: &hello,
     };
     let error = serving.run().await.err();
-    let hand_over = std::mem::replace(&mut serving.hand_over, HandOver::None);
+    match serving.take() {
+        HandOver::Final(paused, _) if follows(&node.cluster.view(), hello.node) => {
+            tracing::info!(replica = %hello.node, "the replica has taken over");
+            serving.wait_for_end().await;
+            paused.resume();
+            return;
+        }
+        // The replica may have proposed its promotion already.
+        HandOver::Final(paused, _) => {
+            tokio::spawn(paused.settle(node.clone()));
+        }
+        HandOver::Catching(paused, _) => paused.resume(),
+        HandOver::None => {}
+    }
     match error {
         Some(FlowError::Role(why)) => {
             tracing::info!(replica = %hello.node, "replica disconnected: {why}");
@@ -150,10 +166,11 @@ pub async fn serve(node: Arc<Node>, hello: Hello, mut wire: Wire) {
         }
         None => {}
     }
-    if let HandOver::Final(paused, _) = hand_over {
-        // The replica may have proposed its promotion already.
-        tokio::spawn(paused.settle(node));
-    }
+}
+
+/// Whether `node` has become the primary of this node's shard.
+fn follows(view: &View, node: NodeId) -> bool {
+    view.my_primary().is_some_and(|primary| primary.id == node)
 }
 
 /// A replica that may send the full sync: one that has so much that what is missing then will still be in the log's memory.
@@ -287,16 +304,19 @@ impl Serving<'_> {
     }
 
     /// The connection ends with the role.
-    fn check_role(&mut self) -> Result<(), FlowError> {
+    fn check_role(&self) -> Result<(), FlowError> {
         let view = self.node.cluster.view();
         // Once it is served, it is as good as this node's own data.
-        let result = admit(&view, true, self.hello);
-        if result.is_err()
-            && let HandOver::Catching(paused, _) | HandOver::Final(paused, _) = self.take()
-        {
-            paused.resume();
+        admit(&view, true, self.hello).map_err(FlowError::Role)
+    }
+
+    /// Waits until the replica ends the connection, which it does when it knows that it is the primary: before that it would send back
+    /// the clients that are sent to it.
+    async fn wait_for_end(&mut self) {
+        let ended = async { while self.outflow.next().await.is_ok() {} };
+        if tokio::time::timeout(TAKES_OVER, ended).await.is_err() {
+            tracing::warn!(replica = %self.hello.node, "the replica does not seem to know that it is the primary");
         }
-        result.map_err(FlowError::Role)
     }
 }
 

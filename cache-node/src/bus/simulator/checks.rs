@@ -8,7 +8,8 @@ impl Simulation {
         let Some(bus) = &self.machines[node].bus else {
             return false;
         };
-        bus.lease_until() > self.local(node)
+        self.machines[node].paused.is_none()
+            && bus.lease_until() > self.local(node)
             && bus
                 .topology()
                 .shard_of(bus.myself())

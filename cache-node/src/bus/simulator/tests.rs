@@ -2,6 +2,7 @@
 
 mod durability;
 mod failover;
+mod handover;
 mod restart;
 mod scale;
 mod storm;

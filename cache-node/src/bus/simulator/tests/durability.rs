@@ -50,10 +50,11 @@ fn storm(seed: u64) {
         }
         let victim = s.rng.random_range(0..s.machines.len());
         let length = s.rng.random_range(100..4_000);
-        match s.rng.random_range(0..5) {
+        match s.rng.random_range(0..6) {
             0 | 1 if whole(&s) => s.crash(victim),
             2 => s.stop(victim, length),
             3 => s.machines[victim].side = 1,
+            4 => drop(s.hand_over_to(victim)),
             _ => s.cut_some(0.2),
         }
         let length = s.rng.random_range(100..5_000);
