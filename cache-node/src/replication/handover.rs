@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::PausedSlots;
+use super::link::is_certain;
 
 use crate::bus::Request;
 use crate::cluster::{ClusterError, View};
@@ -52,15 +53,20 @@ impl Paused {
 
     /// Stays paused until it is certain whether this node is still the primary, then resumes.
     pub async fn settle(self, node: Arc<Node>) {
+        let mut views = node.cluster.changes();
         while let Some(command) = confirmation(&node.cluster.view()) {
             match node.cluster.propose(command).await {
                 Ok(_) => {
                     tracing::info!("the hand-over is off; going on as primary");
                     break;
                 }
+                // Most often because the replica has taken over, which shows soon.
+                Err(error) if is_certain(&error) => {
+                    tracing::debug!("waiting for the end of a hand-over: {error}");
+                }
                 Err(error) => tracing::warn!("waiting for the end of a hand-over: {error}"),
             }
-            sleep_until(Instant::now() + RETRY).await;
+            let _ = tokio::time::timeout(RETRY, views.changed()).await;
         }
         self.resume();
     }

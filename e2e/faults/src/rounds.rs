@@ -28,7 +28,7 @@ pub struct Outcome {
     pub known: Duration,
     /// Acknowledged writes that were not there afterwards.
     pub lost: usize,
-    /// Attempts of the client that were refused or had no answer.
+    /// Attempts of the client that were refused or had no answer, but for redirections.
     pub errors: usize,
 }
 

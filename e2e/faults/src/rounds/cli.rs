@@ -29,7 +29,7 @@ enum Command {
     /// One client a shard writes as fast as it can, each time another key. It gives up on an answer after 250 ms, then asks another
     /// node for the slots. For each round it is told: the longest time between two acknowledged
     /// writes, the time until all living nodes know the new primary, acknowledged writes that are not there afterwards, and
-    /// attempts that were refused or had no answer. At the end there is a table in Markdown, and a histogram of each series.
+    /// attempts that were refused or had no answer (redirections do not count). At the end there is a table in Markdown, and a histogram of each series.
     Measure {
         /// What is done; all kinds unless given
         #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]

@@ -120,6 +120,8 @@ async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
                 }
                 shared.acknowledged.lock().push(number);
             }
+            // Clients follow it by themselves.
+            Attempt::Refused(code) if code == "MOVED" => {}
             Attempt::Refused(_) | Attempt::Unknown(_) => {
                 shared.errors.fetch_add(1, Ordering::Relaxed);
             }
