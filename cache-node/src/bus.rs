@@ -17,6 +17,7 @@ mod codec;
 mod consensus;
 mod duties;
 mod failover;
+mod former;
 mod gossip;
 mod history;
 mod inquiry;
@@ -47,6 +48,7 @@ use rand::{Rng, SeedableRng};
 use crate::topology::{Address, Member, NodeId, ShardId, Topology};
 use audience::Turns;
 use consensus::Consensus;
+use former::Followed;
 use history::{Change, History};
 use inquiry::Inquiries;
 use lease::{Grants, Lease};
@@ -169,6 +171,7 @@ pub struct Bus {
     resigning: Option<Resigning>,
     lease: Lease,
     grants: Grants,
+    followed: Followed,
     inquiries: Inquiries,
     next_heartbeat: u64,
     turns: Turns,
@@ -271,6 +274,7 @@ impl Bus {
             resigning: None,
             lease: Lease::default(),
             grants: Grants::default(),
+            followed: Followed::since(now),
             inquiries: Inquiries::default(),
             next_heartbeat: now,
             turns: Turns::default(),
@@ -343,6 +347,7 @@ impl Bus {
             self.peers.forget_strangers(&self.topology, self.now);
             self.send_heartbeats();
         }
+        self.ask_for_former();
         self.retry_proposals();
         self.tick_meetings();
         self.tick_leaving();

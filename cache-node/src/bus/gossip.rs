@@ -254,6 +254,8 @@ impl Bus {
             } if incarnation == self.incarnation => {
                 self.receive_status(from, message.sender.incarnation, number, status);
             }
+            Body::AskFollowed { term } => self.answer_followed(from, term),
+            Body::Followed { term, ago } => self.receive_followed(from, term, ago),
             Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
             Body::Answer {
                 incarnation,
@@ -278,6 +280,7 @@ impl Bus {
             .consensus
             .get_or_insert_with(|| Consensus::blank(self.me, election));
         consensus.step(from, bytes, self.topology.index);
+        self.note_leader(from);
     }
 
     /// Takes over a committed topology of this cluster, if it is newer.

@@ -2,8 +2,8 @@
 //!
 //! A primary asks the leader, and its lease counts from the moment it asked. The leader answers when a majority of the voters has
 //! confirmed, after the question came, that it still leads. So whoever leads later was elected after the lease began, and both it and the
-//! one that answered know when the lease must be over: a node timeout after the last question, or after the own election. No clocks
-//! are compared; they must only run at the same speed, but for [`DRIFT`].
+//! one that answered know when the lease must be over: a node timeout after the last question, or after the own election, or what the voters
+//! say of their last answer to a former leader (`former`). No clocks are compared; they must only run at the same speed, but for [`DRIFT`].
 //!
 //! Source: leader leases as in Gray and Cheriton, "Leases" (SOSP 1989), with the read index of Ongaro's Raft thesis (section 6.4).
 
@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use super::Bus;
 use super::audience::Part;
 use super::consensus::Consensus;
+use super::former::Former;
 use super::message::Body;
 use crate::topology::{NodeId, ShardId, TopologyCommand};
 
 /// A lease is shorter than what others wait for, by one part in this many: so much faster or slower may one clock run than another.
-const DRIFT: u64 = 16;
+pub(super) const DRIFT: u64 = 16;
 
 /// A primary asks so often within a lease.
 const ASKS: u64 = 4;
@@ -53,7 +54,9 @@ pub(super) struct Lease {
 #[derive(Default)]
 pub(super) struct Grants {
     /// The term in which this node leads, and since when, in ms of its clock.
-    leads: Option<(u64, u64)>,
+    pub(super) leads: Option<(u64, u64)>,
+    /// What former leaders may have granted.
+    pub(super) former: Former,
     /// Questions that no confirmation was asked for yet.
     waiting: Vec<Ask>,
     /// Questions by the confirmation that they wait for, and when that was asked for.
@@ -277,6 +280,7 @@ impl Bus {
 
     /// Notes since when this node leads, and forgets what it has promised when it does not.
     pub(super) fn follow_leadership(&mut self) {
+        self.note_leader(self.me);
         let term = self
             .consensus
             .as_ref()
@@ -285,6 +289,7 @@ impl Bus {
         if self.grants.leads.map(|(term, _)| term) != term {
             self.grants = Grants {
                 leads: term.map(|term| (term, self.now)),
+                former: Former::of(&self.topology.voters),
                 last: self.grants.last,
                 ..Grants::default()
             };
@@ -293,7 +298,7 @@ impl Bus {
 
     /// Whether the lease of `primary` may go on: it asked this leader within a node timeout, or an earlier leader may have granted one.
     pub(super) fn may_hold_lease(&self, primary: NodeId) -> bool {
-        let since = self.grants.leads.map_or(self.now, |(_, since)| since);
+        let since = self.former_leases();
         let heard = self.grants.heard.get(&primary).copied().unwrap_or(0);
         self.now <= since.max(heard) + self.config.node_timeout
     }

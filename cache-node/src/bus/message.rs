@@ -79,6 +79,17 @@ pub(crate) enum Body {
         number: u64,
         status: LocalStatus,
     },
+    /// A leader asks when the receiver answered the leader of an earlier term last.
+    AskFollowed {
+        /// The term of who asks.
+        term: u64,
+    },
+    /// The answer to that.
+    Followed {
+        term: u64,
+        /// So long ago, in ms of the sender's clock.
+        ago: u64,
+    },
     /// "Let us be in one cluster."
     Meet {
         token: u64,
