@@ -1,14 +1,10 @@
 //! Shards come and go under load, and nothing that was acknowledged is lost.
 
-use std::process::Stdio;
-
 use cache_operator::api::Health;
 use e2e::caches::{self, Cache};
 use e2e::load::{Pressure, Workload};
 use e2e::{faults, nodes};
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 use crate::bench::{self, BOUND, Bench, say};
 use crate::python;
@@ -36,31 +32,12 @@ async fn scale(cache: &Cache, shards: i32) {
     cache.wait_ready(BOUND, say).await.unwrap();
 }
 
-/// The python client, once its load is under way.
-async fn python_load(address: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let (host, port) = address.rsplit_once(':').unwrap();
-    let mut child = Command::new(python::interpreter().await)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/load.py"))
-        .args([host, port, "1000"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = tokio::time::timeout(BOUND, lines.next_line())
-        .await
-        .expect("redis-py's load does not start");
-    assert_eq!(ready.unwrap().as_deref(), Some("ready"));
-    (child, lines)
-}
-
 #[test]
 fn redis_rs_and_redis_py_lose_nothing_and_see_no_error_through_3_5_3() {
     bench::run_heavy("clients", async |bench: &Bench| {
         let cache = bench.ready_cache(3, 1).await;
         let work = filled(&cache).await;
-        let (mut python, mut lines) = python_load(&cache.addresses().await.unwrap()[0]).await;
+        let python = python::Load::start(&cache.addresses().await.unwrap()[0]).await;
         let load = work.start(Pressure::default()).await.unwrap();
         scale(&cache, 5).await;
         assert_eq!(
@@ -82,18 +59,7 @@ fn redis_rs_and_redis_py_lose_nothing_and_see_no_error_through_3_5_3() {
         assert!(tally.acknowledged_writes > 1_000, "{tally}");
         nothing_lost(&work).await;
 
-        drop(python.stdin.take());
-        let report = tokio::time::timeout(BOUND, lines.next_line())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        for name in ["errors", "stale", "lost"] {
-            assert_eq!(report[name], serde_json::json!([]), "redis-py: {name}");
-        }
-        assert!(report["writes"].as_u64() > Some(1_000), "{report}");
-        python.wait().await.unwrap();
+        python.finish().await;
     });
 }
 
