@@ -101,7 +101,9 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
             // What comes from other nodes comes after what was on the disk.
             Replication::start(&node)?;
             if let Some(bus) = bus {
-                tokio::spawn(cluster::run(bus, Arc::clone(&node)));
+                // A task of its own, which goes on while the process drains.
+                let bus = tokio::spawn(cluster::run(bus, Arc::clone(&node)));
+                return bus.await?.map_err(std::io::Error::other);
             }
             std::future::pending().await
         };
@@ -112,7 +114,7 @@ fn start_and_serve(config: Config) -> std::io::Result<()> {
         node.shutdown.request();
         drain(&node).await;
         let_replicas_catch_up(&node).await;
-        let loaded = ended.is_ok();
+        let loaded = !node.persistence.is_loading();
         let saved = loaded && node.persistence.save_at_end(&node).await;
         if loaded && !node.persistence.end_aof().await {
             return Err(std::io::Error::other(

@@ -33,11 +33,16 @@ pub fn open(settings: &Settings) -> Result<(Cluster, Option<Driver>), DriverErro
 }
 
 /// Runs the bus as long as the process lives; when it cannot go on, neither can the process.
-pub async fn run(driver: Driver, node: Arc<Node>) {
-    if let Err(error) = driver.run(node.clone(), CancellationToken::new()).await {
+///
+/// # Errors
+///
+/// As [`Driver::run`].
+pub async fn run(driver: Driver, node: Arc<Node>) -> Result<(), DriverError> {
+    let ended = driver.run(node, CancellationToken::new()).await;
+    if let Err(error) = &ended {
         tracing::error!(%error, "shutting down: the cluster bus has ended");
-        node.shutdown.request();
     }
+    ended
 }
 
 impl ClusterConfig {

@@ -25,6 +25,21 @@ fn shutdown_ends_the_process_cleanly() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// Others may have been promised what cannot be kept.
+#[test]
+fn a_node_of_a_cluster_whose_disk_fails_ends_with_an_error() {
+    let mut server = Server::start_limitable(&["--cluster-enabled", "yes"]);
+    let mut socket = server.socket();
+    socket.ask("CLUSTER ADDSLOTSRANGE 0 99", "+OK\r\n");
+    server.limit_files(Some(1));
+    socket.ask(
+        "CLUSTER ADDSLOTSRANGE 100 199",
+        "-ERR The cluster bus has stopped\r\n",
+    );
+    assert_eq!(socket.rest(), "");
+    assert_eq!(server.wait().code(), Some(1));
+}
+
 fn cache_node(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_cache-node"))
         .args(args)
