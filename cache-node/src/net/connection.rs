@@ -520,8 +520,8 @@ impl Connection {
     fn hold_back(&mut self) {
         let changed = self.session.take_changed();
         let shown = self.session.take_shown();
-        // A long reply may not have begun.
-        if self.output.is_empty() && self.session.long_reply.is_none() {
+        // Of a long reply, too, the beginning is there.
+        if self.output.is_empty() {
             return;
         }
         let node = &self.node;
