@@ -450,6 +450,8 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
         return Ok(());
     }
     let slots = view.topology.shard_of(view.myself);
+    let liveness = node.cluster.liveness();
+    let suspected = liveness.peers.values().filter(|peer| peer.suspected);
     for (name, help, value) in [
         (
             "evenkeel_cluster_topology_index",
@@ -472,6 +474,21 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
             u64::from(view.is_serving_primary() && node.cluster.lacks_lease()),
         ),
         (
+            "evenkeel_cluster_leader",
+            "Whether this node leads the voters.",
+            u64::from(liveness.leader == Some(view.myself)),
+        ),
+        (
+            "evenkeel_cluster_quorum",
+            "Whether a leader with a majority of the voters behind it is known here: without one nothing is decided.",
+            u64::from(liveness.quorum),
+        ),
+        (
+            "evenkeel_cluster_suspected",
+            "Members that this node does not hear.",
+            suspected.count() as u64,
+        ),
+        (
             "evenkeel_cluster_shard_slots",
             "Slots of this node's shard.",
             slots.map_or(0, |(_, shard)| shard.slots.len() as u64),
@@ -484,6 +501,11 @@ fn cluster_metrics(node: &Node, to: &Gatherer) -> prometheus::Result<()> {
     ] {
         to.gauge(name, help, value)?;
     }
+    to.counter(
+        "evenkeel_cluster_promotions_total",
+        "Times that this node has become the primary of its shard since it started.",
+        view.terms,
+    )?;
     let refusals = node.cluster.refusals();
     to.counters(
         "evenkeel_bus_connections_refused_total",

@@ -85,7 +85,13 @@ fn confirmation(view: &View) -> Option<TopologyCommand> {
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        self.slots = None;
+        let metrics = &self.node.replication.metrics;
+        if let Some(slots) = self.slots.take() {
+            metrics.pauses.observe(slots.seconds());
+        }
+        if self.node.cluster.peek().is_serving_primary() {
+            metrics.abandoned.inc();
+        }
         self.node.replication.end_hand_over();
     }
 }

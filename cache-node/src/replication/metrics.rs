@@ -1,7 +1,10 @@
 //! Counters of replication.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
+
+/// Upper bounds of pauses for hand-overs, in seconds.
+const PAUSES: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Counters of replication; read by `/metrics`.
 #[derive(Clone, Debug)]
@@ -20,10 +23,22 @@ pub struct Metrics {
     pub served_partial: IntCounter,
     /// Transfers that ended because their reader of the log was too slow.
     pub overruns: IntCounter,
+    /// How long this node as a primary paused its slots for each hand-over, in seconds.
+    pub pauses: Histogram,
+    /// Hand-overs after which this node was still the primary.
+    pub abandoned: IntCounter,
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::with_opts(Opts::new(name, help)).expect("a constant, valid name")
+}
+
+fn pauses() -> Histogram {
+    let options = HistogramOpts::new(
+        "evenkeel_hand_over_pause_seconds",
+        "How long this node as a primary paused its slots for each hand-over to a replica, whatever came of it.",
+    );
+    Histogram::with_opts(options.buckets(PAUSES.to_vec())).expect("constant, valid options")
 }
 
 impl Default for Metrics {
@@ -57,6 +72,11 @@ impl Default for Metrics {
                 "evenkeel_replication_overruns_total",
                 "Transfers that ended because their reader fell behind by more than repl-backlog-size.",
             ),
+            pauses: pauses(),
+            abandoned: counter(
+                "evenkeel_hand_overs_abandoned_total",
+                "Hand-overs to a replica after which this node was still the primary.",
+            ),
         }
     }
 }
@@ -68,7 +88,7 @@ impl Metrics {
     ///
     /// One of them is there already.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 7] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(self.served_full.clone()),
             Box::new(self.served_partial.clone()),
             Box::new(self.partial_syncs.clone()),
@@ -76,6 +96,8 @@ impl Metrics {
             Box::new(self.sibling_syncs.clone()),
             Box::new(self.sent_to_siblings.clone()),
             Box::new(self.overruns.clone()),
+            Box::new(self.pauses.clone()),
+            Box::new(self.abandoned.clone()),
         ];
         collectors
             .into_iter()

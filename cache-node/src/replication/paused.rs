@@ -33,6 +33,11 @@ impl PausedSlots {
         done.is_ok().then_some(paused)
     }
 
+    /// Seconds since the pause began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.since.elapsed().as_secs_f64()
+    }
+
     /// Milliseconds since the pause began.
     pub(crate) fn milliseconds(&self) -> u64 {
         self.since.elapsed().as_millis() as u64

@@ -9,9 +9,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use kube::runtime::wait::{await_condition, conditions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::bench::{self, BOUND, Bench, say};
 use crate::python;
+
+/// Where nodes serve their metrics.
+const METRICS_PORT: u16 = 9121;
 
 /// Between two looks at the replicas.
 const POLL: Duration = Duration::from_millis(100);
@@ -24,6 +29,22 @@ async fn pods(cache: &Cache) -> (Vec<Pod>, Vec<Pod>) {
     let pods = cache.pods().await.unwrap();
     pods.into_iter()
         .partition(|pod| caches::address(pod).is_some_and(|address| owners.contains_key(&address)))
+}
+
+/// Sum of a metric over the nodes.
+async fn metric(cache: &Cache, name: &str) -> f64 {
+    let mut sum = 0.0;
+    for address in cache.addresses().await.unwrap() {
+        let (host, _) = address.rsplit_once(':').unwrap();
+        let mut stream = TcpStream::connect((host, METRICS_PORT)).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let line = answer.lines().find_map(|line| line.strip_prefix(name));
+        sum += line.expect(name).trim().parse::<f64>().unwrap();
+    }
+    sum
 }
 
 async fn whole(cache: &Cache) {
@@ -62,6 +83,14 @@ fn redis_rs_and_redis_py_lose_nothing_and_see_no_error_through_planned_hand_over
             }
             whole(&cache).await;
         }
+        let leaders = metric(&cache, "evenkeel_cluster_leader").await;
+        let promoted = metric(&cache, "evenkeel_cluster_promotions_total").await;
+        let pauses = metric(&cache, "evenkeel_hand_over_pause_seconds_count").await;
+        let abandoned = metric(&cache, "evenkeel_hand_overs_abandoned_total").await;
+        let shards = 3.0;
+        assert_eq!((leaders, abandoned), (1.0, 0.0));
+        assert_eq!((promoted, pauses), (3.0 * shards, 3.0 * shards));
+
         let (primaries, _) = pods(&cache).await;
         for primary in primaries {
             let (pods, name) = (cache.pods_api(), primary.name_any());
