@@ -59,6 +59,15 @@ impl Bus {
         (self.config.node_timeout / 4 / HEARTBEAT_MS).max(1) as usize
     }
 
+    /// Time between two heartbeats of the same node, as this one hears them, in ms.
+    pub(super) fn interval(&self, part: Part) -> u64 {
+        let rounds = match part {
+            Part::Equal => self.listeners().count().div_ceil(LEAST_PEERS).max(1),
+            _ => usize::MAX,
+        };
+        HEARTBEAT_MS * rounds.min(self.rounds()) as u64
+    }
+
     /// Who gets a heartbeat in this round.
     pub(super) fn audience(&mut self, part: Part) -> Vec<NodeId> {
         let rounds = self.rounds();

@@ -18,7 +18,8 @@ const PASSED_ON: usize = 4;
 impl Bus {
     pub(super) fn send_heartbeats(&mut self) {
         let part = self.part();
-        self.peers.hear_all(part != Part::Other, self.now);
+        let interval = self.interval(part);
+        self.peers.hear_all(part != Part::Other, interval, self.now);
         if !self.takes_part() && !self.has_seat() && self.leaving.is_none() {
             return;
         }

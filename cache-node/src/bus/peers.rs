@@ -19,6 +19,9 @@ const FORGET_AFTER: u64 = 60_000;
 /// What a process has sent before it ended has come by then. In ms.
 const DELAYED: u64 = 1_000;
 
+/// Who is said to be gone is suspected after so many times the interval at which it should be heard.
+const QUIET: u64 = 3;
+
 /// What this node knows of another one.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -108,6 +111,8 @@ pub(crate) struct Peers {
     informants: BTreeSet<NodeId>,
     /// Since when everybody should be heard; `None` while only the leader should.
     hears_all: Option<u64>,
+    /// Who is heard has spoken within this time, unless messages are lost. In ms.
+    interval: u64,
     verdict: Heard,
 }
 
@@ -119,13 +124,16 @@ impl Peers {
             named: BTreeMap::new(),
             informants: BTreeSet::new(),
             hears_all: None,
+            interval: timeout,
             verdict: Heard::default(),
         }
     }
 
-    /// Whether everybody should be heard from now on. Who has not been heard when that begins has the node timeout to speak.
-    pub(crate) fn hear_all(&mut self, all: bool, now: u64) {
+    /// Whether everybody should be heard from now on, and how often, in ms. Who has not been heard when that begins has the node timeout
+    /// to speak.
+    pub(crate) fn hear_all(&mut self, all: bool, interval: u64, now: u64) {
         self.hears_all = all.then(|| self.hears_all.unwrap_or(now));
+        self.interval = interval;
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Peer> {
@@ -252,6 +260,18 @@ impl Peers {
         })
     }
 
+    /// Whether somebody who is heard says that the process of `node`, `peer`, has ended.
+    fn is_said_gone(&self, node: NodeId, peer: &Peer, now: u64) -> bool {
+        let gone = |(buried, life): &(NodeId, u64)| *buried == node && *life >= peer.incarnation;
+        self.informants.iter().any(|informant| {
+            self.speaks(*informant, now)
+                && self
+                    .peers
+                    .get(informant)
+                    .is_some_and(|it| it.buried.iter().any(gone))
+        })
+    }
+
     /// Begins to listen for the members of a new topology.
     pub(crate) fn follow(&mut self, topology: &Topology, now: u64) {
         for (node, _) in topology.participants() {
@@ -276,18 +296,25 @@ impl Peers {
     pub(crate) fn clear(&mut self) {
         *self = Self {
             hears_all: self.hears_all,
+            interval: self.interval,
             ..Self::new(self.timeout)
         };
     }
 
-    /// Whether this node suspects `node`.
+    /// Whether this node suspects `node`. When somebody has proof that its process has ended, silence for much less than the node timeout is enough:
+    /// the connections of this node may have been in the making when that happened.
     pub(crate) fn suspected(&self, node: NodeId, now: u64) -> bool {
         let Some(peer) = self.peers.get(&node) else {
             return true;
         };
         let past = |since: u64| now.saturating_sub(since) > self.timeout;
         match self.hears_all {
-            Some(since) => peer.lost.is_some() || past(peer.heard.max(since)),
+            Some(since) => {
+                let silent = now.saturating_sub(peer.heard.max(since));
+                peer.lost.is_some()
+                    || silent > self.timeout
+                    || silent > QUIET * self.interval && self.is_said_gone(node, peer, now)
+            }
             None if self.verdict.is_from(node) => peer.lost.is_some() || past(peer.heard),
             // It may be back, and speak to this one much later.
             None => peer.lost.is_some_and(|at| !past(at)) || self.verdict.suspected.contains(&node),

@@ -11,9 +11,12 @@ impl Simulation {
         if let Some(traffic) = &mut self.traffic {
             traffic.disconnect(node);
         }
-        // Most of the others have a connection to it.
+        // Most of the others have a connection to it, and one at least.
+        let mut nobody = true;
         for other in 0..self.machines.len() {
-            if other != node && self.reaches(node, other) && self.rng.random_bool(0.8) {
+            let reached = other != node && self.reaches(node, other);
+            if reached && (nobody || self.rng.random_bool(0.8)) {
+                nobody &= self.machines[other].bus.is_none();
                 let delay = self.rng.random_range(1..5);
                 let gone = Happening::Gone {
                     node: other,

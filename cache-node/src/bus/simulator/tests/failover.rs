@@ -218,3 +218,45 @@ fn nobody_takes_writes_beside_another_in_a_storm() {
         storm(seed);
     }
 }
+
+/// Of four voters three are a majority, so that all that are left are needed when one has ended: also one that has just come back.
+#[test]
+fn of_four_voters_any_may_end_soon_after_another_has_come_back() {
+    const PAIRS: usize = 2;
+    let mut times = Vec::new();
+    for seed in seeds(60) {
+        let mut s = Simulation::ready(seed, PAIRS, CALM);
+        let whole = |s: &Simulation| {
+            let up = 0..2 * PAIRS;
+            up.clone().filter(|node| s.takes_writes(*node)).count() == PAIRS
+                && up
+                    .clone()
+                    .all(|node| s.topology(node).voters.len() == 2 * PAIRS)
+                && up
+                    .filter(|node| s.machines[*node].status.copied.is_some())
+                    .count()
+                    == PAIRS
+        };
+        s.run_until("everybody votes", 10_000, whole);
+        for _ in 0..10 {
+            let node = (0..2 * PAIRS).find(|node| s.takes_writes(*node)).unwrap();
+            s.crash(node);
+            times.push(wait_for_writes(&mut s, (node + PAIRS) % (2 * PAIRS)));
+            s.start(node);
+            s.run_until("it is copied again", 20_000, |s| {
+                (0..2 * PAIRS).filter(|node| s.takes_writes(*node)).count() == PAIRS
+                    && s.topology(node)
+                        .shard_of(s.id(node))
+                        .is_some_and(|(_, shard)| {
+                            s.machines[node].status.copied
+                                == Some((shard.primary, shard.primary_incarnation))
+                        })
+            });
+            let pause = s.rng.random_range(200..500);
+            s.run(pause);
+        }
+    }
+    let longest = times.iter().copied().max();
+    println!("median {} ms, longest {longest:?} ms", median(times));
+    assert!(longest <= Some(1_200), "{longest:?} ms");
+}
