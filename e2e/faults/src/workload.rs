@@ -17,7 +17,7 @@ use rand::Rng;
 use redis::{Cmd, FromRedisValue, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Attempt, Client, Seeds};
+use crate::client::{Attempt, Client, Patience, Seeds};
 use crate::cluster::Shape;
 use crate::network::Host;
 use crate::reigns::Acknowledged;
@@ -157,7 +157,7 @@ impl Workload {
         }
         let shared = self.shared;
         let mut reader = Actor {
-            client: Client::new(Arc::clone(&shared.seeds)),
+            client: Client::new(Arc::clone(&shared.seeds), Patience::default()),
             number: shared.clients,
             shared: &shared,
         };
@@ -198,7 +198,7 @@ impl Shared {
 async fn press(shared: &Shared, first: usize, stop: &CancellationToken) -> Result<()> {
     let clients = (first..first + CLIENTS).map(|number| async move {
         let mut actor = Actor {
-            client: Client::new(Arc::clone(&shared.seeds)),
+            client: Client::new(Arc::clone(&shared.seeds), Patience::default()),
             number,
             shared,
         };

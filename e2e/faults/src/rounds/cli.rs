@@ -26,8 +26,10 @@ struct Arguments {
 enum Command {
     /// Measure for how long a shard takes no writes
     ///
-    /// One client a shard writes as fast as it can, each time another key. It gives up on an answer after 250 ms, then asks another
-    /// node for the slots. For each round it is told: the longest time between two acknowledged
+    /// One client a shard writes once in a millisecond, each time another key, so that clients leave the processors to the nodes. After
+    /// an error it writes again at once. It gives up on a connection after 50 ms, and on an answer after 100 ms; then it asks the other
+    /// nodes for the slots every 5 ms, also while it tries the one that has failed again. So it finds a new owner about as soon as the
+    /// others know it. For each round it is told: the longest time between two acknowledged
     /// writes, the time until all living nodes know the new primary, acknowledged writes that are not there afterwards, and
     /// attempts that were refused or had no answer (redirections do not count). At the end there is a table in Markdown, and a histogram of each series.
     Measure {

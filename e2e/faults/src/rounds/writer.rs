@@ -1,4 +1,4 @@
-//! A client that writes to one shard as fast as it can, each time another key, so that every lost write can be told.
+//! A client that writes to one shard at a steady pace, each time another key, so that every lost write can be told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +10,21 @@ use e2e::load::GapMeter;
 use parking_lot::Mutex;
 use redis::FromRedisValue;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
-use crate::client::{Attempt, Client, Seeds};
+use crate::client::{Attempt, Client, Patience, Seeds};
 use crate::wait::{PATIENCE, until};
 
 /// Keys in one question.
 const BATCH: usize = 500;
+/// Less than any gap that is worth a word: what is measured must be the cluster's.
+const WRITER: Patience = Patience {
+    connection: Duration::from_millis(50),
+    answer: Duration::from_millis(100),
+    retry: Duration::from_millis(100),
+};
+/// From one write to the next. As fast as they can, clients would take the processors from the nodes.
+const PACE: Duration = Duration::from_millis(1);
 
 /// A client under way.
 pub(super) struct Writer {
@@ -51,7 +60,7 @@ impl Writer {
             acknowledged: Mutex::new(vec![]),
             meter: Mutex::new(None),
         });
-        let client = Client::new(Arc::clone(seeds));
+        let client = Client::new(Arc::clone(seeds), WRITER);
         let task = tokio::spawn(write(client, Arc::clone(&shared)));
         Self { shared, task }
     }
@@ -106,6 +115,8 @@ impl Writer {
 }
 
 async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for number in 0_usize.. {
         if shared.stop.load(Ordering::Relaxed) {
             break;
@@ -119,6 +130,7 @@ async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
                     meter.acknowledged(shared.slot, now);
                 }
                 shared.acknowledged.lock().push(number);
+                pace.tick().await;
             }
             // Clients follow it by themselves.
             Attempt::Refused(code) if code == "MOVED" => {}
