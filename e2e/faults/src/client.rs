@@ -43,7 +43,7 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 const FOLLOWED: &str = "another owner is known";
 
 /// Refusals after which a command is certainly not executed.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "MOVED",
     "ASK",
     "CLUSTERDOWN",
@@ -51,6 +51,7 @@ const REFUSALS: [&str; 7] = [
     "TRYAGAIN",
     "LOADING",
     "MASTERDOWN",
+    "NOREPLICAS",
 ];
 
 /// Where a cluster's nodes are: what a client would be configured with, or find by a name.

@@ -1,6 +1,7 @@
 //! Many failovers, one after the other, and for how long each shard took no writes.
 
 pub mod cli;
+mod holding;
 mod kind;
 mod report;
 mod round;

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub enum Kind {
     /// SIGKILL of a primary
     Kill,
+    /// SIGKILL of a primary, which is started again at once, without its data; replicas must keep theirs
+    Empty,
     /// SIGTERM of a primary, which hands over first
     Terminate,
     /// CLUSTER FAILOVER at a replica
@@ -27,6 +29,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Kill => "SIGKILL of a primary",
+            Self::Empty => "restart of a primary without its data",
             Self::Terminate => "SIGTERM of a primary",
             Self::Failover => "`CLUSTER FAILOVER`",
             Self::Silence => "silent partition of a primary",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
+use super::holding::{Holding, Replica};
 use super::writer::Writer;
 use super::{Kind, Outcome};
 use crate::cluster::Cluster;
@@ -33,11 +34,14 @@ pub(super) async fn execute(
         writer.gets_on(SOME_WRITES).await?;
     }
     writers.iter().for_each(Writer::measure);
-    let known = strike(cluster, kind, affected[0], &writers).await?;
+    let struck = strike(cluster, kind, affected[0], &writers).await?;
     for writer in &writers {
         writer.gets_on(SOME_WRITES).await?;
     }
     mend(cluster, kind).await?;
+    for holding in &struck.holdings {
+        holding.is_kept(cluster).await?;
+    }
     let mut outcomes = vec![];
     for (shard, writer) in writers.into_iter().enumerate() {
         let seen = writer.stop().await?;
@@ -45,7 +49,7 @@ pub(super) async fn execute(
             outcomes.push(Outcome {
                 shard,
                 gap: seen.gap,
-                known,
+                known: struck.known,
                 lost: seen.lost,
                 errors: seen.errors,
             });
@@ -54,24 +58,51 @@ pub(super) async fn execute(
     Ok(outcomes)
 }
 
-/// Does it, and waits until all living nodes know what came of it; tells how long that took.
+/// What was seen of a fault.
+struct Struck {
+    /// From the fault until all living nodes knew what came of it.
+    known: Duration,
+    /// What replicas had when their primary ended, where they must keep it.
+    holdings: Vec<Holding>,
+}
+
+/// Does it, and waits until all living nodes know what came of it.
 async fn strike(
     cluster: &mut Cluster,
     kind: Kind,
     shard: usize,
     writers: &[Writer],
-) -> Result<Duration> {
+) -> Result<Struck> {
     if kind == Kind::Addresses {
-        return restart_elsewhere(cluster, writers).await;
+        let known = restart_elsewhere(cluster, writers).await?;
+        return Ok(Struck {
+            known,
+            holdings: vec![],
+        });
     }
     let primary = cluster.primary(shard).await?;
-    let replica = cluster.replicas(primary).await?[0];
+    let replicas = cluster.replicas(primary).await?;
+    let mut asked = vec![];
+    for replica in replicas.iter().filter(|_| kind == Kind::Empty) {
+        asked.push(Replica::new(cluster, *replica).await?);
+    }
+    let mut holdings = vec![];
     let mut viewers = cluster.all_but(&[primary]);
     // What was asked of the cluster is no part of it.
     writers.iter().for_each(Writer::measure);
     let began = Instant::now();
     match kind {
         Kind::Kill => cluster.nodes[primary].kill(),
+        Kind::Empty => {
+            cluster.nodes[primary].kill();
+            // Nobody can wipe them before it is back.
+            let keys = writers[shard].acknowledged();
+            for replica in asked {
+                holdings.push(replica.holds(&keys).await?);
+            }
+            cluster.nodes[primary].start()?;
+            viewers = cluster.all();
+        }
         Kind::Terminate => cluster.nodes[primary].signal(Signal::SIGTERM)?,
         Kind::Stop => cluster.nodes[primary].signal(Signal::SIGSTOP)?,
         Kind::Silence => {
@@ -80,7 +111,7 @@ async fn strike(
             cluster.network.links(&[primary], &others, Link::Cut)?;
         }
         Kind::Failover | Kind::Addresses => {
-            let () = cluster.ask(replica, "CLUSTER FAILOVER").await?;
+            let () = cluster.ask(replicas[0], "CLUSTER FAILOVER").await?;
             viewers = cluster.all();
         }
     }
@@ -89,7 +120,7 @@ async fn strike(
     if kind == Kind::Terminate {
         cluster.nodes[primary].ended().await?;
     }
-    Ok(known)
+    Ok(Struck { known, holdings })
 }
 
 async fn restart_elsewhere(cluster: &mut Cluster, writers: &[Writer]) -> Result<Duration> {

@@ -16,12 +16,18 @@ use crate::client::{Attempt, Client, Patience, Seeds};
 use crate::wait::{PATIENCE, until};
 
 /// Keys in one question.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 /// Less than any gap that is worth a word: what is measured must be the cluster's.
 const WRITER: Patience = Patience {
     connection: Duration::from_millis(50),
     answer: Duration::from_millis(100),
     retry: Duration::from_millis(100),
+};
+/// Whoever only counts has time.
+const READER: Patience = Patience {
+    connection: Duration::from_millis(250),
+    answer: PATIENCE,
+    retry: Duration::from_millis(250),
 };
 /// From one write to the next. As fast as they can, clients would take the processors from the nodes.
 const PACE: Duration = Duration::from_millis(1);
@@ -29,10 +35,11 @@ const PACE: Duration = Duration::from_millis(1);
 /// A client under way.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    task: JoinHandle<Client>,
+    task: JoinHandle<()>,
 }
 
 struct Shared {
+    seeds: Seeds,
     tag: String,
     slot: SlotId,
     began: Instant,
@@ -52,6 +59,7 @@ pub(super) struct Seen {
 impl Writer {
     pub(super) fn start(seeds: &Seeds, (tag, slot): (String, SlotId)) -> Self {
         let shared = Arc::new(Shared {
+            seeds: Arc::clone(seeds),
             tag,
             slot,
             began: Instant::now(),
@@ -80,6 +88,13 @@ impl Writer {
         Ok(())
     }
 
+    /// The keys whose writes have been acknowledged.
+    pub(super) fn acknowledged(&self) -> Vec<String> {
+        let numbers = self.shared.acknowledged.lock();
+        let keys = numbers.iter().map(|number| self.shared.key(*number));
+        keys.collect()
+    }
+
     /// Measures from now on for how long nothing is acknowledged, and counts errors.
     pub(super) fn measure(&self) {
         let mut slots = SlotSet::new();
@@ -92,8 +107,9 @@ impl Writer {
     /// Ends the client, looks for everything that was acknowledged, and removes it.
     pub(super) async fn stop(self) -> Result<Seen> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut client = self.task.await.context("a client has panicked")?;
+        self.task.await.context("a client has panicked")?;
         let shared = self.shared;
+        let mut client = Client::new(Arc::clone(&shared.seeds), READER);
         let meter = shared.meter.lock().take().context("nothing was measured")?;
         let errors = shared.errors.load(Ordering::Relaxed);
         let numbers = std::mem::take(&mut *shared.acknowledged.lock());
@@ -114,7 +130,7 @@ impl Writer {
     }
 }
 
-async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
+async fn write(mut client: Client, shared: Arc<Shared>) {
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for number in 0_usize.. {
@@ -139,7 +155,6 @@ async fn write(mut client: Client, shared: Arc<Shared>) -> Client {
             }
         }
     }
-    client
 }
 
 impl Shared {
