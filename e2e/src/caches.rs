@@ -208,6 +208,17 @@ pub fn address(pod: &Pod) -> Option<String> {
     Some(format!("{ip}:{}", names::CLIENT_PORT))
 }
 
+/// Whether Kubernetes says of a pod that it is ready, and it is not being deleted.
+#[must_use]
+pub fn is_pod_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|one| one.type_ == "Ready" && one.status == "True");
+    pod.metadata.deletion_timestamp.is_none() && ready.next().is_some()
+}
+
 /// Whether the operator says of the newest spec that it is so.
 #[must_use]
 pub fn is_ready(cluster: &CacheCluster) -> bool {

@@ -44,6 +44,14 @@ pub async fn kill(cache: &Cache, address: &str) -> Result<()> {
     if signal(address, Signal::SIGKILL).await.is_ok() {
         return Ok(());
     }
+    delete(cache, address, &DeleteParams::default().grace_period(0)).await
+}
+
+/// Deletes the pod of the node at `address`.
+///
+/// # Errors
+/// If there is none, or the server refuses it.
+pub async fn delete(cache: &Cache, address: &str, how: &DeleteParams) -> Result<()> {
     let pods = cache.pods().await?;
     let Some(pod) = pods
         .iter()
@@ -53,7 +61,7 @@ pub async fn kill(cache: &Cache, address: &str) -> Result<()> {
     };
     cache
         .pods_api()
-        .delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
+        .delete(&pod.name_any(), how)
         .await
         .context("delete pod")?;
     Ok(())

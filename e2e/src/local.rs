@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use local_kubernetes::agent::NodeSpec;
+use local_kubernetes::agent::backoff::BackoffPolicy;
 use local_kubernetes::agent::images::ImageTable;
 use local_kubernetes::agent::network::Network;
 use local_kubernetes::cluster::{self, ClusterOptions, LocalCluster};
@@ -35,6 +36,8 @@ pub struct LocalOptions {
     pub port: u16,
     /// Virtual nodes.
     pub nodes: usize,
+    /// How long containers that ended wait for their next start.
+    pub backoff: BackoffPolicy,
 }
 
 impl LocalOptions {
@@ -54,6 +57,7 @@ impl LocalOptions {
             kubeconfig: None,
             port: 0,
             nodes: 4,
+            backoff: BackoffPolicy::default(),
         }
     }
 }
@@ -90,6 +94,7 @@ impl Local {
         let mut setup = ClusterOptions::new(programs.directory().join("nodes"), images(&programs));
         setup.nodes = NodeSpec::numbered(options.nodes);
         setup.network = Some(network);
+        setup.backoff = options.backoff;
         setup.api_server = Some(serving.api_server());
         setup.controllers.root_ca = serving.ca().to_owned();
         let cluster = cluster::start_with(server, setup).context("nodes")?;

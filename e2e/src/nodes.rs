@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use cache_node::slot::{SlotId, SlotSet};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use cache_node::slot::{SLOT_COUNT, SlotId, SlotSet};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, InfoDict, Value};
 
@@ -42,33 +42,68 @@ pub async fn owners(addresses: &[String]) -> Result<Owners> {
 }
 
 async fn owners_seen_by(address: &str) -> Result<Owners> {
+    let mut owners = Owners::new();
+    for range in ranges_seen_by(address).await? {
+        let Some(primary) = range.members.into_iter().next() else {
+            bail!("{address}: CLUSTER SLOTS named no primary");
+        };
+        owners
+            .entry(primary)
+            .or_default()
+            .insert_range(range.first, range.last);
+    }
+    Ok(owners)
+}
+
+/// The addresses (`ip:port`) of the shard that owns `slot`, its primary's first, as the node at `address` sees it.
+///
+/// # Errors
+/// If it does not answer, or says that nobody owns the slot.
+pub async fn shard_seen_by(address: &str, slot: SlotId) -> Result<Vec<String>> {
+    let ranges = ranges_seen_by(address).await?;
+    let mut owning = ranges
+        .into_iter()
+        .filter(|range| (range.first..=range.last).contains(&slot));
+    let range = owning.next();
+    Ok(range
+        .with_context(|| format!("{address}: nobody owns slot {}", slot.number()))?
+        .members)
+}
+
+/// An entry of `CLUSTER SLOTS`.
+struct Range {
+    first: SlotId,
+    last: SlotId,
+    members: Vec<String>,
+}
+
+async fn ranges_seen_by(address: &str) -> Result<Vec<Range>> {
     let mut connection = connect(address).await?;
     let reply: Vec<Vec<Value>> = redis::cmd("CLUSTER")
         .arg("SLOTS")
         .query_async(&mut connection)
         .await?;
-    let mut owners = Owners::new();
-    for entry in reply {
-        let [first, last, primary, ..] = entry.as_slice() else {
+    let range = |entry: &Vec<Value>| {
+        let [first, last, members @ ..] = entry.as_slice() else {
             bail!("{address}: CLUSTER SLOTS answered {entry:?}");
         };
-        let bounds = (slot(first)?, slot(last)?);
-        let Value::Array(primary) = primary else {
-            bail!("{address}: CLUSTER SLOTS named the primary {primary:?}");
-        };
-        let (Some(host), Some(port)) = (primary.first(), primary.get(1)) else {
-            bail!("{address}: CLUSTER SLOTS named a primary without address");
-        };
-        let (host, port) = (
-            String::from_redis_value_ref(host)?,
-            u16::from_redis_value_ref(port)?,
-        );
-        owners
-            .entry(format!("{host}:{port}"))
-            .or_default()
-            .insert_range(bounds.0, bounds.1);
-    }
-    Ok(owners)
+        let members = members.iter().map(member).collect::<Result<_>>();
+        Ok(Range {
+            first: slot(first)?,
+            last: slot(last)?,
+            members: members.with_context(|| format!("{address}: CLUSTER SLOTS"))?,
+        })
+    };
+    reply.iter().map(range).collect()
+}
+
+fn member(value: &Value) -> Result<String> {
+    let named = value.as_sequence().unwrap_or_default();
+    let [host, port, ..] = named else {
+        bail!("a node without address: {value:?}");
+    };
+    let host = String::from_redis_value_ref(host)?;
+    Ok(format!("{host}:{}", u16::from_redis_value_ref(port)?))
 }
 
 fn slot(value: &Value) -> Result<SlotId> {
@@ -103,6 +138,17 @@ pub async fn process(address: &str) -> Result<i32> {
         .with_context(|| format!("{address}: INFO has no process_id"))
 }
 
+/// Lets a replica take its primary's place, with the primary's help.
+///
+/// # Errors
+/// If it refuses, or does not answer.
+pub async fn fail_over(replica: &str) -> Result<()> {
+    let mut connection = connect(replica).await?;
+    let mut command = redis::cmd("CLUSTER");
+    let answer = command.arg("FAILOVER").query_async(&mut connection).await;
+    answer.with_context(|| format!("{replica}: CLUSTER FAILOVER"))
+}
+
 /// Whether every node answers and every replica follows its primary.
 pub async fn settled(addresses: &[String]) -> bool {
     for address in addresses {
@@ -122,6 +168,42 @@ async fn follows_or_leads(address: &str) -> Result<bool> {
     let role: Option<String> = info.get("role");
     let link: Option<String> = info.get("master_link_status");
     Ok(role.as_deref() == Some("master") || link.as_deref() == Some("up"))
+}
+
+/// Checks that every node sees all slots served and so many voters, and that there are so many replicas, which all follow.
+///
+/// # Errors
+/// Says what is not so.
+pub async fn whole(addresses: &[String], voters: usize, replicas: usize) -> Result<()> {
+    let mut following = 0;
+    for address in addresses {
+        let mut connection = connect(address).await?;
+        let info: InfoDict = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async(&mut connection)
+            .await?;
+        let said = |name| info.get::<String>(name).unwrap_or_default();
+        let (state, served) = (said("cluster_state"), said("cluster_slots_ok"));
+        let seats = said("cluster_voters").split(',').count();
+        ensure!(
+            state == "ok" && served == SLOT_COUNT.to_string() && seats == voters,
+            "{address}: state {state}, {served} slots served, {seats} of {voters} voters"
+        );
+        let info: InfoDict = redis::cmd("INFO")
+            .arg("replication")
+            .query_async(&mut connection)
+            .await?;
+        if info.get::<String>("role").as_deref() != Some("master") {
+            let link: Option<String> = info.get("master_link_status");
+            ensure!(link.as_deref() == Some("up"), "{address} does not follow");
+            following += 1;
+        }
+    }
+    ensure!(
+        following == replicas,
+        "{following} of {replicas} replicas follow"
+    );
+    Ok(())
 }
 
 /// Waits until every primary's replicas have all that it has.

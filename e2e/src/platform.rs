@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::caches::Cache;
 use crate::install;
@@ -19,6 +20,26 @@ use crate::local::{Local, LocalOptions};
 const OPERATOR_BOUND: Duration = Duration::from_secs(90);
 /// Selects the operator's pods.
 const OPERATOR: &str = "app.kubernetes.io/name=cache-operator";
+
+/// A line of the operator's log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LogLine {
+    /// The module that wrote it.
+    pub target: String,
+    /// `message`, and what else it says.
+    pub fields: Map<String, Value>,
+}
+
+impl LogLine {
+    /// What it says.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.fields
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+}
 
 /// A Kubernetes.
 pub struct Platform {
@@ -135,6 +156,27 @@ impl Platform {
                 .context("delete the operator's pod")?;
         }
         Ok(())
+    }
+
+    /// What the running operator has written to its log, a JSON object a line.
+    ///
+    /// # Errors
+    /// If it has no pod, or the server does not give the log.
+    pub async fn operator_log(&self) -> Result<Vec<LogLine>> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let running = pods
+            .list(&ListParams::default().labels(OPERATOR))
+            .await
+            .context("list the operator's pods")?;
+        let pod = running.items.first().context("the operator has no pod")?;
+        let namespace = pod.namespace().context("a pod without namespace")?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let text = pods.logs(&pod.name_any(), &LogParams::default()).await;
+        let text = text.context("log of the operator")?;
+        let lines = text.lines().map(serde_json::from_str);
+        lines
+            .collect::<Result<_, _>>()
+            .context("the operator's log")
     }
 
     /// Sends a signal to the operator's processes.

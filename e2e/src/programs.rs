@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,6 +20,17 @@ pub const NODE: &str = "cache-node";
 pub const OPERATOR: &str = "cache-operator";
 /// Subcommand of the executable that makes it the janitor.
 pub const JANITOR: &str = "janitor";
+
+/// What this process is when it was called by the name of one of these programs, which then runs here to its end.
+#[must_use]
+pub fn run_as_called() -> Option<ExitCode> {
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name()?.to_str()? {
+        NODE => Some(cache_node::run(std::env::args_os())),
+        OPERATOR => Some(cache_operator::run(std::env::args_os())),
+        _ => None,
+    }
+}
 
 /// The directory of an instance.
 pub struct Programs {

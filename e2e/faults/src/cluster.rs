@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cache_node::slot::{SLOT_COUNT, SlotId};
+use e2e::nodes;
 use e2e::programs::{self, Programs};
 use parking_lot::RwLock;
 use redis::aio::MultiplexedConnection;
@@ -62,6 +63,12 @@ impl Shape {
         self.shards * (1 + self.replicas) + self.spare
     }
 
+    /// Number of nodes that vote.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.nodes().min(5)
+    }
+
     /// The network for it: a host a node, and then `clients` for clients.
     ///
     /// # Errors
@@ -111,13 +118,6 @@ pub struct Cluster {
     pub seeds: Seeds,
     hosts_file: PathBuf,
     _programs: Programs,
-}
-
-/// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Role {
-    Primary,
-    Replica { linked: bool },
 }
 
 impl Cluster {
@@ -352,48 +352,15 @@ impl Cluster {
     /// # Errors
     /// If that is not so in time.
     pub async fn wait_until_whole(&self) -> Result<()> {
-        let voters = self.nodes.len().min(5);
-        let replicas = self.shape.shards * self.shape.replicas;
+        let (voters, replicas) = (self.shape.voters(), self.shape.shards * self.shape.replicas);
+        let addresses = self.nodes.iter().map(|node| node.address().to_string());
+        let addresses: Vec<String> = addresses.collect();
         until("the cluster is whole", async || {
-            let mut linked = 0;
-            for node in self.all() {
-                let said = self.state(node, voters).await;
-                linked += usize::from(said.map_err(|error| format!("{error:#}"))?);
-            }
-            equal(linked, replicas)
+            let whole = nodes::whole(&addresses, voters, replicas).await;
+            whole.map_err(|error| format!("{error:#}"))
         })
         .await?;
         Ok(())
-    }
-
-    /// Whether a node is a replica.
-    ///
-    /// # Errors
-    /// If it does not see a whole cluster, or does not follow its primary.
-    async fn state(&self, node: usize, voters: usize) -> Result<bool> {
-        let info: String = self.ask(node, "CLUSTER INFO").await?;
-        let said = |name| field(&info, name).unwrap_or_default();
-        let seats = said("cluster_voters").split(',').count();
-        ensure!(said("cluster_slots_ok") == "16384", "node {node}: {info}");
-        ensure!(said("cluster_state") == "ok", "node {node}: {info}");
-        ensure!(seats == voters, "node {node}: {info}");
-        match self.role(node).await? {
-            Role::Primary => Ok(false),
-            Role::Replica { linked } => {
-                ensure!(linked, "node {node} does not follow");
-                Ok(true)
-            }
-        }
-    }
-
-    async fn role(&self, node: usize) -> Result<Role> {
-        let info: String = self.ask(node, "INFO replication").await?;
-        Ok(match field(&info, "role") {
-            Some("master") => Role::Primary,
-            _ => Role::Replica {
-                linked: field(&info, "master_link_status") == Some("up"),
-            },
-        })
     }
 
     /// Lets all nodes be on other hosts when they are next started: each on that of the next one, which every name is

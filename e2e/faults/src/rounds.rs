@@ -3,6 +3,7 @@
 pub mod cli;
 mod holding;
 mod kind;
+mod operated;
 mod report;
 mod round;
 mod writer;
@@ -14,9 +15,11 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 pub use kind::Kind;
+pub use operated::series as operated_series;
 pub use report::{Distribution, histogram, table};
 
 use crate::cluster::{Cluster, Shape};
+use round::Subject;
 
 /// What one round has shown.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +39,8 @@ pub struct Outcome {
 /// All rounds of a kind with one number of shards.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
+    /// What the operator did meanwhile, where there is one.
+    pub operator: Option<Vec<String>>,
     /// Shards of the cluster.
     pub shards: usize,
     /// Replicas of each shard.
@@ -44,6 +49,19 @@ pub struct Series {
     pub kind: Kind,
     /// What came of it.
     pub outcomes: Vec<Outcome>,
+}
+
+impl Series {
+    /// What was done, and whether there was an operator.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let operator = if self.operator.is_some() {
+            ", operator up"
+        } else {
+            ""
+        };
+        format!("{}{operator}", self.kind.title())
+    }
 }
 
 /// Does `kind` to a cluster of so many shards, `rounds` times, to one shard after the other. `progress` is told each outcome.
@@ -69,23 +87,33 @@ pub fn series(
             .build()?;
         runtime.block_on(async {
             let mut cluster = Cluster::start(executable, shape, network).await?;
-            let mut outcomes = vec![];
-            for round in 0..rounds {
-                let done = round::execute(&mut cluster, kind, round).await;
-                for outcome in done.with_context(|| format!("round {round}"))? {
-                    progress(round, &outcome);
-                    outcomes.push(outcome);
-                }
-            }
-            anyhow::Ok(outcomes)
+            rounds_of(&mut cluster, kind, rounds, &progress).await
         })
     })??;
     Ok(Series {
+        operator: None,
         shards,
         replicas,
         kind,
         outcomes,
     })
+}
+
+async fn rounds_of(
+    subject: &mut impl Subject,
+    kind: Kind,
+    rounds: usize,
+    progress: &impl Fn(usize, &Outcome),
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = vec![];
+    for round in 0..rounds {
+        let done = round::execute(subject, kind, round).await;
+        for outcome in done.with_context(|| format!("round {round}"))? {
+            progress(round, &outcome);
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
 }
 
 /// One shard alone has two replicas: with one, no majority would be left of two nodes.

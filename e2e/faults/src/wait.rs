@@ -15,6 +15,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// If it does not within [`PATIENCE`]; the message has `what` and what `condition` said last.
 pub async fn until(
     what: &str,
+    condition: impl AsyncFnMut() -> Result<(), String>,
+) -> Result<Duration> {
+    until_within(PATIENCE, what, condition).await
+}
+
+/// The same, within `bound`.
+///
+/// # Errors
+/// If it does not.
+pub async fn until_within(
+    bound: Duration,
+    what: &str,
     mut condition: impl AsyncFnMut() -> Result<(), String>,
 ) -> Result<Duration> {
     let began = Instant::now();
@@ -22,7 +34,7 @@ pub async fn until(
         let Err(state) = condition().await else {
             return Ok(began.elapsed());
         };
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > bound {
             bail!("waited too long until {what}: {state}");
         }
         tokio::time::sleep(LOOK_EVERY).await;

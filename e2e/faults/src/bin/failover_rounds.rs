@@ -1,16 +1,11 @@
-//! The command line of the crate, and, under the name `cache-node`, that program, so that clusters run the very code that
-//! was built here.
+//! The command line of the crate, and, under the names `cache-node` and `cache-operator`, those programs, so that clusters run
+//! the very code that was built here.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use e2e::programs;
 use faults::rounds::cli;
 
 fn main() -> ExitCode {
-    let called = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&called).file_name() == Some(programs::NODE.as_ref()) {
-        return cache_node::run(std::env::args_os());
-    }
-    cli::run()
+    programs::run_as_called().unwrap_or_else(cli::run)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use e2e::programs;
 
-use super::{Kind, Series, histogram, series, table};
+use super::{Kind, Outcome, Series, histogram, operated_series, series, table};
 use crate::nemesis::Nemesis;
 use crate::trial::{self, Mode};
 
@@ -42,6 +42,11 @@ enum Command {
         /// Rounds of each kind with each number of shards
         #[arg(long, value_name = "N", default_value_t = 100)]
         rounds: usize,
+        /// Measure clusters of the operator, in a local Kubernetes, instead of nodes alone: `terminate` deletes a primary's pod
+        ///
+        /// Allowed are the kinds kill, terminate, failover and stop. What the operator has done is told after each series.
+        #[arg(long)]
+        operator: bool,
         /// Write all outcomes to this file, as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -89,13 +94,22 @@ fn execute(command: Command) -> Result<()> {
             kinds,
             shards,
             rounds,
+            operator,
             json,
         } => {
+            let allowed = match operator {
+                true => &Kind::OPERATED,
+                false => Kind::value_variants(),
+            };
+            ensure!(
+                kinds.iter().all(|kind| allowed.contains(kind)),
+                "--kind: with --operator allowed are kill, terminate, failover and stop"
+            );
             let kinds = match kinds.as_slice() {
-                [] => Kind::value_variants(),
+                [] => allowed,
                 kinds => kinds,
             };
-            let all = measure(&executable, kinds, &shards, rounds)?;
+            let all = measure(&executable, kinds, &shards, rounds, operator)?;
             if let Some(file) = json {
                 let text = serde_json::to_vec_pretty(&all).context("JSON")?;
                 std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
@@ -131,21 +145,29 @@ fn measure(
     kinds: &[Kind],
     shards: &[usize],
     rounds: usize,
+    operator: bool,
 ) -> Result<Vec<Series>> {
     let (mut all, mut failed) = (vec![], vec![]);
     for kind in kinds {
         for shards in shards {
             let title = format!("{}, {shards} shards", kind.title());
             println!("{title}");
-            let measured = series(executable, *kind, *shards, rounds, |round, outcome| {
+            let progress = |round: usize, outcome: &Outcome| {
                 let (gap, known) = (outcome.gap.as_millis(), outcome.known.as_millis());
                 let (lost, errors) = (outcome.lost, outcome.errors);
                 println!(
                     "  {round}: gap {gap} ms, known after {known} ms, {lost} lost, {errors} errors"
                 );
-            });
+            };
+            let measured = match operator {
+                true => operated_series(executable, *kind, *shards, rounds, progress),
+                false => series(executable, *kind, *shards, rounds, progress),
+            };
             match measured {
                 Ok(series) => {
+                    for step in series.operator.iter().flatten() {
+                        println!("  the operator: {step}");
+                    }
                     let gaps: Vec<_> = series.outcomes.iter().map(|one| one.gap).collect();
                     println!("{}", histogram(&gaps));
                     all.push(series);

@@ -24,6 +24,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What can be done to a cluster of the operator: its addresses are Kubernetes's, and all on one host.
+    pub const OPERATED: [Self; 4] = [Self::Kill, Self::Terminate, Self::Failover, Self::Stop];
+
     /// As it is called in tables.
     #[must_use]
     pub fn title(self) -> &'static str {

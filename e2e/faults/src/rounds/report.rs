@@ -51,7 +51,7 @@ fn row(series: &Series) -> Option<String> {
     let gaps = [50, 90, 99, 100].map(|percent| gap.percentile(percent).as_millis().to_string());
     Some(format!(
         "| {} | {} | {} | {} | {} | {} | {lossy}, {lost}, {most} | {} |\n",
-        series.kind.title(),
+        series.title(),
         series.shards,
         outcomes.len(),
         gaps.join(" | "),

@@ -8,40 +8,76 @@ use nix::sys::signal::Signal;
 use super::holding::{Holding, Replica};
 use super::writer::Writer;
 use super::{Kind, Outcome};
-use crate::cluster::Cluster;
+use crate::client::Seeds;
+use crate::cluster::{Cluster, Shape};
 use crate::network::Link;
 use crate::workload::tag_of;
 
 /// Acknowledged writes before a fault, and after everybody knows how it has ended.
 const SOME_WRITES: usize = 100;
 
+/// What rounds are done to.
+pub(super) trait Subject {
+    /// Its shards and replicas.
+    fn shape(&self) -> &Shape;
+
+    /// Where clients look for its nodes.
+    fn seeds(&self) -> &Seeds;
+
+    /// Does `kind` to a shard's primary, and waits until all living nodes know what came of it.
+    /// `writers` measure from the moment before.
+    async fn strike(&mut self, kind: Kind, shard: usize, writers: &[Writer]) -> Result<Struck>;
+
+    /// Waits until the cluster is whole again, and looks for what must have been kept.
+    async fn mend(&mut self, kind: Kind, struck: &Struck) -> Result<()>;
+}
+
+impl Subject for Cluster {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn seeds(&self) -> &Seeds {
+        &self.seeds
+    }
+
+    async fn strike(&mut self, kind: Kind, shard: usize, writers: &[Writer]) -> Result<Struck> {
+        strike(self, kind, shard, writers).await
+    }
+
+    async fn mend(&mut self, kind: Kind, struck: &Struck) -> Result<()> {
+        mend(self, kind).await?;
+        for holding in &struck.holdings {
+            holding.is_kept(self).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Does `kind` once and leaves a whole cluster. There is an outcome for each shard that it is about.
 pub(super) async fn execute(
-    cluster: &mut Cluster,
+    cluster: &mut impl Subject,
     kind: Kind,
     round: usize,
 ) -> Result<Vec<Outcome>> {
-    let shards = cluster.shape.shards;
+    let shards = cluster.shape().shards;
     let affected = match kind {
         Kind::Addresses => (0..shards).collect(),
         _ => vec![round % shards],
     };
     // The others are under load too, as they would be.
     let writers: Vec<Writer> = (0..shards)
-        .map(|shard| Writer::start(&cluster.seeds, tag_of(&cluster.shape, shard)))
+        .map(|shard| Writer::start(cluster.seeds(), tag_of(cluster.shape(), shard)))
         .collect();
     for writer in &writers {
         writer.gets_on(SOME_WRITES).await?;
     }
     writers.iter().for_each(Writer::measure);
-    let struck = strike(cluster, kind, affected[0], &writers).await?;
+    let struck = cluster.strike(kind, affected[0], &writers).await?;
     for writer in &writers {
         writer.gets_on(SOME_WRITES).await?;
     }
-    mend(cluster, kind).await?;
-    for holding in &struck.holdings {
-        holding.is_kept(cluster).await?;
-    }
+    cluster.mend(kind, &struck).await?;
     let mut outcomes = vec![];
     for (shard, writer) in writers.into_iter().enumerate() {
         let seen = writer.stop().await?;
@@ -59,11 +95,11 @@ pub(super) async fn execute(
 }
 
 /// What was seen of a fault.
-struct Struck {
+pub(super) struct Struck {
     /// From the fault until all living nodes knew what came of it.
-    known: Duration,
+    pub(super) known: Duration,
     /// What replicas had when their primary ended, where they must keep it.
-    holdings: Vec<Holding>,
+    pub(super) holdings: Vec<Holding>,
 }
 
 /// Does it, and waits until all living nodes know what came of it.
