@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod pass;
+mod patience;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::names::{FINALIZER, MANAGER};
 use crate::observe::Nodes;
 use crate::stores::Stores;
 use crate::witness::Witnesses;
+use patience::Patience;
 
 /// Clusters reconciled at once.
 const CONCURRENCY: u16 = 16;
@@ -79,6 +81,7 @@ pub struct Context {
     pub(crate) metrics: Arc<Metrics>,
     /// Failed passes in a row, by cluster.
     failures: Mutex<HashMap<ObjectRef<CacheCluster>, u32>>,
+    patience: Mutex<Patience>,
 }
 
 /// Reconciles all clusters (of one namespace, or of all) until `shutdown` completes.
@@ -113,6 +116,7 @@ pub async fn run(
         witnesses,
         metrics,
         failures: Mutex::new(HashMap::new()),
+        patience: Mutex::default(),
     });
     let queue = stream::select(own, related).take_until(Box::pin(shutdown));
     let config = Config::default().concurrency(CONCURRENCY);

@@ -20,6 +20,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::CacheCluster;
 use crate::names;
 
+pub use config::node_timeout;
 pub use drift::is_current;
 pub use secret::{FILE as SECRET_FILE, random_text, secret, wants_secret};
 pub use witness::witness;

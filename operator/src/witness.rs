@@ -28,10 +28,6 @@ use record::Record;
 
 /// Time until a witness that could not go on begins again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The nodes' own default, in ms.
-const NODE_TIMEOUT: u64 = 2_000;
-/// The directive of the nodes' configuration that changes it.
-const NODE_TIMEOUT_DIRECTIVE: &str = "cluster-node-timeout";
 
 /// Where witnesses are reached.
 #[derive(Clone, Debug)]
@@ -101,7 +97,7 @@ impl Witnesses {
     pub fn begin(&self, cluster: &CacheCluster) {
         let Some(place) = &self.place else { return };
         let uid = cluster.uid().unwrap_or_default();
-        let node_timeout = node_timeout(cluster);
+        let node_timeout = resources::node_timeout(cluster);
         let mut running = self.running.lock();
         let key = ObjectRef::from_obj(cluster);
         let runs = running
@@ -137,13 +133,6 @@ impl Witnesses {
     pub fn end(&self, cluster: &CacheCluster) {
         self.running.lock().remove(&ObjectRef::from_obj(cluster));
     }
-}
-
-/// What the nodes are configured with, in ms.
-fn node_timeout(cluster: &CacheCluster) -> u64 {
-    let directive = cluster.spec.config.get(NODE_TIMEOUT_DIRECTIVE);
-    let number = directive.and_then(|text| text.trim().parse().ok());
-    number.unwrap_or(NODE_TIMEOUT)
 }
 
 struct Task {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -29,6 +29,8 @@ pub(super) async fn cleanup(
         observed: &Observed::default(),
     };
     context.witnesses.end(cluster);
+    let key = ObjectRef::from_obj(cluster.as_ref());
+    context.patience.lock().forget(&key);
     let owner = cluster.uid().unwrap_or_default();
     let Context { stores, .. } = context;
     delete_unowned(&actor, &stores.sets, &owner).await?;

@@ -1,15 +1,17 @@
 //! One pass over a cluster: observe, plan, act, tell. Short, without sleeping, and without a write when nothing changed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
 use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde_json::json;
 
+use super::patience::grace;
 use super::{Context, Error};
 use crate::act::{Actor, Outcome};
 use crate::api::{CacheCluster, CacheClusterStatus};
@@ -39,6 +41,12 @@ pub(super) async fn pass(
     let mut observed = observe(&name, &pods, &sets, context.nodes.as_ref()).await;
     observed.vote = context.witnesses.vote(cluster);
     let mut plan = plan(&desired(cluster), &observed);
+    context.patience.lock().hold_back(
+        ObjectRef::from_obj(cluster.as_ref()),
+        &mut plan,
+        grace(resources::node_timeout(cluster)),
+        Instant::now(),
+    );
     // Also while passes change nothing: it is the nodes that need the vote.
     match plan.votes {
         true => context.witnesses.begin(cluster),

@@ -56,7 +56,8 @@ fn followers(picture: &Picture<'_>) -> Vec<Step> {
     steps
 }
 
-/// Whether and how the primary of a group is replaced.
+/// Whether and how the primary of a group is replaced. By force only when it never comes back or has lost its data: then the nodes may find
+/// nobody who has had all of that.
 fn promotion(picture: &Picture<'_>, group: &Group, waiting: &mut Vec<String>) -> Option<Step> {
     let candidates = candidates(picture, group);
     let best = candidates.first().copied();
@@ -69,17 +70,27 @@ fn promotion(picture: &Picture<'_>, group: &Group, waiting: &mut Vec<String>) ->
         .map_or_else(|| group.primary.clone(), |place| place.to_string());
     match picture.liveness(&group.primary) {
         Liveness::Answers(place, pod, node) if node.state != NodeState::Quarantined => {
+            // One that Kubernetes ends hands over by itself.
             let one_too_many = place.shard < picture.desired.shards && picture.is_doomed(place);
-            let leaving = pod.terminating || one_too_many;
+            let leaving = one_too_many && !pod.terminating;
             // Handing over to another one that leaves too would never end.
             let successor = candidates
                 .iter()
-                .find(|(at, node)| node.link_up && (pod.terminating || !picture.is_doomed(*at)));
+                .find(|(at, node)| node.link_up && !picture.is_doomed(*at));
             let (at, _) = successor.filter(|_| leaving && node.state == NodeState::Primary)?;
             Some(Step::Promote {
                 at: *at,
                 how: Promotion::Planned,
             })
+        }
+        Liveness::Ended => {
+            // It may come back with its data, and the nodes know which replica has had all of it.
+            if !group.slots.is_empty() {
+                waiting.push(format!(
+                    "the process of primary {name} has ended; the nodes decide who follows"
+                ));
+            }
+            None
         }
         Liveness::Silent => {
             if !group.slots.is_empty() {

@@ -14,6 +14,10 @@ use crate::names;
 pub(super) const FILE: &str = "cache-node.conf";
 /// Where the ConfigMap is mounted.
 pub(super) const DIRECTORY: &str = "/etc/cache-node";
+/// The nodes' own default, in ms.
+const NODE_TIMEOUT: u64 = 2_000;
+/// The directive that changes it.
+const NODE_TIMEOUT_DIRECTIVE: &str = "cluster-node-timeout";
 
 pub(super) fn config_map(cluster: &CacheCluster) -> ConfigMap {
     ConfigMap {
@@ -59,6 +63,13 @@ fn max_memory(cluster: &CacheCluster) -> Option<u64> {
     let limit = cluster.spec.resources.limits.memory.as_ref()?.value()?;
     let percent = u64::try_from(cluster.spec.memory.max_memory_percent).ok()?;
     Some((u128::from(limit) * u128::from(percent) / 100) as u64)
+}
+
+/// Silence after which the nodes suspect each other, in ms.
+pub fn node_timeout(cluster: &CacheCluster) -> u64 {
+    let directive = cluster.spec.config.get(NODE_TIMEOUT_DIRECTIVE);
+    let number = directive.and_then(|text| text.trim().parse().ok());
+    number.unwrap_or(NODE_TIMEOUT)
 }
 
 /// A digest of the configuration for the pod template, so that a change shows as a new revision (FNV-1a, 64 bits).

@@ -111,6 +111,7 @@ mod tests {
             errors: 3,
         };
         let series = Series {
+            operator: None,
             shards: 3,
             replicas: 1,
             kind: Kind::Kill,

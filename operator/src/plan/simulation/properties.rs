@@ -214,6 +214,20 @@ fn a_lost_primary_is_replaced_by_its_replica_and_returns_as_one() {
     assert!(world.excused.is_empty());
 }
 
+/// They know what each replica has copied; the operator does not, and the process may come back with its data.
+#[test]
+fn the_nodes_decide_who_follows_a_primary_whose_process_has_ended() {
+    let mut world = formed(3, 1);
+    world.kill_process(PodPlace {
+        shard: 1,
+        ordinal: 0,
+    });
+    let plan = plan(&world.desired, &world.observe());
+    assert_eq!(plan.steps, []);
+    let waiting = plan.findings.waiting;
+    assert!(waiting[0].contains("primary s1-0"), "{waiting:?}");
+}
+
 #[test]
 fn a_cluster_that_lost_most_voters_for_good_is_formed_anew_round_a_survivor() {
     let mut world = formed(3, 1);
