@@ -264,6 +264,28 @@ fn drained_shards_whose_pods_are_gone_leave_together() {
     assert_eq!(findings.shards.len(), 1);
 }
 
+/// A primary hands over in the pass in which it is told to give slots away.
+#[test]
+fn a_move_that_a_former_primary_is_told_to_begin_does_not_stay_for_ever() {
+    let mut world = formed(3, 1);
+    for event in [
+        Event::KillPod(3_882_697_517_530_410_896),
+        Event::Scale(5),
+        Event::KillProcess(2_589_366_893_350_769_155),
+        Event::Pass(0),
+        Event::Replicas(0),
+        Event::Time(0),
+        Event::Pass(1),
+        Event::Pass(4),
+        Event::Time(0),
+        Event::Pass(4),
+        Event::KillPod(11_094_468_955_072_981_633),
+    ] {
+        happen(&mut world, &event);
+    }
+    settle(&mut world).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 

@@ -140,7 +140,14 @@ impl World {
             state: MigrationState::Active,
         };
         self.commit(at, |topology| {
-            topology.migrations.insert(name, migration).is_none()
+            // Who is no primary any more owns nothing.
+            let owner = topology
+                .shards
+                .values()
+                .find(|shard| shard.primary == migration.source);
+            let owns = |slot| owner.is_some_and(|shard| shard.slots.contains(slot));
+            migration.slots.iter().all(owns)
+                && topology.migrations.insert(name, migration).is_none()
         });
     }
 
