@@ -12,6 +12,10 @@ use crate::slots::SLOT_COUNT;
 /// Conditions and events carry at most this many bytes of text.
 const TEXT: usize = 900;
 
+/// Why nothing is known of a cluster.
+const NOT_REACHED: &str =
+    "no node answers the operator, although Kubernetes says that they run: nothing is changed";
+
 /// What the cluster's spec wants of its topology.
 pub fn desired(cluster: &CacheCluster) -> Desired {
     Desired {
@@ -24,8 +28,9 @@ pub fn desired(cluster: &CacheCluster) -> Desired {
 pub fn status(cluster: &CacheCluster, plan: &Plan, now: Timestamp) -> CacheClusterStatus {
     let previous = cluster.status.clone().unwrap_or_default();
     let (findings, desired) = (&plan.findings, desired(cluster));
+    let blind = findings.blind && formed(&previous);
     let name = cluster.name_any();
-    let phase = phase(cluster, plan, &desired);
+    let phase = phase(cluster, plan, &desired, blind);
     let shards: Vec<ShardStatus> = findings
         .shards
         .iter()
@@ -41,7 +46,7 @@ pub fn status(cluster: &CacheCluster, plan: &Plan, now: Timestamp) -> CacheClust
                 .collect(),
             slots: shard.slots.to_string(),
             slot_count: to_i32(shard.slots.len()),
-            health: shard.health,
+            health: if blind { Health::Down } else { shard.health },
             message: shard.message.clone(),
         })
         .collect();
@@ -53,9 +58,12 @@ pub fn status(cluster: &CacheCluster, plan: &Plan, now: Timestamp) -> CacheClust
         ready_shards: to_i32(findings.ready_shards() as u32),
         slots_covered: to_i32(findings.slots_served),
         endpoint: names::endpoint(&name, &cluster.namespace().unwrap_or_default()),
-        conditions: conditions(cluster, plan, &previous.conditions, now),
+        conditions: conditions(cluster, plan, &previous.conditions, blind, now),
         shard_status: shards,
-        rebalance: rebalance(previous.rebalance.as_ref(), findings),
+        rebalance: match blind {
+            true => previous.rebalance,
+            false => rebalance(previous.rebalance.as_ref(), findings),
+        },
     }
 }
 
@@ -64,7 +72,8 @@ pub fn is_settled(cluster: &CacheCluster, plan: &Plan) -> bool {
     plan.steps.is_empty() && plan.findings.is_settled(&desired(cluster))
 }
 
-fn phase(cluster: &CacheCluster, plan: &Plan, desired: &Desired) -> Phase {
+/// `blind`: nothing is seen of a cluster that was formed.
+fn phase(cluster: &CacheCluster, plan: &Plan, desired: &Desired, blind: bool) -> Phase {
     let findings = &plan.findings;
     let wanted = || {
         findings
@@ -74,6 +83,8 @@ fn phase(cluster: &CacheCluster, plan: &Plan, desired: &Desired) -> Phase {
     };
     if cluster.spec.paused {
         Phase::Paused
+    } else if blind {
+        Phase::Degraded
     } else if !findings.formed {
         let somebody = findings.shards.iter().any(|shard| shard.primary.is_some());
         if somebody {
@@ -99,6 +110,7 @@ fn conditions(
     cluster: &CacheCluster,
     plan: &Plan,
     previous: &[Condition],
+    blind: bool,
     now: Timestamp,
 ) -> Vec<Condition> {
     let findings = &plan.findings;
@@ -206,7 +218,12 @@ fn conditions(
     ]
     .into_iter()
     .map(|(type_, (status, reason, message))| {
-        let status = if status { "True" } else { "False" };
+        // What the operator itself is about is known.
+        let (status, reason, message) = match (status, blind && type_ != "Progressing") {
+            (_, true) => ("Unknown", "NodesNotReached", NOT_REACHED.to_owned()),
+            (true, _) => ("True", reason, message),
+            (false, _) => ("False", reason, message),
+        };
         let before = previous
             .iter()
             .find(|condition| condition.type_ == type_ && condition.status == status);

@@ -15,6 +15,8 @@ use crate::slots::{SLOT_COUNT, SlotSet};
 pub struct Findings {
     /// Slots were assigned, so the cluster was formed.
     pub formed: bool,
+    /// No node answers, although Kubernetes says that their processes run: what is true of the topology is not known.
+    pub blind: bool,
     /// A quorum of voters is seen.
     pub quorum: bool,
     /// Slots with an owner.
@@ -85,6 +87,7 @@ pub(super) fn without_topology(desired: &Desired, observed: &Observed) -> Findin
         })
         .collect();
     Findings {
+        blind: observed.pods.values().any(|pod| pod.running),
         shards,
         waiting: vec!["no node answers yet".to_owned()],
         ..Findings::default()
@@ -106,6 +109,7 @@ pub(super) fn findings(
         .sum();
     Findings {
         formed: picture.has_slots(),
+        blind: false,
         quorum: picture.quorum,
         slots_owned: SLOT_COUNT - picture.unowned().len(),
         slots_served: served,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::names::PodPlace;
+use crate::observe::{Observed, Pod};
 use crate::plan::ShardFinding;
 use crate::slots::SlotSet;
 use serde_json::json;
@@ -75,6 +76,48 @@ fn the_time_of_a_condition_changes_only_with_its_status() {
     };
     assert_eq!((time("Ready"), time("Rebalanced")), (at(1000), at(1)));
     assert_eq!(after.phase, Phase::Degraded);
+}
+
+#[test]
+fn of_nodes_that_run_and_are_not_reached_nothing_is_said_but_that() {
+    let mut cluster = cluster(2);
+    let mut plan = healthy_plan(2);
+    plan.findings.slots_to_move = 100;
+    let before = status(&cluster, &plan, at(1));
+    cluster.status = Some(before.clone());
+
+    let place = |shard| PodPlace { shard, ordinal: 0 };
+    let pod = Pod {
+        ip: Some("10.0.0.1".to_owned()),
+        running: true,
+        ..Pod::default()
+    };
+    let observed = Observed {
+        pods: (0..2).map(|shard| (place(shard), pod.clone())).collect(),
+        shards: (0..2).map(|shard| (shard, 2)).collect(),
+        ..Observed::default()
+    };
+    let plan = crate::plan::plan(&desired(&cluster), &observed);
+    assert_eq!((plan.steps, &plan.pods), (vec![], &observed.shards));
+    let plan = crate::plan::plan(&desired(&cluster), &observed);
+    let after = status(&cluster, &plan, at(2));
+    assert_eq!(after.phase, Phase::Degraded);
+    assert_eq!(after.rebalance, before.rebalance);
+    let of = |type_| after.conditions.iter().find(|one| one.type_ == type_);
+    for type_ in [
+        "Ready",
+        "Available",
+        "SlotsCovered",
+        "Rebalanced",
+        "QuorumHealthy",
+    ] {
+        let condition = of(type_).unwrap();
+        assert_eq!(condition.status, "Unknown", "{type_}");
+        assert_eq!(condition.reason, "NodesNotReached", "{type_}");
+    }
+    assert_eq!(of("Progressing").unwrap().reason, "Waiting");
+    let news = notices(&before, &after);
+    assert!(news[0].note.contains("no node answers"), "{news:?}");
 }
 
 #[test]
