@@ -131,7 +131,7 @@ async fn operate(args: &RunArgs) -> Result<(), RunError> {
         ip,
         ports: args.witness_ports.clone(),
     });
-    let witnesses = Witnesses::new(client.clone(), place, tenure.clone());
+    let witnesses = Witnesses::new(client.clone(), place, tenure.clone(), metrics.clone());
     let passes = controller::run(
         client,
         args.namespace.as_deref(),

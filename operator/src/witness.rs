@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::CacheCluster;
 use crate::lease::Tenure;
+use crate::metrics::{Metrics, WitnessGauges, WitnessSeries};
 use crate::names;
 use crate::observe::{Vote, Witness};
 use crate::resources;
@@ -44,6 +45,7 @@ pub struct Witnesses {
     place: Option<Place>,
     client: Client,
     tenure: Tenure,
+    metrics: Arc<Metrics>,
     running: Mutex<HashMap<ObjectRef<CacheCluster>, Running>>,
 }
 
@@ -52,6 +54,7 @@ struct Running {
     uid: String,
     node_timeout: u64,
     shown: Shown,
+    _series: WitnessSeries,
     _stop: DropGuard,
 }
 
@@ -71,11 +74,17 @@ enum Ended {
 
 impl Witnesses {
     /// None of them runs yet. With no `place` none ever does.
-    pub fn new(client: Client, place: Option<Place>, tenure: Tenure) -> Self {
+    pub fn new(
+        client: Client,
+        place: Option<Place>,
+        tenure: Tenure,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             place,
             client,
             tenure,
+            metrics,
             running: Mutex::default(),
         }
     }
@@ -111,6 +120,8 @@ impl Witnesses {
             return;
         }
         let (stop, shown) = (CancellationToken::new(), Shown::default());
+        let namespace = cluster.namespace().unwrap_or_default();
+        let series = WitnessSeries::new(self.metrics.clone(), namespace, cluster.name_any());
         let task = Task {
             client: self.client.clone(),
             tenure: self.tenure.clone(),
@@ -118,12 +129,14 @@ impl Witnesses {
             cluster: cluster.clone(),
             node_timeout,
             shown: shown.clone(),
+            gauges: series.gauges(),
         };
         tokio::spawn(task.run(stop.clone()));
         let witness = Running {
             uid,
             node_timeout,
             shown,
+            _series: series,
             _stop: stop.drop_guard(),
         };
         running.insert(key, witness);
@@ -142,6 +155,7 @@ struct Task {
     cluster: CacheCluster,
     node_timeout: u64,
     shown: Shown,
+    gauges: WitnessGauges,
 }
 
 impl Task {
@@ -154,6 +168,7 @@ impl Task {
                 ended = self.vote(&stop) => ended,
             };
             *self.shown.lock() = None;
+            self.gauges.votes(false);
             if let Err(error) = ended {
                 tracing::warn!(cluster = name, %error, "the operator does not vote at present");
             }
@@ -169,7 +184,8 @@ impl Task {
         let secret = self.secret(&namespace).await?;
         let api = Api::namespaced(self.client.clone(), &namespace);
         let template = resources::witness(&self.cluster);
-        let (record, persisted) = Record::open(api, template, self.tenure.clone()).await?;
+        let (record, persisted) =
+            Record::open(api, template, self.tenure.clone(), self.gauges.clone()).await?;
         let written = record.written();
         let config = WitnessConfig {
             ip: self.place.ip,
@@ -187,6 +203,7 @@ impl Task {
             // Who it is must not be told before the next process would know.
             written.notified().await;
             *self.shown.lock() = Some(witness);
+            self.gauges.votes(true);
             std::future::pending().await
         };
         tokio::select! {

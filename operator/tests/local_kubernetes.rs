@@ -82,7 +82,7 @@ impl World {
             let metrics = Arc::new(Metrics::new().unwrap());
             let shutdown = until.cancelled_owned();
             let tenure = Tenure::until(Instant::now());
-            let witnesses = Witnesses::new(client.clone(), None, tenure);
+            let witnesses = Witnesses::new(client.clone(), None, tenure, metrics.clone());
             runtime.block_on(controller::run(
                 client, None, model, witnesses, metrics, shutdown,
             ));

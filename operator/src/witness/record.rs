@@ -10,12 +10,14 @@ use cache_node::cluster::{Record as Keeps, RecordError};
 use futures::future::BoxFuture;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::lease::Tenure;
+use crate::metrics::WitnessGauges;
 
 /// Key of the record in the ConfigMap.
 const KEY: &str = "state";
@@ -28,6 +30,9 @@ pub(super) struct Record {
     /// The object as it was read or written last; without a resource version it is not there.
     object: ConfigMap,
     tenure: Tenure,
+    gauges: WitnessGauges,
+    /// It was written by this process, which then has begun to vote.
+    begun: bool,
     written: Arc<Notify>,
 }
 
@@ -37,6 +42,7 @@ impl Record {
         api: Api<ConfigMap>,
         template: ConfigMap,
         tenure: Tenure,
+        gauges: WitnessGauges,
     ) -> Result<(Self, Option<Persisted>), kube::Error> {
         let name = template.name_any();
         let found = api.get_opt(&name).await?;
@@ -47,6 +53,8 @@ impl Record {
             api,
             object,
             tenure,
+            gauges,
+            begun: false,
             written: Arc::default(),
         };
         Ok((record, persisted))
@@ -66,6 +74,10 @@ impl Record {
             Some(_) => timeout(WRITE, self.api.replace(&name, &parameters, &self.object)).await??,
         };
         self.object.metadata.resource_version = written.resource_version();
+        // The first time is only its start.
+        if std::mem::replace(&mut self.begun, true) {
+            self.gauges.voted(Timestamp::now());
+        }
         self.written.notify_one();
         Ok(())
     }
@@ -100,6 +112,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::metrics::{Metrics, WitnessSeries};
 
     fn api(server: &Server) -> Api<ConfigMap> {
         Api::namespaced(server.client("admin"), "default")
@@ -109,7 +122,9 @@ mod tests {
     async fn open(server: &Server, tenure: &Tenure) -> (Witness, Arc<Notify>) {
         let mut template = ConfigMap::default();
         template.metadata.name = Some("a-witness".to_owned());
-        let opened = Record::open(api(server), template, tenure.clone()).await;
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let series = WitnessSeries::new(metrics, "default".to_owned(), "a".to_owned());
+        let opened = Record::open(api(server), template, tenure.clone(), series.gauges()).await;
         let (record, persisted) = opened.unwrap();
         let written = record.written();
         let config = WitnessConfig {
