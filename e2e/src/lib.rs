@@ -1,5 +1,6 @@
 //! The playground and what the end-to-end tests share.
 
+pub mod apart;
 pub mod caches;
 pub mod chart;
 pub mod cli;

@@ -14,6 +14,7 @@ use local_kubernetes::agent::backoff::BackoffPolicy;
 use local_kubernetes::agent::images::ImageTable;
 use local_kubernetes::agent::network::Network;
 use local_kubernetes::cluster::{self, ClusterOptions, LocalCluster};
+use local_kubernetes::faults::Fault;
 use local_kubernetes::tls::Serving;
 use local_kubernetes::{Server, User};
 use nix::sys::signal::{Signal, kill};
@@ -25,6 +26,9 @@ use crate::programs::{self, Programs};
 const MARK: &str = "# Written by playground, which removes it when it ends.\n";
 /// Verbs that ask for a change.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+
+/// The other ones.
+const READS: [&str; 3] = ["get", "list", "watch"];
 
 /// How a local Kubernetes is set up.
 pub struct LocalOptions {
@@ -126,6 +130,32 @@ impl Local {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Where the API server listens.
+    #[must_use]
+    pub fn api_server(&self) -> SocketAddr {
+        self.serving.address()
+    }
+
+    /// Lets the API server refuse everything from now on, as what is before a stopped one does, or answer again.
+    pub fn stop_api_server(&self, stopped: bool) {
+        let faults = self.cluster.server().faults();
+        if !stopped {
+            faults.clear();
+            return;
+        }
+        faults.add(Fault {
+            verbs: READS
+                .iter()
+                .chain(&WRITES)
+                .map(|verb| (*verb).to_owned())
+                .collect(),
+            resource: String::new(),
+            code: 503,
+            count: u32::MAX,
+        });
+        faults.cut_watches();
     }
 
     /// Sends a signal to every operator, and tells how many there were.

@@ -1,25 +1,34 @@
 //! The Kubernetes that caches run on: a local one in this process, or the one that a kubeconfig names.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, LogParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::apart::Apart;
 use crate::caches::Cache;
 use crate::install;
 use crate::local::{Local, LocalOptions};
+use crate::programs;
 
 /// How long the operator may take to get ready.
 const OPERATOR_BOUND: Duration = Duration::from_secs(90);
 /// Selects the operator's pods.
 const OPERATOR: &str = "app.kubernetes.io/name=cache-operator";
+
+/// Where the chart has the operator serve its metrics.
+const METRICS_PORT: u16 = 8080;
 
 /// A line of the operator's log.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +48,13 @@ impl LogLine {
             .and_then(Value::as_str)
             .unwrap_or_default()
     }
+}
+
+/// An operator that is cut off, until [`Platform::reconnect_operator`].
+pub struct CutOff {
+    /// What it was before.
+    containers: Vec<Container>,
+    _apart: Apart,
 }
 
 /// A Kubernetes.
@@ -177,6 +193,90 @@ impl Platform {
         lines
             .collect::<Result<_, _>>()
             .context("the operator's log")
+    }
+
+    /// The running operator's metrics, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// If it has no pod, or does not answer. Pods' addresses must be reached from here.
+    pub async fn operator_metrics(&self) -> Result<String> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let running = pods.list(&ListParams::default().labels(OPERATOR)).await?;
+        let pod = running.items.first().context("the operator has no pod")?;
+        let status = pod.status.as_ref();
+        let ip = status.and_then(|status| status.pod_ip.as_deref());
+        let ip: IpAddr = ip.context("the operator has no address")?.parse()?;
+        let mut connection = TcpStream::connect((ip, METRICS_PORT)).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "metrics: {answer}");
+        Ok(answer)
+    }
+
+    /// Replaces the operator by one that reaches the API server and nothing else, and that nobody reaches.
+    ///
+    /// # Errors
+    /// If it does not run on this machine, or there can be no network namespace ([`Apart::unavailable`]).
+    pub async fn cut_operator_off(&self) -> Result<CutOff> {
+        let local = self.local.as_ref().context("the operator runs elsewhere")?;
+        let apart = Apart::new(local.api_server())?;
+        let api = self.operator();
+        let deployment = api.get(&install::release().name).await?;
+        let spec = deployment.spec.and_then(|spec| spec.template.spec);
+        let containers = spec.context("the operator's pod")?.containers;
+        let mut own = containers.clone();
+        let container = own.first_mut().context("the operator's container")?;
+        container.command = Some(vec![
+            programs::OPERATOR_APART.to_owned(),
+            apart.path().display().to_string(),
+        ]);
+        // They would not reach it either.
+        container.startup_probe = None;
+        container.liveness_probe = None;
+        container.readiness_probe = None;
+        self.run_operator_as(&own).await?;
+        Ok(CutOff {
+            containers,
+            _apart: apart,
+        })
+    }
+
+    /// Replaces it by one that reaches all.
+    ///
+    /// # Errors
+    /// If the server refuses it.
+    pub async fn reconnect_operator(&self, cut_off: CutOff) -> Result<()> {
+        self.run_operator_as(&cut_off.containers).await
+    }
+
+    fn operator(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &install::release().namespace)
+    }
+
+    async fn run_operator_as(&self, containers: &[Container]) -> Result<()> {
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        let name = install::release().name;
+        let parameters = PatchParams::default();
+        self.operator()
+            .patch(&name, &parameters, &Patch::Merge(patch))
+            .await
+            .context("change the operator's Deployment")?;
+        Ok(())
+    }
+
+    /// Lets the API server refuse everything, also what this process asks, or answer again.
+    ///
+    /// # Errors
+    /// If it is not a local one.
+    pub fn stop_api_server(&self, stopped: bool) -> Result<()> {
+        let local = self
+            .local
+            .as_ref()
+            .context("the API server runs elsewhere")?;
+        local.stop_api_server(stopped);
+        Ok(())
     }
 
     /// Sends a signal to the operator's processes.

@@ -14,10 +14,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::apart;
+
 /// Name of the data plane's program.
 pub const NODE: &str = "cache-node";
 /// Name of the control plane's program.
 pub const OPERATOR: &str = "cache-operator";
+/// The same in a network namespace, whose file is the first argument.
+pub const OPERATOR_APART: &str = "cache-operator-apart";
 /// Subcommand of the executable that makes it the janitor.
 pub const JANITOR: &str = "janitor";
 
@@ -28,7 +32,21 @@ pub fn run_as_called() -> Option<ExitCode> {
     match Path::new(&called).file_name()?.to_str()? {
         NODE => Some(cache_node::run(std::env::args_os())),
         OPERATOR => Some(cache_operator::run(std::env::args_os())),
+        OPERATOR_APART => Some(operator_apart()),
         _ => None,
+    }
+}
+
+fn operator_apart() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next();
+    let namespace = arguments.next().unwrap_or_default();
+    match apart::enter(Path::new(&namespace)) {
+        Ok(()) => cache_operator::run(program.into_iter().chain(arguments)),
+        Err(error) => {
+            eprintln!("{OPERATOR_APART}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -50,7 +68,7 @@ impl Programs {
             .context("temporary directory")?;
         let programs = directory.path().join("bin");
         fs::create_dir(&programs).context("program directory")?;
-        for name in [NODE, OPERATOR] {
+        for name in [NODE, OPERATOR, OPERATOR_APART] {
             symlink(executable, programs.join(name)).with_context(|| format!("link {name}"))?;
         }
         // The janitor learns of our end when the other end of its standard input is closed. In a process group of its

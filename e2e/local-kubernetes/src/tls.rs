@@ -75,6 +75,12 @@ impl Serving {
         format!("https://{}", self.address)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The certificate (PEM) of the authority that clients must trust.
     #[must_use]
     pub fn ca(&self) -> &str {

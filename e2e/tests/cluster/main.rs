@@ -10,6 +10,7 @@ mod idle;
 mod kubectl;
 mod manifests;
 mod new_addresses;
+mod operator_cut_off;
 mod operator_loss;
 mod python;
 mod scaling;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::caches::Cache;
+use e2e::load::Workload;
 use e2e::{faults, nodes};
 use kube::api::{Patch, PatchParams};
 use nix::sys::signal::Signal;
@@ -17,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(5);
 
 /// A line of a node's `CLUSTER INFO`.
-async fn told(address: &str, name: &str) -> Option<String> {
+pub(crate) async fn told(address: &str, name: &str) -> Option<String> {
     let mut connection = nodes::connect(address).await.ok()?;
     let mut info = redis::cmd("CLUSTER");
     let text: String = info.arg("INFO").query_async(&mut connection).await.ok()?;
@@ -63,7 +64,7 @@ async fn wait(what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
 }
 
 /// The two nodes vote, and so does the operator.
-async fn wait_for_votes(cache: &Cache) {
+pub(crate) async fn wait_for_votes(cache: &Cache) {
     wait("all three vote", async || {
         let addresses = cache.addresses().await.unwrap_or_default();
         for address in &addresses {
@@ -77,6 +78,20 @@ async fn wait_for_votes(cache: &Cache) {
         addresses.len() == 2
     })
     .await;
+}
+
+/// What the operator's metrics say of its vote: whether it votes, and when it did last.
+async fn vote(bench: &Bench) -> (i64, i64) {
+    let text = bench.platform.operator_metrics().await.unwrap();
+    let value = |name| {
+        let series = format!(
+            "cache_operator_witness_{name}{{name=\"cache\",namespace=\"{}\"}} ",
+            bench.namespace
+        );
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(&series));
+        lines.next().unwrap().parse().unwrap()
+    };
+    (value("votes"), value("last_vote_timestamp_seconds"))
 }
 
 /// The addresses of primary and replica.
@@ -107,6 +122,9 @@ fn the_replica_of_two_nodes_follows_its_primary_by_the_operators_vote() {
         }
         let cache = bench.ready_cache(1, 1).await;
         wait_for_votes(&cache).await;
+        let (votes, before) = vote(bench).await;
+        assert_eq!(votes, 1);
+        assert!(before > 0, "it has voted for its own seat");
         // So that it is the nodes that promote.
         pause(&cache).await;
 
@@ -137,6 +155,8 @@ fn the_replica_of_two_nodes_follows_its_primary_by_the_operators_vote() {
         say(&format!(
             "the replica took a write {time:?} after its primary was killed"
         ));
+        let (votes, now) = vote(bench).await;
+        assert!(votes == 1 && now > before, "{votes}, {now} after {before}");
         let generation = told(&replica, "cluster_generation").await;
         assert_eq!(
             generation.as_deref(),
@@ -222,5 +242,53 @@ fn three_nodes_need_no_witness() {
         cache.apply(&bench::manifest(1, 1)).await.unwrap();
         cache.wait_pods(2, BOUND).await.unwrap();
         wait_for_votes(&cache).await;
+    });
+}
+
+#[test]
+fn what_two_nodes_have_survives_while_the_api_server_is_away_and_a_node_fails_too() {
+    bench::run_apart("api-away", async |bench: &Bench| {
+        let cache = bench.ready_cache(1, 1).await;
+        wait_for_votes(&cache).await;
+        let addresses = cache.addresses().await.unwrap();
+        let (primary, replica) = pair(&cache).await;
+        let work = Workload::new(&addresses, "away:", 500).unwrap();
+        work.fill(|_| ()).await.unwrap();
+        nodes::wait_replicated(&addresses, BOUND).await.unwrap();
+
+        // Without it no process is started again either.
+        bench.platform.stop_api_server(true).unwrap();
+        faults::signal(&replica, Signal::SIGKILL).await.unwrap();
+        wait("the primary takes no writes alone", async || {
+            !takes_write(&primary).await
+        })
+        .await;
+        bench.platform.stop_api_server(false).unwrap();
+        wait("the primary takes writes", async || {
+            takes_write(&primary).await
+        })
+        .await;
+        wait("the replica is copied again", async || {
+            follows(&replica).await
+        })
+        .await;
+        wait_for_votes(&cache).await;
+        assert_eq!(work.verify().await.unwrap().lost_writes, 0);
+
+        nodes::wait_replicated(&addresses, BOUND).await.unwrap();
+        bench.platform.stop_api_server(true).unwrap();
+        faults::signal(&primary, Signal::SIGKILL).await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < LONG {
+            assert!(!takes_write(&replica).await, "one of three has promoted it");
+        }
+        bench.platform.stop_api_server(false).unwrap();
+        let time = wait("the replica follows", async || takes_write(&replica).await).await;
+        say(&format!(
+            "the replica took a write {time:?} after the API server was back"
+        ));
+        wait("it is copied again", async || follows(&primary).await).await;
+        assert_eq!(work.verify().await.unwrap().lost_writes, 0);
+        cache.wait_ready(BOUND, say).await.unwrap();
     });
 }
