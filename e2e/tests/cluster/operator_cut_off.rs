@@ -132,7 +132,7 @@ fn run(name: &str, shards: i32) {
         return;
     }
     bench::run_apart(name, async |bench: &Bench| {
-        is_left_alone(bench, shards).await
+        is_left_alone(bench, shards).await;
     });
 }
 

@@ -160,7 +160,7 @@ impl Subject for Operated {
                 self.stopped = Some(process);
             }
             Kind::Terminate => {
-                faults::delete(&self.cache, primary, &DeleteParams::default()).await?
+                faults::delete(&self.cache, primary, &DeleteParams::default()).await?;
             }
             Kind::Failover => nodes::fail_over(replica).await?,
             Kind::Empty | Kind::Silence | Kind::Addresses => {
