@@ -15,6 +15,7 @@ use kube::api::DeleteParams;
 use local_kubernetes::agent::backoff::BackoffPolicy;
 use nix::sys::signal::Signal;
 use parking_lot::RwLock;
+use tokio::runtime::Runtime;
 
 use super::round::{Struck, Subject};
 use super::writer::Writer;
@@ -46,27 +47,29 @@ pub fn series(
 ) -> Result<Series> {
     let shape = shape(kind, shards);
     let replicas = shape.replicas;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        let mut options = LocalOptions::of(executable.to_owned());
-        // A pod is killed once in a while, so that each of its starts is the first after a long time.
-        options.backoff = BackoffPolicy {
-            reset: Duration::ZERO,
-            ..BackoffPolicy::default()
-        };
-        let mut operated = Operated::start(options, shape).await?;
+    let mut options = LocalOptions::of(executable.to_owned());
+    // A pod is killed once in a while, so that each of its starts is the first after a long time.
+    options.backoff = BackoffPolicy {
+        reset: Duration::ZERO,
+        ..BackoffPolicy::default()
+    };
+    // Clients must not wait for what Kubernetes does in this process.
+    let (kubernetes, clients) = (Runtime::new()?, Runtime::new()?);
+    let mut operated = kubernetes.block_on(Operated::start(options, shape))?;
+    let (steps, outcomes) = clients.block_on(async {
         let steps = operated.steps().await?.len();
         let outcomes = rounds_of(&mut operated, kind, rounds, &progress).await;
         let steps = operated.steps().await?.split_off(steps);
-        operated.platform.stop().await;
-        let outcomes = outcomes.with_context(|| format!("the operator did: {steps:?}"))?;
-        Ok(Series {
-            operator: Some(steps),
-            shards,
-            replicas,
-            kind,
-            outcomes,
-        })
+        anyhow::Ok((steps, outcomes))
+    })?;
+    kubernetes.block_on(operated.platform.stop());
+    let outcomes = outcomes.with_context(|| format!("the operator did: {steps:?}"))?;
+    Ok(Series {
+        operator: Some(steps),
+        shards,
+        replicas,
+        kind,
+        outcomes,
     })
 }
 
