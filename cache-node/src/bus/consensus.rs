@@ -130,8 +130,7 @@ impl Consensus {
         let state = (self.raft.raft.term, self.raft.raft.state);
         if self.drawn_for != Some(state) {
             self.drawn_for = Some(state);
-            let least = self.raft.raft.election_timeout();
-            self.election_ticks = rng.random_range(least..2 * least);
+            self.election_ticks = rng.random_range(self.election_range());
         }
         // The crate draws from its thread's generator; ours decides.
         self.raft
@@ -139,6 +138,21 @@ impl Consensus {
             .set_randomized_election_timeout(self.election_ticks);
         self.raft.tick();
         self.stand_in_turn();
+    }
+
+    /// Ticks without a leader after which this seat stands for election: up to twice the least time, and each voter has a part of that for
+    /// itself, in the order of their ids, since two that stand at once may both lose.
+    fn election_range(&self) -> std::ops::Range<usize> {
+        let least = self.raft.raft.election_timeout();
+        let me = self.raft.raft.id;
+        let voters = self.topology().map(|topology| &topology.voters);
+        let voters = voters.into_iter().flatten();
+        let (before, all) = voters.fold((0, 0), |(before, all), voter| {
+            (before + usize::from(raft_id(*voter) < me), all + 1)
+        });
+        let part = least.checked_div(all).unwrap_or(least).max(1);
+        let first = least + (before * part).min(least - part);
+        first..first + part
     }
 
     fn stand_in_turn(&mut self) {
