@@ -10,7 +10,18 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::cluster::Shape;
-use crate::trial::Trial;
+use crate::trial::{Mode, Trial};
+
+/// What may be lost of what was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing.
+    Nothing,
+    /// The last writes before the fault, where the primary alone acknowledges.
+    LastWrites,
+    /// Everything before the fault.
+    Everything,
+}
 
 /// A kind of fault, or something that is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,6 +40,8 @@ pub enum Nemesis {
     EmptyRestart,
     /// SIGKILL of all nodes, which come back with what they had saved
     RestartAll,
+    /// SIGKILL of all nodes, which come back without data
+    RestartAllEmpty,
     /// A primary is cut off, with some clients
     CutPrimary,
     /// What a primary sends to other nodes is lost
@@ -61,23 +74,26 @@ impl Nemesis {
     /// Whether it needs namespaces: for hosts whose links can be changed, or for disks that can be filled.
     #[must_use]
     pub fn needs_namespaces(self) -> bool {
-        let shape = self.shape();
+        let shape = self.shape(&Mode::Asynchronous);
         shape.virtual_hosts || shape.disk.is_some()
     }
 
-    /// Whether it may cost acknowledged writes where the primary alone acknowledges.
+    /// What it may cost.
     #[must_use]
-    pub fn may_lose(self) -> bool {
-        let planned = [
-            Self::Terminate,
-            Self::Failover,
-            Self::SlowPrimary,
-            Self::KillSyncTarget,
-            Self::Migrate,
-            Self::KillSourceReplica,
-            Self::KillTargetReplica,
-        ];
-        !planned.contains(&self)
+    pub fn loss(self) -> Loss {
+        match self {
+            Self::Terminate
+            | Self::Failover
+            | Self::SlowPrimary
+            | Self::KillSyncTarget
+            | Self::Migrate
+            | Self::KillSourceReplica
+            | Self::KillTargetReplica
+            // What is acknowledged is on the disk.
+            | Self::RestartAll => Loss::Nothing,
+            Self::RestartAllEmpty => Loss::Everything,
+            _ => Loss::LastWrites,
+        }
     }
 
     /// How often in a round the slot of a shard may have another owner at most, beside the change that is seen at the end.
@@ -95,21 +111,25 @@ impl Nemesis {
         }
     }
 
-    /// What it is done to.
+    /// What it is done to. A shard whose writes a replica acknowledges has two, so that it takes writes while one is away.
     #[must_use]
-    pub fn shape(self) -> Shape {
-        let mut shape = match self {
-            Self::KillSyncSource | Self::KillSyncTarget => Shape::new(2, 2),
+    pub fn shape(self, mode: &Mode) -> Shape {
+        let mut shape = match (self, mode) {
+            (Self::KillSyncSource | Self::KillSyncTarget, _) | (_, Mode::Synchronous(_)) => {
+                Shape::new(2, 2)
+            }
             _ => Shape::new(3, 1),
         };
+        if let Mode::Synchronous(arguments) = mode {
+            shape.arguments.clone_from(arguments);
+        }
         shape.virtual_hosts = matches!(
             self,
             Self::CutPrimary | Self::Unheard | Self::Deaf | Self::CutMinority | Self::SlowPrimary
         );
         if self == Self::RestartAll {
-            shape.arguments = ["--appendonly", "yes", "--appendfsync", "always"]
-                .map(str::to_owned)
-                .into();
+            let always = ["--appendonly", "yes", "--appendfsync", "always"];
+            shape.arguments.extend(always.map(str::to_owned));
         }
         if self == Self::FullDisk {
             shape.disk = Some(disks::SIZE);
@@ -131,6 +151,7 @@ impl Nemesis {
             Self::KillTwoVoters => processes::kill_two_voters(trial).await,
             Self::EmptyRestart => processes::restart_empty(trial, shard).await,
             Self::RestartAll => processes::restart_all(trial).await,
+            Self::RestartAllEmpty => processes::restart_all_empty(trial).await,
             Self::CutPrimary => links::cut_primary(trial, shard).await,
             Self::Unheard => links::silence(trial, shard, links::Direction::From).await,
             Self::Deaf => links::silence(trial, shard, links::Direction::To).await,

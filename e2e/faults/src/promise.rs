@@ -5,7 +5,7 @@ use history::{
     no_lost_acknowledged,
 };
 
-/// Acknowledged writes of one key that a failover may lose. A register has one writer, which waits for each answer, so this is
+/// Acknowledged writes of one key that a failover may lose when somebody follows. A register has one writer, which waits for each answer, so this is
 /// far more than is on its way to a replica that follows.
 pub const MAY_LOSE: usize = 64;
 
@@ -14,8 +14,13 @@ pub const MAY_LOSE: usize = 64;
 pub enum Promise {
     /// Each key is as if there were one copy of it, and nothing that was acknowledged is lost.
     Linearizable,
-    /// No value is invented, and what was acknowledged is lost only in these failovers, [`MAY_LOSE`] writes a key at most.
-    Loss(Vec<Failover>),
+    /// No value is invented, and what was acknowledged is lost only in failovers.
+    Loss {
+        /// These.
+        failovers: Vec<Failover>,
+        /// Writes of a key that each may lose at most.
+        most: usize,
+    },
 }
 
 /// Judges a history of registers with one writer each, and of counters, which `is_counter` tells from these by key. Each key must
@@ -30,12 +35,12 @@ pub fn judge(
 ) -> Result<(), Vec<String>> {
     let mut broken = match promise {
         Promise::Linearizable => linearizable(history),
-        Promise::Loss(failovers) => {
+        Promise::Loss { failovers, most } => {
             let registers = part(history, |one| !is_counter(&one.key));
-            explained(&registers, failovers)
+            explained(&registers, failovers, *most)
         }
     };
-    let may_lose = matches!(promise, Promise::Loss(_));
+    let may_lose = matches!(promise, Promise::Loss { .. });
     let counters_only = part(history, |one| !may_lose || is_counter(&one.key));
     for unexplained in no_lost_acknowledged(&counters_only) {
         if !may_lose || !is_too_little(&unexplained.reason) {
@@ -65,8 +70,8 @@ fn linearizable(history: &History) -> Vec<String> {
     }
 }
 
-fn explained(registers: &History, failovers: &[Failover]) -> Vec<String> {
-    match bounded_loss(registers, failovers, MAY_LOSE) {
+fn explained(registers: &History, failovers: &[Failover], most: usize) -> Vec<String> {
+    match bounded_loss(registers, failovers, most) {
         Ok(losses) => losses.iter().map(ToString::to_string).collect(),
         Err(not_increasing) => vec![not_increasing.to_string()],
     }
@@ -111,6 +116,11 @@ mod tests {
         answered(key, at, Command::Get, Reply::Value(Some(value)))
     }
 
+    fn loss(failovers: Vec<Failover>) -> Promise {
+        let most = MAY_LOSE;
+        Promise::Loss { failovers, most }
+    }
+
     fn broken(operations: Vec<Operation>, promise: &Promise) -> bool {
         let history = History::new(operations).unwrap();
         judge(&history, promise, |key| key == "c").is_err()
@@ -121,8 +131,8 @@ mod tests {
         let lost = || vec![set(1, 1), set(10, 2), get("r", 50, 1)];
         let failover = Failover { from: 20, to: 30 };
         assert!(broken(lost(), &Promise::Linearizable));
-        assert!(broken(lost(), &Promise::Loss(vec![])));
-        assert!(!broken(lost(), &Promise::Loss(vec![failover])));
+        assert!(broken(lost(), &loss(vec![])));
+        assert!(!broken(lost(), &loss(vec![failover])));
     }
 
     #[test]
@@ -130,7 +140,7 @@ mod tests {
         let failover = Failover { from: 2, to: 30 };
         let invented = || vec![set(1, 1), get("r", 50, 7)];
         assert!(broken(invented(), &Promise::Linearizable));
-        assert!(broken(invented(), &Promise::Loss(vec![failover])));
+        assert!(broken(invented(), &loss(vec![failover])));
     }
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
             let second = answered("c", 10, Command::Increment, Reply::Count(2));
             vec![first, second, get("c", 50, found)]
         };
-        let loss = Promise::Loss(vec![Failover { from: 20, to: 30 }]);
+        let loss = loss(vec![Failover { from: 20, to: 30 }]);
         assert!(!broken(counted(1), &loss));
         assert!(!broken(counted(2), &loss));
         assert!(broken(counted(3), &loss));

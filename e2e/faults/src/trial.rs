@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use history::Failover;
 
 use crate::cluster::{Cluster, Shape};
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Loss, Nemesis};
 use crate::network::Host;
-use crate::promise::{Promise, judge};
+use crate::promise::{MAY_LOSE, Promise, judge};
 use crate::reigns::reigns;
 use crate::workload::{Workload, is_counter};
 
@@ -48,6 +48,8 @@ pub struct Trial {
     pub cluster: Cluster,
     /// The clients.
     pub workload: Workload,
+    /// Since when nothing more can be lost in this round, where that is known before its end.
+    safe_since: Option<u64>,
 }
 
 /// Does `nemesis` to a cluster, `rounds` times. `executable` is the node when called `cache-node`, and a janitor.
@@ -55,10 +57,7 @@ pub struct Trial {
 /// # Errors
 /// If the cluster does not do what it should, or clients saw what they should not.
 pub fn run(executable: &Path, nemesis: Nemesis, mode: &Mode, rounds: usize) -> Result<Summary> {
-    let mut shape = nemesis.shape();
-    if let Mode::Synchronous(arguments) = mode {
-        shape.arguments.extend(arguments.iter().cloned());
-    }
+    let shape = nemesis.shape(mode);
     let network = shape.network(CLIENT_HOSTS)?;
     let observer = network.host(shape.nodes()).clone();
     observer.run(|| {
@@ -87,7 +86,11 @@ async fn run_batch(
     let hosts = client_hosts(&cluster);
     let prefix = format!(":{}", summary.rounds);
     let workload = Workload::start(&cluster.shape, &cluster.seeds, &hosts, &prefix);
-    let mut trial = Trial { cluster, workload };
+    let mut trial = Trial {
+        cluster,
+        workload,
+        safe_since: None,
+    };
     let mut failovers = vec![];
     let shards: Vec<usize> = (0..trial.cluster.shape.shards).collect();
     let mut owners = vec![trial.owners().await?];
@@ -98,15 +101,25 @@ async fn run_batch(
         struck.with_context(|| format!("{nemesis:?}, round {round}"))?;
         trial.cluster.wait_until_whole().await?;
         trial.workload.wait_for_writes(&shards, SOME_WRITES).await?;
-        let to = trial.workload.now();
+        let to = trial
+            .safe_since
+            .take()
+            .unwrap_or_else(|| trial.workload.now());
         failovers.push(Failover { from, to });
         owners.push(trial.owners().await?);
     }
-    let Trial { cluster, workload } = trial;
+    let Trial {
+        cluster, workload, ..
+    } = trial;
     let record = workload.stop().await?;
-    let promise = match mode {
-        Mode::Asynchronous if nemesis.may_lose() => Promise::Loss(failovers),
-        _ => Promise::Linearizable,
+    let most = match (nemesis.loss(), mode) {
+        (Loss::Everything, _) => Some(record.history.operations().len()),
+        (Loss::LastWrites, Mode::Asynchronous) => Some(MAY_LOSE),
+        _ => None,
+    };
+    let promise = match most {
+        Some(most) => Promise::Loss { failovers, most },
+        None => Promise::Linearizable,
     };
     let judged = judge(&record.history, &promise, is_counter);
     judged.map_err(|broken| anyhow::anyhow!("{nemesis:?}: {}", broken.join("\n")))?;
@@ -146,6 +159,11 @@ impl Trial {
             owners.push(self.cluster.owner_at(0, slot).await?);
         }
         Ok(owners)
+    }
+
+    /// Notes that what is acknowledged from now on must stay, before the round is over.
+    pub fn nothing_is_lost_from_now_on(&mut self) {
+        self.safe_since = Some(self.workload.now());
     }
 
     /// The number of the host whose clients can be put on another side than the rest.

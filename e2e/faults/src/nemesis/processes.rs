@@ -2,8 +2,11 @@
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use redis::FromRedisValue;
 
+use crate::node::Node;
 use crate::trial::Trial;
+use crate::workload::tag_of;
 
 pub(super) async fn kill_primary(trial: &mut Trial, shard: usize) -> Result<()> {
     let primary = trial.cluster.primary(shard).await?;
@@ -107,9 +110,48 @@ pub(super) async fn restart_empty(trial: &mut Trial, shard: usize) -> Result<()>
 }
 
 pub(super) async fn restart_all(trial: &mut Trial) -> Result<()> {
-    for node in &mut trial.cluster.nodes {
-        node.kill();
+    kill_all(trial)?;
+    start_all(trial).await
+}
+
+/// All nodes come back without data. Nothing is left, and nothing that is acknowledged from then on is lost.
+pub(super) async fn restart_all_empty(trial: &mut Trial) -> Result<()> {
+    for shard in 0..trial.cluster.shape.shards {
+        ask_primary::<()>(trial, shard, &format!("SET {} here", mark(trial, shard))).await?;
     }
+    kill_all(trial)?;
+    trial.nothing_is_lost_from_now_on();
+    start_all(trial).await?;
+    for shard in 0..trial.cluster.shape.shards {
+        let exists = format!("EXISTS {}", mark(trial, shard));
+        let left: usize = ask_primary(trial, shard, &exists).await?;
+        ensure!(left == 0, "shard {shard} has data of before, from nowhere");
+    }
+    Ok(())
+}
+
+/// A key of a shard that the workload does not use.
+fn mark(trial: &Trial, shard: usize) -> String {
+    let (tag, _) = tag_of(&trial.cluster.shape, shard);
+    format!("{{{tag}}}mark")
+}
+
+async fn ask_primary<T: FromRedisValue>(trial: &Trial, shard: usize, command: &str) -> Result<T> {
+    let primary = trial.cluster.primary(shard).await?;
+    trial.cluster.ask(primary, command).await
+}
+
+/// Kills all nodes at once: nobody sees another one end.
+fn kill_all(trial: &mut Trial) -> Result<()> {
+    for node in &trial.cluster.nodes {
+        node.signal(Signal::SIGKILL)?;
+    }
+    // Waits for their ends.
+    trial.cluster.nodes.iter_mut().for_each(Node::kill);
+    Ok(())
+}
+
+async fn start_all(trial: &mut Trial) -> Result<()> {
     for node in &mut trial.cluster.nodes {
         node.start()?;
     }
