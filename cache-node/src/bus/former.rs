@@ -1,9 +1,9 @@
 //! How long what a former leader has granted may last.
 //!
 //! A leader grants a lease when a majority of the voters has confirmed, after the question came, that it leads (`lease`). A voter confirms
-//! nothing to a former leader once it is in a later term. So a voter that says in a new term when it answered a former leader last is one
-//! of every majority that it belongs to: of any majority of voters, one has confirmed each lease, and no lease counts from a later moment than
-//! the last of these answers. That is earlier than the new leader's election by the time that it took to miss the former one.
+//! nothing to a former leader once it is in a later term. So when a majority of the voters has told a new leader, in its term, when each of
+//! them answered a former leader last, then at least one of them has confirmed each lease that there may be, and none counts from a later
+//! moment than the last of these answers. That is earlier than the election by the time that it took to miss the former leader.
 //!
 //! Moments are told as times ago, since clocks are not compared, and a part of that is taken away because clocks do not run equally fast.
 
