@@ -12,6 +12,7 @@ mod info;
 mod link;
 mod local;
 mod nodes;
+mod pages;
 mod record;
 mod refusals;
 mod seal;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::storage::ConsensusRecord;
 use crate::topology::{NodeId, Topology};
 
-/// Begins every nodes file; the last byte is the version of what follows.
+/// Begins every record; the last byte is the version of what follows.
 const MAGIC: &[u8; 8] = b"EVNODES\x03";
 
 /// Everything that must survive a restart of the process.
@@ -36,7 +36,7 @@ pub enum PersistedError {
 }
 
 impl Persisted {
-    /// The bytes of the nodes file: magic, CRC-32 of the rest, contents.
+    /// The bytes of a record: magic, CRC-32 of the rest, contents.
     pub fn encode(&self) -> Vec<u8> {
         let contents = postcard::to_stdvec(self).expect("plain data is always encoded");
         let mut bytes = Vec::with_capacity(12 + contents.len());
@@ -46,11 +46,11 @@ impl Persisted {
         bytes
     }
 
-    /// The contents of a nodes file.
+    /// The contents of a record.
     ///
     /// # Errors
     ///
-    /// When the file is not whole.
+    /// When it is not whole.
     pub fn decode(bytes: &[u8]) -> Result<Self, PersistedError> {
         let rest = bytes
             .strip_prefix(MAGIC.as_slice())

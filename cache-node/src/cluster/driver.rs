@@ -147,7 +147,7 @@ impl Cluster {
     ///
     /// When the file or the port cannot be used.
     pub fn open(config: ClusterConfig) -> Result<(Cluster, Driver), DriverError> {
-        let file = NodesFile::open(&config.dir)?;
+        let mut file = NodesFile::open(&config.dir)?;
         let persisted = file.read()?;
         let listeners = config
             .bind

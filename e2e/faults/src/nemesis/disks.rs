@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::processes::follow;
 use crate::trial::Trial;
@@ -14,20 +14,25 @@ pub(super) const SIZE: u64 = 1024 * 1024;
 /// What fills it up.
 const FILLER: &str = "filler";
 
-/// A primary cannot write down what it must: it ends, and is followed.
+
+/// A primary's disk is full, and the topology changes, which every node writes down: what it needs to know of the cluster has its place.
 pub(super) async fn fill(trial: &mut Trial, shard: usize) -> Result<()> {
     let primary = trial.cluster.primary(shard).await?;
     trial.cluster.nodes[primary].in_directory(fill_up)?;
-    // A change of the topology, which every node writes down.
     let other = (shard + 1) % trial.cluster.shape.shards;
     let old = trial.cluster.primary(other).await?;
     let replica = trial.cluster.replicas(old).await?[0];
     let () = trial.cluster.ask(replica, "CLUSTER FAILOVER").await?;
-    trial.cluster.nodes[primary].ended().await?;
-    follow(trial, shard, primary).await?;
     trial.some_writes(&[shard, other]).await?;
+    ensure!(
+        trial.cluster.primary(shard).await? == primary,
+        "a primary with a full disk was followed"
+    );
     let make_room = |directory: &Path| fs::remove_file(directory.join(FILLER)).context("make room");
     trial.cluster.nodes[primary].in_directory(make_room)?;
+    // It is known again what it was.
+    trial.cluster.nodes[primary].kill();
+    follow(trial, shard, primary).await?;
     trial.cluster.nodes[primary].start()
 }
 

@@ -70,7 +70,7 @@ faults! {
     slots_whose_target_is_killed_while_they_move_are_somewhere: 1 x KillMigrationTarget;
     a_replica_of_the_source_may_be_killed_while_slots_move: 1 x KillSourceReplica;
     a_replica_of_the_target_may_be_killed_while_slots_move: 1 x KillTargetReplica;
-    a_primary_with_a_full_disk_ends_and_is_followed: 1 x FullDisk;
+    a_primary_with_a_full_disk_goes_on: 1 x FullDisk;
 }
 
 // Nothing that was told is lost or taken back, and each key is as if there were one copy of it.
