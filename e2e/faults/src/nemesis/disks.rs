@@ -14,7 +14,6 @@ pub(super) const SIZE: u64 = 1024 * 1024;
 /// What fills it up.
 const FILLER: &str = "filler";
 
-
 /// A primary's disk is full, and the topology changes, which every node writes down: what it needs to know of the cluster has its place.
 pub(super) async fn fill(trial: &mut Trial, shard: usize) -> Result<()> {
     let primary = trial.cluster.primary(shard).await?;

@@ -41,7 +41,6 @@ macro_rules! faults {
     ($mode:ident: $($test:ident: $rounds:literal x $nemesis:ident;)*) => {
         $(
             #[test]
-            #[ignore = "two minutes in all; by hand: cargo test -p faults -- --ignored"]
             fn $test() {
                 judge(Nemesis::$nemesis, &$mode(), $rounds);
             }
