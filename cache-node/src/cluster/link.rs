@@ -93,6 +93,7 @@ impl Link {
             by_name: false,
             messages,
             dialing,
+            wanted: tokio::time::Instant::now(),
             closed: None,
             unwelcome: 0,
         };
@@ -128,6 +129,8 @@ struct Worker {
     by_name: bool,
     messages: mpsc::Receiver<Message>,
     dialing: Dialing,
+    /// When there was a connection or a message for it.
+    wanted: tokio::time::Instant,
     /// When a connection was closed by the other side in order.
     closed: Option<Instant>,
     /// Connections that ended before the other side had let this node in, since the way to find it was chosen.
@@ -288,7 +291,9 @@ impl Worker {
         first: Option<Message>,
     ) -> End {
         let mut welcome = false;
-        match self.write_all(stream, sealer, first, &mut welcome).await {
+        let end = self.write_all(stream, sealer, first, &mut welcome).await;
+        self.wanted = tokio::time::Instant::now();
+        match end {
             End::Closed | End::Broken if !welcome => End::Unwelcome,
             end => end,
         }
@@ -341,16 +346,21 @@ impl Worker {
         }
     }
 
-    /// Drops messages for a while. False when the link is not wanted any more.
+    /// Drops messages for a while. False when the link is not wanted any more: nobody sends to members that were forgotten.
     async fn rest(&mut self, pause: Duration) -> bool {
         let end = tokio::time::Instant::now() + pause;
         loop {
             match tokio::time::timeout_at(end, self.messages.recv()).await {
-                Err(_) => return true,
-                Ok(Some(_)) => {}
+                Err(_) => break,
+                Ok(Some(_)) => self.wanted = tokio::time::Instant::now(),
                 Ok(None) => return false,
             }
         }
+        let wanted = self.wanted.elapsed() < IDLE;
+        if !wanted {
+            self.messages.close();
+        }
+        wanted
     }
 }
 
@@ -361,22 +371,30 @@ mod tests {
     use super::super::wire::tests::message;
     use super::*;
 
-    /// How the other side, which knows the secret that is given, behaves before it ends.
-    async fn losses(secret: &str, welcomes: bool) -> Vec<Loss> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address {
+    fn address_of(listener: &TcpListener) -> Address {
+        Address {
             ip: "127.0.0.1".to_owned(),
             port: 0,
             bus_port: listener.local_addr().unwrap().port(),
             hostname: String::new(),
-        };
-        let (lost, mut losses) = mpsc::unbounded_channel();
+        }
+    }
+
+    fn dialing() -> (Dialing, mpsc::UnboundedReceiver<Loss>) {
+        let (lost, losses) = mpsc::unbounded_channel();
         let dialing = Dialing {
             lost,
             secret: Some(Secret::new(b"the right one")),
             refusals: Arc::default(),
         };
-        let link = Link::start(Some(NodeId::random()), address, dialing);
+        (dialing, losses)
+    }
+
+    /// How the other side, which knows the secret that is given, behaves before it ends.
+    async fn losses(secret: &str, welcomes: bool) -> Vec<Loss> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dialing, mut losses) = dialing();
+        let link = Link::start(Some(NodeId::random()), address_of(&listener), dialing);
         link.send(message());
         let (mut stream, _) = listener.accept().await.unwrap();
         let secret = Secret::new(secret.as_bytes());
@@ -426,19 +444,8 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_alone_is_no_loss() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address {
-            ip: "127.0.0.1".to_owned(),
-            port: 0,
-            bus_port: listener.local_addr().unwrap().port(),
-            hostname: String::new(),
-        };
-        let (lost, mut losses) = mpsc::unbounded_channel();
-        let dialing = Dialing {
-            lost,
-            secret: Some(Secret::new(b"the right one")),
-            refusals: Arc::default(),
-        };
-        let link = Link::start(Some(NodeId::random()), address, dialing);
+        let (dialing, mut losses) = dialing();
+        let link = Link::start(Some(NodeId::random()), address_of(&listener), dialing);
         link.send(message());
         // That it comes again says that it is through with the one before.
         for _ in 0..4 {
@@ -448,5 +455,19 @@ mod tests {
             assert!(matches!(answered, Err(Refusal::OtherSecret)));
         }
         assert!(losses.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_to_nobody_lasts_as_long_as_somebody_sends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dialing, _losses) = dialing();
+        let link = Link::start(Some(NodeId::random()), address_of(&listener), dialing);
+        drop(listener);
+        for _ in 0..2 * IDLE.as_secs() {
+            link.send(message());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(!link.is_over());
+        timeout(2 * IDLE, link.queue.closed()).await.unwrap();
     }
 }

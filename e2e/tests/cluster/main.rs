@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod all_at_once;
 mod bench;
 mod hand_over;
 mod healing;

@@ -1,34 +1,27 @@
 //! The worker of one pod: carries out what the machine says and writes the pod's status. One task a pod.
 
+mod launch;
+mod prepare;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use tokio::sync::mpsc;
 
-use super::container::{Run, Start};
-use super::credentials;
-use super::environment::{self, Place, Sources};
-use super::images::{ImageError, Program, container_id};
+use super::container::Run;
 use super::machine::{Effect, Ended, Machine, ProbeKind};
-use super::mounts::Mounts;
 use super::namespace::Bind;
 use super::node::NodeContext;
-use super::prober::Target;
-use super::process::Order;
-use super::resolver;
 use super::status::{self, Addresses};
-use super::volumes::{self, Content};
 
 /// How soon something that the API server refused is tried again.
 const RETRY: Duration = Duration::from_millis(300);
-/// How often volumes that lack something are tried again.
-const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -324,318 +317,6 @@ impl Worker {
             .await;
     }
 
-    /// Starts a run; what that leads to is returned.
-    async fn start(&mut self, index: usize) -> Vec<Effect> {
-        let number = self.next_run;
-        self.next_run += 1;
-        let id = container_id(
-            &self.pod.uid().unwrap_or_default(),
-            &self.machine.containers[index].spec.name,
-            number,
-        );
-        match self.launch(index, number, &id).await {
-            Ok(run) => {
-                self.event(Some(index), "Normal", "Created", "Container created")
-                    .await;
-                self.runs[index] = Some(run);
-                self.machine.started(index, id, self.node.clock.now())
-            }
-            Err(Failure::Postponed(reason, message)) => {
-                self.machine
-                    .postponed(index, reason, message, self.node.clock.now())
-            }
-            Err(Failure::Broken(message)) => {
-                self.event(
-                    Some(index),
-                    "Warning",
-                    "Failed",
-                    &format!("Error: {message}"),
-                )
-                .await;
-                let now = self.node.clock.now();
-                self.machine.exited(
-                    index,
-                    Ended {
-                        id,
-                        exit_code: 128,
-                        reason: "StartError",
-                        message: Some(message),
-                        started: Some(now),
-                        finished: now,
-                    },
-                )
-            }
-        }
-    }
-
-    async fn launch(&mut self, index: usize, number: u64, id: &str) -> Result<Run, Failure> {
-        let spec = self.machine.containers[index].spec.clone();
-        let image = spec.image.clone().unwrap_or_default();
-        let command = spec.command.as_ref().and_then(|words| words.first());
-        let program = match self
-            .node
-            .options
-            .images
-            .program(&image, command.map(String::as_str))
-        {
-            Ok(program) => program,
-            Err(error @ ImageError::NoImage(_)) => {
-                return Err(Failure::Postponed("ErrImagePull", error.to_string()));
-            }
-            Err(error) => return Err(Failure::Broken(error.to_string())),
-        };
-        self.event(
-            Some(index),
-            "Normal",
-            "Pulled",
-            &format!("Container image \"{image}\" already present on machine"),
-        )
-        .await;
-        let place = self.place();
-        let sources = self
-            .sources()
-            .await
-            .map_err(|error| Failure::Postponed("CreateContainerConfigError", error.to_string()))?;
-        let variables = environment::resolve(&self.pod, &spec, &place, &sources)
-            .map_err(|error| Failure::Postponed("CreateContainerConfigError", error.to_string()))?;
-        let mounts = volumes::mounts(&spec, &self.directories, &variables);
-        let order = self
-            .order(&spec, &program, variables, &mounts)
-            .await
-            .map_err(|error| Failure::Broken(error.to_string()))?;
-        let log = self
-            .node
-            .logs
-            .begin(&self.pod.uid().unwrap_or_default(), &spec.name, number)
-            .map_err(|error| Failure::Broken(error.to_string()))?;
-        let child =
-            match program {
-                Program::Hollow => None,
-                Program::Path(_) => Some(self.node.spawner.spawn(order.clone()).await.map_err(
-                    |error| Failure::Broken(format!("failed to start container: {error}")),
-                )?),
-            };
-        let target = Target {
-            address: self.addresses.pod,
-            order,
-            container: spec,
-        };
-        let start = Start {
-            index,
-            number,
-            id: id.into(),
-            image,
-            target,
-            log,
-            child,
-        };
-        Ok(Run::follow(start, self.node.clone(), self.outbox.clone()))
-    }
-
-    /// What to execute: words with references expanded and mount paths made real.
-    async fn order(
-        &self,
-        spec: &k8s_openapi::api::core::v1::Container,
-        program: &Program,
-        variables: Vec<(String, String)>,
-        mounts: &Mounts,
-    ) -> std::io::Result<Order> {
-        let word = |text: &String| mounts.rewrite(&environment::expand(text, &variables));
-        let words = spec
-            .command
-            .iter()
-            .flatten()
-            .skip(1)
-            .chain(spec.args.iter().flatten());
-        let arguments = words.map(word).collect();
-        let home = self.directory.join("work").join(&spec.name);
-        tokio::fs::create_dir_all(&home).await?;
-        let directory = spec
-            .working_dir
-            .as_deref()
-            .and_then(|path| mounts.real(path))
-            .unwrap_or_else(|| home.clone());
-        tokio::fs::create_dir_all(&directory).await?;
-        let mut environment = self.base_environment(&home);
-        for (name, value) in &variables {
-            environment.retain(|(known, _)| known != name);
-            environment.push((name.clone(), mounts.rewrite(value)));
-        }
-        let program = match program {
-            Program::Path(path) => path.clone(),
-            Program::Hollow => PathBuf::new(),
-        };
-        Ok(Order {
-            program,
-            arguments,
-            environment,
-            directory,
-            binds: self.binds.clone(),
-        })
-    }
-
-    fn base_environment(&self, home: &std::path::Path) -> Vec<(String, String)> {
-        let hostname = self
-            .pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.hostname.clone())
-            .unwrap_or_else(|| self.pod.name_any());
-        let mut environment = vec![
-            (
-                "PATH".to_string(),
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string(),
-            ),
-            ("HOSTNAME".to_string(), hostname),
-            ("HOME".to_string(), home.to_string_lossy().into_owned()),
-        ];
-        if let Some((host, port)) = self
-            .node
-            .options
-            .api_server
-            .as_ref()
-            .and_then(credentials::ApiServer::host_and_port)
-        {
-            environment.push(("KUBERNETES_SERVICE_HOST".into(), host));
-            environment.push(("KUBERNETES_SERVICE_PORT".into(), port));
-            if credentials::wanted(&self.pod) {
-                environment.push((
-                    "KUBECONFIG".into(),
-                    self.directory
-                        .join("kubeconfig")
-                        .to_string_lossy()
-                        .into_owned(),
-                ));
-            }
-        }
-        environment
-    }
-
-    fn place(&self) -> Place {
-        Place {
-            pod_ip: self.addresses.pod.to_string(),
-            host_ip: self.addresses.host.to_string(),
-            allocatable: self.node.spec.allocatable(),
-        }
-    }
-
-    async fn sources(&self) -> Result<Sources, kube::Error> {
-        let namespace = self.pod.namespace().unwrap_or_default();
-        let client = &self.node.options.client;
-        let (maps, secrets) = volumes::references(&self.pod);
-        let mut sources = Sources::default();
-        for name in maps {
-            if let Some(map) = Api::<ConfigMap>::namespaced(client.clone(), &namespace)
-                .get_opt(&name)
-                .await?
-            {
-                sources.config_maps.insert(name, map);
-            }
-        }
-        for name in secrets {
-            if let Some(secret) = Api::<Secret>::namespaced(client.clone(), &namespace)
-                .get_opt(&name)
-                .await?
-            {
-                sources.secrets.insert(name, secret);
-            }
-        }
-        Ok(sources)
-    }
-
-    /// Volumes, credentials and where names are asked for.
-    async fn prepare(&mut self) -> Result<(), String> {
-        tokio::fs::create_dir_all(&self.directory)
-            .await
-            .map_err(|error| error.to_string())?;
-        if let Some(server) = self
-            .node
-            .options
-            .api_server
-            .as_ref()
-            .filter(|_| credentials::wanted(&self.pod))
-        {
-            let token = credentials::token(&self.node.options.client, &self.pod)
-                .await
-                .map_err(|error| error.to_string())?;
-            let file = self.directory.join("token");
-            let config =
-                credentials::kubeconfig(server, &file, &self.pod.namespace().unwrap_or_default());
-            tokio::fs::write(&file, token)
-                .await
-                .map_err(|error| error.to_string())?;
-            tokio::fs::write(self.directory.join("kubeconfig"), config)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        if let Some(server) = self.node.name_server {
-            self.binds = resolver::write(&self.pod, server, &self.directory)
-                .await
-                .map_err(|error| format!("resolv.conf: {error}"))?;
-        }
-        self.materialise().await
-    }
-
-    /// Makes the volumes' directories hold what they should.
-    async fn materialise(&mut self) -> Result<(), String> {
-        let sources = self.sources().await.map_err(|error| error.to_string())?;
-        let place = self.place();
-        let token = match volumes::wants_token(&self.pod) {
-            true => Some(self.token().await?),
-            false => None,
-        };
-        let claims = self.node.options.dir.join("claims");
-        let mut directories = BTreeMap::new();
-        for volume in self
-            .pod
-            .spec
-            .iter()
-            .flat_map(|spec| spec.volumes.iter().flatten())
-        {
-            let content = volumes::content(volume, &self.pod, &place, &sources, token.as_deref())
-                .map_err(|problem| {
-                format!(
-                    "MountVolume.SetUp failed for volume \"{}\" : {problem}",
-                    volume.name
-                )
-            })?;
-            let directory =
-                volumes::directory(&content, &self.pod, &volume.name, &self.directory, &claims);
-            let written = match &content {
-                Content::Files(files) => volumes::write(&directory, files),
-                Content::Empty | Content::Claim(_) => std::fs::create_dir_all(&directory),
-                Content::Host(_) => Ok(()),
-            };
-            written.map_err(|error| error.to_string())?;
-            directories.insert(volume.name.clone(), directory);
-        }
-        self.directories = directories;
-        Ok(())
-    }
-
-    /// The pod's token: the one that was given out before, or a new one.
-    async fn token(&self) -> Result<String, String> {
-        let file = self.directory.join("token");
-        if let Ok(token) = tokio::fs::read_to_string(&file).await {
-            return Ok(token);
-        }
-        let token = credentials::token(&self.node.options.client, &self.pod)
-            .await
-            .map_err(|error| error.to_string())?;
-        tokio::fs::write(&file, &token)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(token)
-    }
-
-    async fn report_unprepared(&mut self, problem: String) {
-        if self.unprepared.as_ref() != Some(&problem) {
-            self.event(None, "Warning", "FailedMount", &problem).await;
-            self.unprepared = Some(problem);
-        }
-        self.retry(PREPARE_AGAIN);
-    }
-
     /// Writes the status if it differs from the stored one; false when it must be tried again.
     async fn write_status(&mut self) -> bool {
         for _ in 0..5 {
@@ -734,12 +415,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Why a run did not begin.
-enum Failure {
-    /// It may begin later: the reason and the message of the waiting state.
-    Postponed(&'static str, String),
-    /// It cannot begin.
-    Broken(String),
 }
