@@ -53,6 +53,9 @@ pub(crate) const TRY_AGAIN: Failure =
     error("TRYAGAIN Multiple keys request during rehashing of slot");
 pub(crate) const READ_ONLY: Failure =
     error("READONLY You can't write against a read only replica.");
+pub(crate) const UNBLOCKED: Failure = error(
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+);
 pub(crate) const LOADING: Failure = error("LOADING Redis is loading the dataset in memory");
 pub(crate) const NO_AUTH: Failure = error("NOAUTH Authentication required.");
 

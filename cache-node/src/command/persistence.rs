@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::persistence::NotBegun;
+use crate::replication::follow::PrimaryTerm;
 use crate::resp::parse_integer;
 
 use super::context::{AsyncContext, Context};
-use super::error::{Failure, Result, SYNTAX, error};
+use super::error::{Failure, Result, SYNTAX, UNBLOCKED, error};
 use super::spec::{Command, Flags, Waiting};
 
 const fn server(command: Command) -> Command {
@@ -157,11 +158,11 @@ fn waitaof(context: AsyncContext<'_>) -> Waiting<'_> {
         let timeout = parse_integer(&args[3])
             .ok_or(error("ERR timeout is not an integer or out of range"))?;
         let timeout = u64::try_from(timeout).map_err(|_| error("ERR timeout is negative"))?;
-        if node.replication.upstream(node).is_some() {
+        let Some(term) = PrimaryTerm::of(node) else {
             return Err(error(
                 "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
             ));
-        }
+        };
         let aof = &node.persistence.aof;
         if local == 1 && !aof.is_in_force() {
             return Err(error(
@@ -187,7 +188,12 @@ fn waitaof(context: AsyncContext<'_>) -> Waiting<'_> {
             .replication
             .replicas
             .wait_synced(replicas, offset, limit);
-        let (here, elsewhere) = tokio::join!(here, elsewhere);
+        let both = async { tokio::join!(here, elsewhere) };
+        let (here, elsewhere) = tokio::select! {
+            biased;
+            () = term.end(node) => return Err(UNBLOCKED),
+            both = both => both,
+        };
         reply.array(2);
         reply.integer(here);
         reply.count(elsewhere);

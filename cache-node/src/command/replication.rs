@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::migration::import::{self, Offer};
 use crate::node::Node;
+use crate::replication::follow::PrimaryTerm;
 use crate::replication::frame::PROTOCOL_VERSION;
 use crate::replication::serve::{Hello, admit, serve};
 use crate::replication::wants::Wants;
@@ -14,7 +15,7 @@ use crate::resp::{Args, parse_integer};
 use crate::topology::NodeId;
 
 use super::context::{AsyncContext, Context};
-use super::error::{Failure, NOT_INTEGER, Result, SYNTAX, error};
+use super::error::{Failure, NOT_INTEGER, Result, SYNTAX, UNBLOCKED, error};
 use super::session::Takeover;
 use super::spec::{Command, Flags, Waiting};
 
@@ -95,11 +96,11 @@ fn wait(context: AsyncContext<'_>) -> Waiting<'_> {
             mut reply,
             ..
         } = context;
-        if node.replication.upstream(node).is_some() {
+        let Some(term) = PrimaryTerm::of(node) else {
             return Err(error(
                 "ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
             ));
-        }
+        };
         let wanted = parse_integer(&args[1]).ok_or(NOT_INTEGER)?;
         let timeout = parse_integer(&args[2])
             .ok_or(error("ERR timeout is not an integer or out of range"))?;
@@ -108,9 +109,14 @@ fn wait(context: AsyncContext<'_>) -> Waiting<'_> {
         let limit = (timeout > 0).then(|| Duration::from_millis(timeout));
         // Whatever this connection has written lies before the log's end.
         let offset = node.log.end();
-        let count = node.replication.replicas.wait(wanted, offset, limit).await;
-        reply.count(count);
-        Ok(())
+        tokio::select! {
+            biased;
+            () = term.end(node) => Err(UNBLOCKED),
+            count = node.replication.replicas.wait(wanted, offset, limit) => {
+                reply.count(count);
+                Ok(())
+            }
+        }
     })
 }
 

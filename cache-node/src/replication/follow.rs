@@ -9,6 +9,35 @@ use tokio::task::JoinHandle;
 use super::link::{self, LinkState, Upstream};
 use crate::node::Node;
 
+/// A time in which a node copies nobody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PrimaryTerm {
+    term: u64,
+    orders: u64,
+}
+
+impl PrimaryTerm {
+    /// The one of now; none while the node is to copy another.
+    pub fn of(node: &Node) -> Option<Self> {
+        node.replication.upstream(node).is_none().then(|| Self {
+            term: node.cluster.peek().terms,
+            orders: node.replication.orders(),
+        })
+    }
+
+    /// Returns when it is over.
+    pub async fn end(self, node: &Node) {
+        let mut views = node.cluster.changes();
+        let mut configured = node.replication.configured.subscribe();
+        while Self::of(node) == Some(self) {
+            tokio::select! {
+                _ = views.changed() => {}
+                _ = configured.changed() => {}
+            }
+        }
+    }
+}
+
 /// Keeps the link to the primary as it should be, for ever.
 pub async fn follow(node: Arc<Node>) {
     let mut views = node.cluster.changes();

@@ -1,9 +1,14 @@
 //! A primary hands its slots over to its replica: nothing that was acknowledged is lost.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
+use redis::RedisError;
+use tokio::task::JoinHandle;
 
 use crate::cluster::{Cluster, ask};
-use crate::processes::eventually;
+use crate::processes::{Process, eventually};
+use crate::replication::follow;
 use crate::writers::Writers;
 
 async fn some_writes(writers: &Writers, more: u64) {
@@ -30,6 +35,50 @@ async fn cluster_failover_under_load_loses_no_acknowledged_write() {
     println!("longest gap: {:?}", records.gap());
     assert_eq!(records.errors(), Vec::<&String>::new());
     records.verify(&mut client).await;
+}
+
+/// Sends a command to each of two connections, and waits until both wait for the reply.
+async fn blocked(process: &Process, commands: [&'static str; 2]) -> [JoinHandle<RedisError>; 2] {
+    let mut waiting = vec![];
+    for command in commands {
+        let mut connection = process.connect().await;
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        waiting.push(tokio::spawn(async move {
+            let answer = command.query_async::<redis::Value>(&mut connection).await;
+            answer.expect_err("an answer with what is not so")
+        }));
+    }
+    let mut looker = process.connect().await;
+    eventually("both wait", async || {
+        let info: redis::InfoDict = ask(&mut looker, "INFO clients").await;
+        info.get::<usize>("blocked_clients") == Some(2)
+    })
+    .await;
+    waiting.try_into().expect("two")
+}
+
+async fn are_let_go(waiting: [JoinHandle<RedisError>; 2]) {
+    for task in waiting {
+        let error = tokio::time::timeout(Duration::from_secs(10), task).await;
+        let error = error.expect("it still waits").expect("it ends");
+        assert_eq!(error.code(), Some("UNBLOCKED"), "{error}");
+    }
+}
+
+/// What they wait for is not this node's to say any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_wait_for_replicas_are_let_go_when_the_primary_becomes_one() {
+    let cluster = Cluster::start(3, &[0], true).await;
+    let waiting = blocked(&cluster.nodes[0], ["WAIT 5 0", "WAITAOF 0 5 0"]).await;
+    let _: String = ask(&mut cluster.connect(3).await, "CLUSTER FAILOVER").await;
+    are_let_go(waiting).await;
+
+    let (alone, other) = (Process::start(&[]).await, Process::start(&[]).await);
+    let waiting = blocked(&alone, ["WAIT 5 0", "WAITAOF 0 5 0"]).await;
+    follow(&mut alone.connect().await, &other).await;
+    are_let_go(waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
