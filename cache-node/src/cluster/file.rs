@@ -175,7 +175,7 @@ impl Copies {
 
 /// Where the copy begins that a record goes to.
 fn place(sequence: u64, pages: usize) -> usize {
-    PAGE * (1 + if sequence % 2 == 0 { 0 } else { pages })
+    PAGE * (1 + if sequence.is_multiple_of(2) { 0 } else { pages })
 }
 
 /// The newest record in a file, and its number.
