@@ -29,7 +29,7 @@ pub(super) async fn fill(trial: &mut Trial, shard: usize) -> Result<()> {
     );
     let make_room = |directory: &Path| fs::remove_file(directory.join(FILLER)).context("make room");
     trial.cluster.nodes[primary].in_directory(make_room)?;
-    // It is known again what it was.
+    // Its next process finds what it has written down meanwhile.
     trial.cluster.nodes[primary].kill();
     follow(trial, shard, primary).await?;
     trial.cluster.nodes[primary].start()

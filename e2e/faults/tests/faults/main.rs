@@ -32,11 +32,6 @@ fn synchronous() -> Mode {
     Mode::Synchronous(["--synchronous-replicas", "1"].map(str::to_owned).into())
 }
 
-#[test]
-fn a_killed_primary_is_followed() {
-    judge(Nemesis::KillPrimary, &asynchronous(), 2);
-}
-
 macro_rules! faults {
     ($mode:ident: $($test:ident: $rounds:literal x $nemesis:ident;)*) => {
         $(
@@ -50,6 +45,7 @@ macro_rules! faults {
 
 faults! {
     asynchronous:
+    a_killed_primary_is_followed: 2 x KillPrimary;
     a_primary_that_is_stopped_and_goes_on_takes_no_writes_beside_its_successor: 1 x StopPrimary;
     a_primary_that_is_told_to_end_loses_nothing: 2 x Terminate;
     a_planned_failover_loses_nothing: 2 x Failover;
