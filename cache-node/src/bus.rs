@@ -14,6 +14,7 @@
 
 mod audience;
 mod codec;
+mod confirmation;
 mod consensus;
 mod duties;
 mod failover;
@@ -48,7 +49,7 @@ use rand::{Rng, SeedableRng};
 use crate::topology::{Address, Member, NodeId, ShardId, Topology};
 use audience::Turns;
 use consensus::Consensus;
-use former::Followed;
+use former::Confirmations;
 use history::{Change, History};
 use inquiry::Inquiries;
 use lease::{Grants, Lease};
@@ -171,7 +172,7 @@ pub struct Bus {
     resigning: Option<Resigning>,
     lease: Lease,
     grants: Grants,
-    followed: Followed,
+    confirmations: Confirmations,
     inquiries: Inquiries,
     next_heartbeat: u64,
     turns: Turns,
@@ -274,7 +275,7 @@ impl Bus {
             resigning: None,
             lease: Lease::default(),
             grants: Grants::default(),
-            followed: Followed::since(now),
+            confirmations: Confirmations::since(now),
             inquiries: Inquiries::default(),
             next_heartbeat: now,
             turns: Turns::default(),
@@ -445,6 +446,9 @@ impl Bus {
             before.is_some_and(|before| before != *address)
         });
         moved.for_each(|(node, _)| self.peers.moved(node, self.now));
+        if topology.voters != self.topology.voters {
+            self.confirmations.reseat(self.now);
+        }
         self.topology = topology;
         self.peers.follow(&self.topology, self.now);
         self.outbox.publish = true;

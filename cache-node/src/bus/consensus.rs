@@ -15,6 +15,7 @@ use raft::{RawNode, SnapshotStatus, StateRole};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::confirmation::Confirmation;
 use super::history::Change;
 use super::machine::{Machine, Outcome, Proposal, ProposalId};
 use super::seats::SeatChange;
@@ -46,7 +47,7 @@ pub(crate) struct Output {
     pub(crate) advanced: bool,
     /// What the applied entries have changed, by their indexes.
     pub(crate) changes: Vec<(u64, Change)>,
-    /// Numbers given to [`Consensus::confirm`] after which a majority has confirmed that this node leads.
+    /// Numbers of what was given to [`Consensus::confirm`], after which a majority has confirmed that this node leads.
     pub(crate) confirmed: Vec<u64>,
 }
 
@@ -173,17 +174,18 @@ impl Consensus {
         }
     }
 
-    /// Takes in a message of another seat. `floor` is the newest index known to be committed.
-    pub(crate) fn step(&mut self, from: NodeId, bytes: &[u8], floor: u64) {
-        let Ok(message) = RaftMessage::parse_from_bytes(bytes) else {
-            return;
-        };
+    /// Takes in a message of another seat. `floor` is the newest index known to be committed. What this seat confirms by that, if anything.
+    pub(crate) fn step(&mut self, from: NodeId, bytes: &[u8], floor: u64) -> Option<Confirmation> {
+        let message = RaftMessage::parse_from_bytes(bytes).ok()?;
         if message.from != raft_id(from) || !self.admits(&message, floor) {
-            return;
+            return None;
         }
+        let asks = message.get_msg_type() == MessageType::MsgHeartbeat;
+        let asked = asks.then(|| Confirmation::decode(&message.context));
         self.nodes.insert(message.from, from);
         // Errors say that the message has come too late for this seat's role or term.
         let _ = self.raft.step(message);
+        asked.flatten().filter(|_| self.leader() == Some(from))
     }
 
     fn admits(&self, message: &RaftMessage, floor: u64) -> bool {
@@ -224,8 +226,8 @@ impl Consensus {
     }
 
     /// Asks the voters whether this node still leads; the answer is in [`Output::confirmed`], if it comes.
-    pub(crate) fn confirm(&mut self, number: u64) {
-        self.raft.read_index(number.to_be_bytes().to_vec());
+    pub(crate) fn confirm(&mut self, confirmation: &Confirmation) {
+        self.raft.read_index(confirmation.encode());
     }
 
     /// The process of `node` has ended: when it led, there is an election soon, and not only after a time without a leader.
@@ -289,8 +291,8 @@ impl Consensus {
         let mut ready = self.raft.ready();
         output.persist |= ready.must_sync();
         let confirmed = ready.take_read_states().into_iter();
-        let numbers = confirmed.filter_map(|state| state.request_ctx.try_into().ok());
-        output.confirmed.extend(numbers.map(u64::from_be_bytes));
+        let confirmed = confirmed.filter_map(|state| Confirmation::decode(&state.request_ctx));
+        output.confirmed.extend(confirmed.map(|it| it.number));
         let early = self.addressed(ready.take_messages());
         output.early.extend(early);
         let store = self.raft.mut_store();

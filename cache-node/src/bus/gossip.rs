@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::audience::Part;
 use super::consensus::Consensus;
+use super::former::Confirmations;
 use super::history::Steps;
 use super::message::{Body, Heartbeat, Message};
 use super::{Bus, TICK_MS};
@@ -255,8 +256,8 @@ impl Bus {
             } if incarnation == self.incarnation => {
                 self.receive_status(from, message.sender.incarnation, number, status);
             }
-            Body::AskFollowed { term } => self.answer_followed(from, term),
-            Body::Followed { term, ago } => self.receive_followed(from, term, ago),
+            Body::AskConfirmed { term } => self.answer_confirmed(from, term),
+            Body::Confirmed { term, ago } => self.receive_confirmed(from, term, &ago),
             Body::Forward { proposal, hops } => self.receive_forward(proposal, hops),
             Body::Answer {
                 incarnation,
@@ -280,8 +281,9 @@ impl Bus {
         let consensus = self
             .consensus
             .get_or_insert_with(|| Consensus::blank(self.me, election));
-        consensus.step(from, bytes, self.topology.index);
-        self.note_leader(from);
+        if let Some(confirmation) = consensus.step(from, bytes, self.topology.index) {
+            self.note_confirmed(&confirmation.shards);
+        }
     }
 
     /// Takes over a committed topology of this cluster, if it is newer.
@@ -343,6 +345,7 @@ impl Bus {
 
     pub(super) fn drop_seat(&mut self) {
         self.consensus = None;
+        self.confirmations = Confirmations::since(self.now);
         self.outbox.persist = true;
     }
 }

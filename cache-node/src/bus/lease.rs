@@ -2,8 +2,8 @@
 //!
 //! A primary asks the leader, and its lease counts from the moment it asked. The leader answers when a majority of the voters has
 //! confirmed, after the question came, that it still leads. So whoever leads later was elected after the lease began, and both it and the
-//! one that answered know when the lease must be over: a node timeout after the last question, or after the own election, or what the voters
-//! say of their last answer to a former leader (`former`). No clocks are compared; they must only run at the same speed, but for [`DRIFT`].
+//! one that answered know when the lease must be over: a node timeout after the last question, or after the own election, or after the voters
+//! confirmed for its shard to a former leader last (`former`). No clocks are compared; they must only run at the same speed, but for [`DRIFT`].
 //!
 //! Source: leader leases as in Gray and Cheriton, "Leases" (SOSP 1989), with the read index of Ongaro's Raft thesis (section 6.4).
 
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::Bus;
 use super::audience::Part;
+use super::confirmation::{Confirmation, ShardTag};
 use super::consensus::Consensus;
 use super::former::Former;
 use super::message::Body;
@@ -80,8 +81,28 @@ pub(super) struct Grants {
 struct Ask {
     node: NodeId,
     incarnation: u64,
+    /// Whose primary it is, or wants to be.
+    shard: ShardId,
     /// The moment by its own clock.
     stamp: u64,
+}
+
+impl Grants {
+    /// Asks for a confirmation at `now` for the questions that wait.
+    fn next_confirmation(&mut self, now: u64) -> Confirmation {
+        self.last_at = now;
+        self.last += 1;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.asked.insert(self.last, (now, waiting));
+        while self.asked.len() > MOST_CONFIRMATIONS {
+            self.asked.pop_first();
+        }
+        let asks = self.asked.values().flat_map(|(_, asks)| asks);
+        Confirmation {
+            number: self.last,
+            shards: asks.map(|ask| ShardTag::of(ask.shard)).collect(),
+        }
+    }
 }
 
 impl Bus {
@@ -196,11 +217,15 @@ impl Bus {
         if !leads || self.grants.waiting.len() >= MOST_ASKS || self.is_being_replaced(node) {
             return;
         }
+        let Some(member) = self.topology.members.get(&node) else {
+            return;
+        };
         // From here on, although it may not be granted in the end.
         self.grants.heard.insert(node, self.now);
         self.grants.waiting.push(Ask {
             node,
             incarnation,
+            shard: member.shard,
             stamp,
         });
     }
@@ -222,19 +247,11 @@ impl Bus {
         if self.part() != Part::Equal && self.now < last + CONFIRMATION_MS {
             return;
         }
-        let Some(consensus) = self.consensus.as_mut() else {
-            return;
-        };
-        self.grants.last_at = self.now;
-        self.grants.last += 1;
-        let waiting = std::mem::take(&mut self.grants.waiting);
-        self.grants
-            .asked
-            .insert(self.grants.last, (self.now, waiting));
-        while self.grants.asked.len() > MOST_CONFIRMATIONS {
-            self.grants.asked.pop_first();
+        let confirmation = self.grants.next_confirmation(self.now);
+        self.note_confirmed(&confirmation.shards);
+        if let Some(consensus) = &mut self.consensus {
+            consensus.confirm(&confirmation);
         }
-        consensus.confirm(self.grants.last);
     }
 
     /// A majority has confirmed that this node led after confirmation `number` was asked for.
@@ -263,7 +280,8 @@ impl Bus {
         if self.is_being_replaced(ask.node) {
             return;
         }
-        let primary = self.topology.shard_of(ask.node).is_some_and(|(_, shard)| {
+        let shard = self.topology.shards.get(&ask.shard);
+        let primary = shard.is_some_and(|shard| {
             shard.primary == ask.node && shard.primary_incarnation == ask.incarnation
         });
         let (incarnation, stamp) = (ask.incarnation, ask.stamp);
@@ -280,7 +298,6 @@ impl Bus {
 
     /// Notes since when this node leads, and forgets what it has promised when it does not.
     pub(super) fn follow_leadership(&mut self) {
-        self.note_leader(self.me);
         let term = self
             .consensus
             .as_ref()
@@ -298,7 +315,7 @@ impl Bus {
 
     /// Whether the lease of `primary` may go on: it asked this leader within a node timeout, or an earlier leader may have granted one.
     pub(super) fn may_hold_lease(&self, primary: NodeId) -> bool {
-        let since = self.former_leases();
+        let since = self.former_lease(primary);
         let heard = self.grants.heard.get(&primary).copied().unwrap_or(0);
         self.now <= since.max(heard) + self.config.node_timeout
     }

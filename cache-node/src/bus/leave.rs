@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use super::consensus::Consensus;
-use super::former::Followed;
+use super::former::Confirmations;
 use super::proposals::Origin;
 use super::{Bus, REQUEST_MS, RequestError};
 use crate::topology::{NodeId, TopologyCommand};
@@ -137,8 +137,7 @@ impl Bus {
         self.fail_proposals();
         let election = super::election_ticks(&self.config);
         self.consensus = Some(Consensus::found(self.me, topology.clone(), election));
-        // What others have granted in the former group is not known here.
-        self.followed = Followed::since(self.now);
+        self.confirmations = Confirmations::since(self.now);
         self.history.forget(topology.index);
         self.replace_topology(Arc::new(topology));
         self.turns.clear();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::former::Times;
 use super::history::Steps;
 use super::machine::{Outcome, Proposal};
 use super::request::LocalStatus;
@@ -79,16 +80,16 @@ pub(crate) enum Body {
         number: u64,
         status: LocalStatus,
     },
-    /// A leader asks when the receiver answered the leader of an earlier term last.
-    AskFollowed {
+    /// A leader asks when the receiver confirmed to the leader of an earlier term last.
+    AskConfirmed {
         /// The term of who asks.
         term: u64,
     },
     /// The answer to that.
-    Followed {
+    Confirmed {
         term: u64,
         /// So long ago, in ms of the sender's clock.
-        ago: u64,
+        ago: Times,
     },
     /// "Let us be in one cluster."
     Meet {

@@ -3,7 +3,7 @@
 use std::io;
 
 /// Version of the bus: of its connections and of the messages' encoding. Nodes of different versions do not talk.
-pub(super) const VERSION: u8 = 5;
+pub(super) const VERSION: u8 = 6;
 /// Bytes of a hello: magic (4), version (1), flags (1), random (32). What follows magic and version is that version's affair.
 pub(super) const HELLO_BYTES: usize = 38;
 /// Of these, what every version has.

@@ -1,5 +1,6 @@
 //! What is checked of every node, at every publication and after every event.
 
+use super::super::consensus::Consensus;
 use super::*;
 
 impl Simulation {
@@ -71,7 +72,20 @@ impl Simulation {
         bus.topology().shard_of(bus.myself()).map(|(id, _)| id)
     }
 
+    /// What a seat remembers to have confirmed is of its own group, and not of a former one, whose terms are others.
+    fn check_memory(&self, node: usize) {
+        let bus = self.bus(node);
+        let term = bus.consensus.as_ref().map_or(0, Consensus::term);
+        let confirmed = bus.confirmations.newest_term();
+        assert!(
+            confirmed <= term,
+            "node {node} confirmed in term {confirmed} and is in {term}, seed {}",
+            self.seed
+        );
+    }
+
     pub(super) fn check_publication(&mut self, node: usize) {
+        self.check_memory(node);
         let topology = self.bus(node).topology().clone();
         let version = topology.version();
         let seen = self

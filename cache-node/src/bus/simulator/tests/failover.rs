@@ -87,6 +87,29 @@ fn a_primary_that_is_cut_off_has_stopped_when_another_begins() {
     assert!(longest <= Some(2_500), "{longest:?} ms");
 }
 
+/// What the next leader waits for is the lease that the silent primary was granted last, whenever others were granted theirs.
+#[test]
+fn a_primary_that_is_cut_off_is_followed_as_soon_when_there_is_another_leader_meanwhile() {
+    let mut times = Vec::new();
+    for seed in seeds(60) {
+        let mut s = pairs(seed, CALM);
+        let leader = s.leader().unwrap();
+        let mut others = (0..SHARDS).filter(|node| *node != leader && node + SHARDS != leader);
+        let node = others.next().unwrap();
+        let began = s.now;
+        s.machines[node].side = 1;
+        let length = s.rng.random_range(0..900);
+        s.run(length);
+        s.stop(leader, 3_000);
+        wait_for_writes(&mut s, node + SHARDS);
+        times.push(s.now - began);
+        assert!(!s.takes_writes(node));
+    }
+    let longest = times.iter().copied().max();
+    println!("median {} ms, longest {longest:?} ms", median(times));
+    assert!(longest <= Some(2_500), "{longest:?} ms");
+}
+
 #[test]
 fn a_stopped_primary_takes_no_write_when_it_goes_on() {
     for seed in seeds(30) {
