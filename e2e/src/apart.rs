@@ -74,12 +74,21 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         .unwrap_or_else(|_| bail!("the work has panicked"))
 }
 
-fn make(listen_at: SocketAddr) -> Result<(File, StdListener)> {
+/// Lets the calling thread, and all that it starts from now on, belong to a new namespace, in which there is nothing but loopback.
+///
+/// # Errors
+/// If it may not, or there is no `ip`.
+pub fn alone() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("network namespace")?;
     let up = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .status();
     ensure!(up.context("ip")?.success(), "`ip link set lo up` failed");
+    Ok(())
+}
+
+fn make(listen_at: SocketAddr) -> Result<(File, StdListener)> {
+    alone()?;
     let listener = StdListener::bind(listen_at).context("listener")?;
     let namespace = File::open("/proc/thread-self/ns/net").context("network namespace")?;
     Ok((namespace, listener))

@@ -6,6 +6,7 @@ mod kind;
 mod operated;
 mod report;
 mod round;
+pub mod silence;
 mod writer;
 
 use std::path::Path;

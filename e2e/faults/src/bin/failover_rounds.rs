@@ -4,8 +4,12 @@
 use std::process::ExitCode;
 
 use e2e::programs;
-use faults::rounds::cli;
+use faults::rounds::{cli, silence};
 
 fn main() -> ExitCode {
+    if let Err(error) = silence::join_group() {
+        eprintln!("failover-rounds: {error:#}");
+        return ExitCode::FAILURE;
+    }
     programs::run_as_called().unwrap_or_else(cli::run)
 }

@@ -14,7 +14,8 @@ use crate::trial::{self, Mode};
 /// Fails primaries over, again and again, and tells what clients saw.
 ///
 /// Clusters are processes of this program on addresses of their own on this machine. Some faults need root: those in which nodes find
-/// each other by names (mount namespaces), and those of links (network namespaces and /dev/net/tun).
+/// each other by names (mount namespaces), and those of links (network namespaces and /dev/net/tun; with the operator `ip`, `nft` and
+/// control groups of version 2).
 #[derive(Parser)]
 #[command(name = "failover-rounds", version, max_term_width = 100)]
 struct Arguments {
@@ -44,7 +45,7 @@ enum Command {
         rounds: usize,
         /// Measure clusters of the operator, in a local Kubernetes, instead of nodes alone: `terminate` deletes a primary's pod
         ///
-        /// Allowed are the kinds kill, terminate, failover and stop. What the operator has done is told after each series.
+        /// Allowed are the kinds kill, terminate, failover, silence and stop. What the operator has done is told after each series.
         #[arg(long)]
         operator: bool,
         /// Write all outcomes to this file, as JSON
@@ -103,7 +104,7 @@ fn execute(command: Command) -> Result<()> {
             };
             ensure!(
                 kinds.iter().all(|kind| allowed.contains(kind)),
-                "--kind: with --operator allowed are kill, terminate, failover and stop"
+                "--kind: with --operator allowed are kill, terminate, failover, silence and stop"
             );
             let kinds = match kinds.as_slice() {
                 [] => allowed,

@@ -24,8 +24,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What can be done to a cluster of the operator: its addresses are Kubernetes's, and all on one host.
-    pub const OPERATED: [Self; 4] = [Self::Kill, Self::Terminate, Self::Failover, Self::Stop];
+    /// What can be done to a cluster of the operator: its pods have no volumes, so that all that restart at once would be others.
+    pub const OPERATED: [Self; 5] = [
+        Self::Kill,
+        Self::Terminate,
+        Self::Failover,
+        Self::Silence,
+        Self::Stop,
+    ];
 
     /// As it is called in tables.
     #[must_use]

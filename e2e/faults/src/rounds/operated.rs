@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Runtime;
 
 use super::round::{Struck, Subject};
+use super::silence::{self, Silenced};
 use super::writer::Writer;
 use super::{Kind, Outcome, Series, rounds_of, shape};
 use crate::client::Seeds;
@@ -39,6 +40,20 @@ const STEPS: &str = "cache_operator::act";
 /// # Errors
 /// If there is no such cluster in time, or it does not do what it should.
 pub fn series(
+    executable: &Path,
+    kind: Kind,
+    shards: usize,
+    rounds: usize,
+    progress: impl Fn(usize, &Outcome) + Send,
+) -> Result<Series> {
+    let work = || series_here(executable, kind, shards, rounds, progress);
+    match kind {
+        Kind::Silence => silence::somewhere(work)?,
+        _ => work(),
+    }
+}
+
+fn series_here(
     executable: &Path,
     kind: Kind,
     shards: usize,
@@ -80,6 +95,8 @@ struct Operated {
     seeds: Seeds,
     /// The process that does not run at present.
     stopped: Option<i32>,
+    /// The process that nobody hears at present.
+    silenced: Option<Silenced>,
 }
 
 impl Operated {
@@ -96,6 +113,7 @@ impl Operated {
             shape,
             seeds: Arc::new(RwLock::new(vec![])),
             stopped: None,
+            silenced: None,
         };
         operated.wait_until_whole().await?;
         Ok(operated)
@@ -166,7 +184,8 @@ impl Subject for Operated {
                 faults::delete(&self.cache, primary, &DeleteParams::default()).await?;
             }
             Kind::Failover => nodes::fail_over(replica).await?,
-            Kind::Empty | Kind::Silence | Kind::Addresses => {
+            Kind::Silence => self.silenced = Some(Silenced::new(process, primary)?),
+            Kind::Empty | Kind::Addresses => {
                 anyhow::bail!("{}: not with the operator", kind.title())
             }
         }
@@ -183,6 +202,9 @@ impl Subject for Operated {
     async fn mend(&mut self, _: Kind, _: &Struck) -> Result<()> {
         if let Some(process) = self.stopped.take() {
             faults::signal_process(process, Signal::SIGCONT)?;
+        }
+        if let Some(silenced) = self.silenced.take() {
+            silenced.end()?;
         }
         self.wait_until_whole().await
     }
