@@ -4,7 +4,10 @@
 //! client has seen. Neither is told by a node whose lease is over: whoever replaces it looks at what replicas have when that is over, and
 //! must find all that was told (`bus::failover`). Offsets are those of this node's log within one of its terms as a primary.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use arc_swap::{ArcSwap, Guard};
 
 use crate::node::Node;
 use crate::slot::{SLOT_COUNT, SlotId};
@@ -23,21 +26,28 @@ pub struct Copies {
 pub struct Durability {
     /// The log's offset behind the last change of each slot.
     written: Box<[AtomicU64]>,
-    /// The same for all slots: where this term began, or all were emptied.
-    floor: AtomicU64,
+    /// The log's offset behind the last change of all slots.
+    emptied: AtomicU64,
+    term: ArcSwap<Term>,
+}
+
+/// What is so within one of this node's terms as a primary. Each has its own, so that whoever was looking when one ended says nothing of the next.
+#[derive(Debug, Default)]
+struct Term {
+    /// None before the first.
+    number: Option<u64>,
+    /// Where it began: what was done here by this node as a replica may be on no other one.
+    floor: u64,
     /// Enough replicas have had everything up to there.
     safe: AtomicU64,
-    /// The term that these offsets are of.
-    term: AtomicU64,
 }
 
 impl Default for Durability {
     fn default() -> Self {
         Self {
             written: (0..SLOT_COUNT).map(|_| AtomicU64::new(0)).collect(),
-            floor: AtomicU64::new(0),
-            safe: AtomicU64::new(0),
-            term: AtomicU64::new(u64::MAX),
+            emptied: AtomicU64::new(0),
+            term: ArcSwap::default(),
         }
     }
 }
@@ -48,27 +58,33 @@ impl Durability {
         for slot in slots {
             match slot {
                 Some(slot) => self.written[slot.index()].fetch_max(end, SeqCst),
-                None => self.floor.fetch_max(end, SeqCst),
+                None => self.emptied.fetch_max(end, SeqCst),
             };
         }
     }
 
     /// The offset that replicas must have for what `slot`, which is locked, shows now.
     pub(crate) fn behind(&self, node: &Node, slot: SlotId) -> u64 {
-        self.begin_term(node);
+        let term = self.term(node.cluster.peek().terms, || node.log.end());
         let written = self.written[slot.index()].load(SeqCst);
+        let written = written.max(self.emptied.load(SeqCst));
         // One of an earlier term may be of another history.
-        let written = written.min(node.log.end());
-        written.max(self.floor.load(SeqCst))
+        written.min(node.log.end()).max(term.floor)
     }
 
-    /// What was done here by this node as a replica may be on no other one.
-    fn begin_term(&self, node: &Node) {
-        let term = node.cluster.peek().terms;
-        if self.term.load(SeqCst) != term {
-            self.safe.store(0, SeqCst);
-            self.floor.store(node.log.end(), SeqCst);
-            self.term.store(term, SeqCst);
+    /// The term of this number, which begins at the log's `end` if it is new; a later one if there is one already.
+    fn term(&self, number: u64, end: impl Fn() -> u64) -> Guard<Arc<Term>> {
+        loop {
+            let term = self.term.load();
+            if term.number >= Some(number) {
+                return term;
+            }
+            let next = Term {
+                number: Some(number),
+                floor: end(),
+                ..Term::default()
+            };
+            self.term.compare_and_swap(&term, Arc::new(next));
         }
     }
 
@@ -83,18 +99,9 @@ impl Durability {
 
     /// Whether enough replicas have it, and nobody else can be primary.
     fn may_tell(&self, node: &Node, copies: Copies) -> bool {
-        self.is_safe(node, copies.offset) && is_primary(node, copies) && !node.cluster.lacks_lease()
-    }
-
-    fn is_safe(&self, node: &Node, offset: u64) -> bool {
-        if offset <= self.safe.load(SeqCst) {
-            return true;
-        }
-        let safe = node.replication.replicas.count_at(offset) >= node.synchronous();
-        if safe {
-            self.safe.fetch_max(offset, SeqCst);
-        }
-        safe
+        let term = self.term(copies.term, || node.log.end());
+        let has = || node.replication.replicas.count_at(copies.offset) >= node.synchronous();
+        term.is_safe(copies, has) && is_primary(node, copies) && !node.cluster.lacks_lease()
     }
 
     /// Resolves when that may be told (true), or never will be: this node is no primary any more, or was not in between.
@@ -118,8 +125,49 @@ impl Durability {
     }
 }
 
+impl Term {
+    /// Whether enough replicas have what is waited for in this term: `enough` looks whether they do.
+    fn is_safe(&self, copies: Copies, enough: impl FnOnce() -> bool) -> bool {
+        if self.number != Some(copies.term) {
+            return false;
+        }
+        if copies.offset <= self.safe.load(SeqCst) {
+            return true;
+        }
+        let safe = enough();
+        if safe {
+            self.safe.fetch_max(copies.offset, SeqCst);
+        }
+        safe
+    }
+}
+
 /// Whether this node is still the primary that it was then.
 fn is_primary(node: &Node, copies: Copies) -> bool {
     let view = node.cluster.peek();
     view.terms == copies.term && view.is_serving_primary() && !node.is_replica()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_safe_in_a_term_is_not_known_to_be_in_the_next() {
+        let durability = Durability::default();
+        let copies = |term| Copies { offset: 100, term };
+        let first = durability.term(1, || 50);
+        // The next one begins while somebody looks.
+        let safe = first.is_safe(copies(1), || {
+            assert_eq!(durability.term(2, || 70).floor, 70);
+            true
+        });
+        assert!(safe && first.is_safe(copies(1), || false));
+        let second = durability.term(2, || 90);
+        assert_eq!(second.floor, 70);
+        assert!(!second.is_safe(copies(2), || false));
+        // Whoever has not seen yet that it has begun waits for nothing more.
+        let late = durability.term(1, || 90);
+        assert!(!late.is_safe(copies(1), || true));
+    }
 }
