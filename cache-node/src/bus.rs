@@ -20,6 +20,7 @@ mod duties;
 mod failover;
 mod former;
 mod gossip;
+mod held;
 mod history;
 mod inquiry;
 mod lease;
@@ -62,6 +63,7 @@ use resign::Resigning;
 use seats::Vacated;
 
 pub use codec::{Decoder, Encoder};
+pub use held::Held;
 pub use message::{Message, MessageError};
 pub use peers::{Liveness, PeerReport};
 pub use persisted::{Persisted, PersistedError};
@@ -119,7 +121,7 @@ pub enum Event {
     Status(LocalStatus),
 }
 
-/// Something to do, in the order given.
+/// Something to do, in the order given ([`Held`] says what may be done while a write is under way).
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Send a message; it may be lost.
@@ -131,8 +133,8 @@ pub enum Action {
     },
     /// Put this on disk before going on with the next action.
     Persist(Box<Persisted>),
-    /// [`Bus::topology`], [`Bus::myself`] or [`Bus::incarnation`] has changed.
-    Publish,
+    /// This is what the rest of the process sees from now on.
+    Publish(Published),
     /// An [`Event::Status`] with this node's present state is wanted next.
     Report,
     /// A request is answered. A success comes after the topology that shows it was published.
@@ -142,6 +144,29 @@ pub enum Action {
         /// Index of the entry that made the change.
         result: Result<u64, RequestError>,
     },
+}
+
+/// Who this node is, and the newest committed topology that it knows.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// [`Bus::myself`].
+    pub node: NodeId,
+    /// [`Bus::incarnation`].
+    pub incarnation: u64,
+    /// [`Bus::topology`].
+    pub topology: Arc<Topology>,
+}
+
+impl Published {
+    /// The node's shard and its primary, since when that is one, and in which lives of both.
+    fn role(&self) -> impl PartialEq + use<> {
+        let shard = self.topology.shard_of(self.node);
+        let primary = shard.map(|(id, shard)| {
+            let life = (shard.primary, shard.primary_incarnation);
+            (id, life, shard.primary_since)
+        });
+        (self.node, self.incarnation, primary)
+    }
 }
 
 /// Where a message goes.
@@ -464,13 +489,22 @@ impl Bus {
         }
         actions.extend(outbox.late);
         if outbox.publish {
-            actions.push(Action::Publish);
+            actions.push(Action::Publish(self.published()));
         }
         actions.extend(outbox.replies);
         if std::mem::take(&mut self.inquiries.wants_status) {
             actions.push(Action::Report);
         }
         actions
+    }
+
+    /// What the rest of the process is to see.
+    pub fn published(&self) -> Published {
+        Published {
+            node: self.me,
+            incarnation: self.incarnation,
+            topology: self.topology.clone(),
+        }
     }
 
     fn persisted(&self) -> Persisted {

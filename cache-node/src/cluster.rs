@@ -4,6 +4,7 @@
 //! through the bus and answers when it is committed.
 
 mod accept;
+mod disk;
 mod driver;
 mod file;
 mod handshake;
@@ -41,7 +42,7 @@ pub use file::FileError;
 pub use info::{info, node_state};
 pub use local::{announced, open, run};
 pub use nodes::{nodes, replicas};
-pub use record::{Record, RecordError};
+pub use record::{Ours, Record, RecordError, Writing};
 pub use secret::{Secret, SecretError};
 pub use slots::{shards, slots};
 pub use view::{Access, HandMoved, Route, View};

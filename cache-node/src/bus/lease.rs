@@ -9,12 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Bus;
 use super::audience::Part;
 use super::confirmation::{Confirmation, ShardTag};
 use super::consensus::Consensus;
 use super::former::Former;
 use super::message::Body;
+use super::{Bus, Published};
 use crate::topology::{NodeId, ShardId, TopologyCommand};
 
 /// A lease is shorter than what others wait for, by one part in this many: so much faster or slower may one clock run than another.
@@ -62,7 +62,7 @@ pub(super) struct Grants {
     waiting: Vec<Ask>,
     /// Questions by the confirmation that they wait for, and when that was asked for.
     asked: BTreeMap<u64, (u64, Vec<Ask>)>,
-    /// Confirmed questions of nodes that the log makes primaries; they are granted when that is committed.
+    /// Confirmed questions in shards for which a promotion is in the log; whose they are is known when that is applied.
     early: Vec<Ask>,
     /// Counts confirmations.
     last: u64,
@@ -109,6 +109,15 @@ impl Bus {
     /// When this node's lease ends, in ms of its clock. Without a lease, a primary takes no writes.
     pub fn lease_until(&self) -> u64 {
         self.lease.until
+    }
+
+    /// The end of the lease as it may be shown where `published` is what is seen, and `shown` the end that was shown last. A role of which nobody
+    /// knows there yet gets leases that are not for the one that is seen.
+    pub fn lease_under(&self, published: &Published, shown: u64) -> u64 {
+        match published.role() == self.published().role() {
+            true => self.lease.until,
+            false => self.lease.until.min(shown),
+        }
     }
 
     /// How long a lease lasts, by the clock of its holder, from the question on.
@@ -214,12 +223,12 @@ impl Bus {
     /// A primary asks for a lease, or somebody who has proposed to become one.
     pub(super) fn receive_ask(&mut self, node: NodeId, incarnation: u64, stamp: u64) {
         let leads = self.consensus.as_ref().is_some_and(Consensus::is_leader);
-        if !leads || self.grants.waiting.len() >= MOST_ASKS || self.is_being_replaced(node) {
-            return;
-        }
         let Some(member) = self.topology.members.get(&node) else {
             return;
         };
+        if !leads || self.grants.waiting.len() >= MOST_ASKS || self.is_held(member.shard, node) {
+            return;
+        }
         // From here on, although it may not be granted in the end.
         self.grants.heard.insert(node, self.now);
         self.grants.waiting.push(Ask {
@@ -268,7 +277,7 @@ impl Bus {
         }
     }
 
-    /// Grants what was confirmed before it was committed who is primary.
+    /// Grants what was confirmed before it was certain who is primary.
     pub(super) fn grant_early(&mut self) {
         for ask in std::mem::take(&mut self.grants.early) {
             self.grant(ask);
@@ -277,7 +286,12 @@ impl Bus {
 
     /// Grants a lease to who asked, if it is a primary; if it is about to become one, then.
     fn grant(&mut self, ask: Ask) {
-        if self.is_being_replaced(ask.node) {
+        if self.is_held(ask.shard, ask.node) {
+            return;
+        }
+        if self.is_promoting(ask.shard, ask.node) {
+            // That may come to nothing, as what a former primary proposes to make certain that it is none any more.
+            self.grant_later(ask);
             return;
         }
         let shard = self.topology.shards.get(&ask.shard);
@@ -286,13 +300,19 @@ impl Bus {
         });
         let (incarnation, stamp) = (ask.incarnation, ask.stamp);
         if !primary {
-            if self.is_promoted(ask.node) && self.grants.early.len() < MOST_ASKS {
-                self.grants.early.push(ask);
+            if self.is_promoted(ask.node) {
+                self.grant_later(ask);
             }
         } else if ask.node == self.me {
             self.receive_lease(incarnation, stamp);
         } else {
             self.send(ask.node, Body::Lease { incarnation, stamp });
+        }
+    }
+
+    fn grant_later(&mut self, ask: Ask) {
+        if self.grants.early.len() < MOST_ASKS {
+            self.grants.early.push(ask);
         }
     }
 
@@ -341,14 +361,10 @@ impl Bus {
         true
     }
 
-    /// Whether another primary is on its way for the shard of this one: then there must be no new lease.
-    fn is_being_replaced(&self, primary: NodeId) -> bool {
-        let Some((id, _)) = self.topology.shard_of(primary) else {
-            return false;
-        };
-        let held = self.grants.held.get(&id);
+    /// Whether there is to be no new lease for the shard's primary, because somebody wants to replace it.
+    fn is_held(&self, shard: ShardId, primary: NodeId) -> bool {
+        let held = self.grants.held.get(&shard);
         held.is_some_and(|(node, until)| *node == primary && self.now <= *until)
-            || self.is_promoting(id, primary)
     }
 
     /// Whether the log has a promotion of this node that is not applied yet.

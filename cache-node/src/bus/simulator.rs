@@ -18,7 +18,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{
-    Action, Bus, Config, Event, LocalStatus, Message, Persisted, Request, RequestError, TICK_MS,
+    Action, Bus, Config, Event, Held, LocalStatus, Message, Persisted, Published, Request,
+    RequestError, TICK_MS,
 };
 use crate::topology::{Address, NodeId, ShardId, Topology, TopologyCommand, Version};
 use handover::Paused;
@@ -59,6 +60,11 @@ enum Happening {
         node: usize,
         peer: NodeId,
     },
+    /// What the process wrote is on its disk.
+    Written {
+        node: usize,
+        life: u64,
+    },
     /// The system of a crashed process has closed its connection to `node`, and refuses the next one.
     Gone {
         node: usize,
@@ -75,6 +81,14 @@ struct Machine {
     witness: bool,
     hostname: String,
     disk: Option<Persisted>,
+    /// What waits for the disk.
+    held: Held,
+    /// What is on its way to the disk.
+    writing: Option<Persisted>,
+    /// A write takes up to so many ms.
+    slow_disk: u64,
+    /// What the rest of the process sees, and until when it sees a lease, by its clock.
+    shown: Option<(Published, u64)>,
     /// Counts starts, so that ticks of an earlier life are told.
     life: u64,
     port: u16,
@@ -195,6 +209,8 @@ impl Simulation {
         let bus = begin(config, disk, self.local(node), seed).unwrap();
         self.places.insert(bus.myself(), node);
         let machine = &mut self.machines[node];
+        machine.shown = Some((bus.published(), 0));
+        machine.held = Held::default();
         machine.bus = Some(bus);
         machine.life += 1;
         machine.published = None;
@@ -224,8 +240,10 @@ impl Simulation {
         self.bus(node).myself()
     }
 
+    /// As it is seen by the rest of the process.
     fn topology(&self, node: usize) -> &Topology {
-        self.bus(node).topology()
+        let (published, _) = self.machines[node].shown.as_ref().expect("the node is up");
+        &published.topology
     }
 
     /// Lets the next thing happen.
@@ -251,6 +269,14 @@ impl Simulation {
             }
             Happening::Delivery { node, message } => self.handle(node, Event::Receive(message)),
             Happening::Refused { node, peer } => self.handle(node, Event::PeerLost(peer)),
+            Happening::Written { node, life } => {
+                if self.machines[node].bus.is_some() && self.machines[node].life == life {
+                    self.machines[node].disk = self.machines[node].writing.take();
+                    let actions = self.machines[node].held.written();
+                    self.perform(node, actions);
+                    self.check_writer(node);
+                }
+            }
             Happening::Gone {
                 node,
                 peer,
@@ -272,6 +298,7 @@ impl Simulation {
             Happening::Tick { node, .. }
             | Happening::Delivery { node, .. }
             | Happening::Refused { node, .. }
+            | Happening::Written { node, .. }
             | Happening::Gone { node, .. } => *node,
         };
         let until = self.machines[node].stopped_until;
@@ -334,14 +361,20 @@ impl Simulation {
         if bus.myself() != before {
             self.places.insert(bus.myself(), node);
         }
+        let actions = self.machines[node].held.take(actions);
+        self.perform(node, actions);
+        self.check_writer(node);
+    }
+
+    fn perform(&mut self, node: usize, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Send { to, message } => {
                     let target = to.address.ip.rsplit('.').next().unwrap().parse().unwrap();
                     self.transmit(node, target, to.node, &message);
                 }
-                Action::Persist(disk) => self.machines[node].disk = Some(*disk),
-                Action::Publish => self.check_publication(node),
+                Action::Persist(disk) => self.write(node, *disk),
+                Action::Publish(published) => self.publish(node, published),
                 Action::Report => {
                     self.copy(node);
                     let status = self.machines[node].status;
@@ -356,7 +389,38 @@ impl Simulation {
                 }
             }
         }
-        self.check_writer(node);
+        self.show_lease(node);
+    }
+
+    fn write(&mut self, node: usize, disk: Persisted) {
+        let life = self.machines[node].life;
+        match self.machines[node].slow_disk {
+            0 => {
+                self.machines[node].disk = Some(disk);
+                let actions = self.machines[node].held.written();
+                self.perform(node, actions);
+            }
+            most => {
+                self.machines[node].writing = Some(disk);
+                let delay = self.rng.random_range(1..=most);
+                self.schedule(delay, Happening::Written { node, life });
+            }
+        }
+    }
+
+    fn publish(&mut self, node: usize, published: Published) {
+        let published = self.check_publication(node, published);
+        if let Some((shown, _)) = &mut self.machines[node].shown {
+            *shown = published;
+        }
+        self.show_lease(node);
+    }
+
+    fn show_lease(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        if let (Some(bus), Some((published, until))) = (&machine.bus, &mut machine.shown) {
+            *until = bus.lease_under(published, *until);
+        }
     }
 
     fn transmit(&mut self, from: usize, target: usize, peer: Option<NodeId>, message: &Message) {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,14 +15,15 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Reception, Told};
+use super::disk::Disk;
 use super::file::{FileError, NodesFile};
 use super::link::{Dialing, Link, Loss};
 use super::secret::{Secret, SecretError};
 use super::{
-    Cluster, HandMove, HandMoved, LinkReport, Local, Order, Record, RecordError, Shared, View,
+    Cluster, HandMove, HandMoved, LinkReport, Local, Order, Ours, Record, RecordError, Shared, View,
 };
 use crate::bus::{
-    Action, Bus, Config, Destination, Event, Message, Persisted, RequestError, TICK_MS,
+    Action, Bus, Config, Destination, Event, Held, Message, Published, RequestError, TICK_MS,
 };
 use crate::topology::{Address, NodeId, Topology};
 
@@ -73,7 +75,11 @@ pub enum DriverError {
 /// The task that runs the bus. It does nothing before [`Driver::run`].
 pub struct Driver {
     bus: Bus,
-    record: Box<dyn Record>,
+    held: Held,
+    disk: Disk,
+    ours: Ours,
+    /// What the rest of the process sees.
+    published: Published,
     shared: Arc<Shared>,
     orders: mpsc::UnboundedReceiver<Order>,
     listeners: Vec<std::net::TcpListener>,
@@ -115,8 +121,11 @@ impl Opening {
             refusals: cluster.shared.refusals.clone(),
         };
         let driver = Driver {
+            published: self.bus.published(),
             bus: self.bus,
-            record: self.record,
+            held: Held::default(),
+            ours: self.record.ours(),
+            disk: Disk::Idle(self.record),
             shared: cluster.shared.clone(),
             orders,
             listeners: self.listeners,
@@ -204,13 +213,17 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if std::mem::take(&mut self.wants_status) {
-                self.tell_status(&*local).await?;
+                self.tell_status(&*local)?;
             }
             let event = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return self.finish().await,
+                written = self.disk.written() => {
+                    self.go_on(written)?;
+                    continue;
+                }
                 _ = ticks.tick() => {
-                    self.tell_status(&*local).await?;
-                    self.handle(Event::Tick).await?;
+                    self.tell_status(&*local)?;
+                    self.handle(Event::Tick)?;
                     self.report();
                     continue;
                 }
@@ -221,14 +234,23 @@ impl Driver {
                     None => continue,
                 },
             };
-            self.handle(event).await?;
+            self.handle(event)?;
         }
     }
 
-    async fn tell_status(&mut self, local: &dyn Local) -> Result<(), DriverError> {
+    /// Waits for what is being written.
+    async fn finish(&mut self) -> Result<(), DriverError> {
+        while self.disk.is_busy() {
+            let written = self.disk.written().await;
+            self.go_on(written)?;
+        }
+        Ok(())
+    }
+
+    fn tell_status(&mut self, local: &dyn Local) -> Result<(), DriverError> {
         let status = local.status();
         self.shared.status.store(Arc::new(status));
-        self.handle(Event::Status(status)).await
+        self.handle(Event::Status(status))
     }
 
     /// Starts to take in connections.
@@ -302,7 +324,7 @@ impl Driver {
                         HandMove::Stable => None,
                     };
                 }
-                self.publish(moved);
+                self.show(moved);
                 // The client may have gone.
                 let _ = done.send(());
                 None
@@ -310,21 +332,40 @@ impl Driver {
         }
     }
 
-    async fn handle(&mut self, event: Event) -> Result<(), DriverError> {
+    fn handle(&mut self, event: Event) -> Result<(), DriverError> {
         let now = self.now();
         // After that look at the clock, so that nothing is taken in at a later time than it is asked for.
-        if !self.record.is_ours() {
+        if !(self.ours)() {
             return Err(DriverError::NotOurs);
         }
-        for action in self.bus.handle(event, now) {
+        let actions = self.bus.handle(event, now);
+        let actions = self.held.take(actions);
+        self.perform(actions);
+        Ok(())
+    }
+
+    /// What was to be written is, or is not.
+    fn go_on(&mut self, written: Result<(), RecordError>) -> Result<(), DriverError> {
+        written.map_err(|error| {
+            tracing::error!(%error, "the cluster bus cannot go on");
+            DriverError::Record(error)
+        })?;
+        let actions = self.held.written();
+        self.perform(actions);
+        Ok(())
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Send { to, message } => self.send(to, *message),
-                Action::Persist(persisted) => self.persist(&persisted).await?,
-                Action::Publish => {
+                Action::Persist(persisted) => self.disk.begin(persisted),
+                Action::Publish(published) => {
+                    self.published = published;
                     // Before the view that makes this node a primary is seen.
-                    self.shared.show_lease(self.bus.lease_until());
+                    self.show_lease();
                     let moved = self.shared.view.load().hand_moved.clone();
-                    self.publish((*moved).clone());
+                    self.show((*moved).clone());
                 }
                 Action::Report => self.wants_status = true,
                 Action::Reply { token, result } => {
@@ -335,16 +376,13 @@ impl Driver {
                 }
             }
         }
-        self.shared.show_lease(self.bus.lease_until());
-        Ok(())
+        self.show_lease();
     }
 
-    async fn persist(&mut self, persisted: &Persisted) -> Result<(), DriverError> {
-        let written = self.record.write(persisted).await;
-        written.map_err(|error| {
-            tracing::error!(%error, "the cluster bus cannot go on");
-            DriverError::Record(error)
-        })
+    fn show_lease(&self) {
+        let shown = self.shared.lease.load(Relaxed);
+        let until = self.bus.lease_under(&self.published, shown);
+        self.shared.show_lease(until);
     }
 
     fn send(&mut self, to: Destination, message: Message) {
@@ -362,10 +400,10 @@ impl Driver {
         self.links.insert(peer, link);
     }
 
-    fn publish(&self, mut moved: HandMoved) {
+    fn show(&self, mut moved: HandMoved) {
         let old = self.shared.view.load_full();
-        let topology = self.bus.topology().clone();
-        let me = self.bus.myself();
+        let topology = self.published.topology.clone();
+        let me = self.published.node;
         let mine = |slot| {
             topology
                 .owner(slot)
@@ -381,7 +419,7 @@ impl Driver {
         tell_primaries(&old.topology, &topology);
         self.shared.show(View::new(
             me,
-            self.bus.incarnation(),
+            self.published.incarnation,
             self.address.clone(),
             topology,
             Arc::new(moved),

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use futures::future::BoxFuture;
+use tokio::task::spawn_blocking;
 
 use super::pages::{self, PAGE};
-use super::{Record, RecordError};
+use super::{Ours, Record, Writing};
 use crate::bus::{Persisted, PersistedError};
 
 const NAME: &str = "nodes.state";
@@ -194,15 +194,17 @@ fn newest(bytes: &[u8]) -> Result<(u64, Persisted), PersistedError> {
 }
 
 impl Record for NodesFile {
-    fn write<'a>(&'a mut self, persisted: &'a Persisted) -> BoxFuture<'a, Result<(), RecordError>> {
-        // A short wait for the disk, in a thread that has nothing else to do.
-        let written = self.write_all(persisted).map_err(RecordError::from);
-        Box::pin(std::future::ready(written))
+    fn write(mut self: Box<Self>, persisted: Box<Persisted>) -> Writing {
+        let write = spawn_blocking(move || {
+            self.write_all(&persisted)?;
+            Ok(self as Box<dyn Record>)
+        });
+        Box::pin(async { write.await? })
     }
 
     /// The directory is locked.
-    fn is_ours(&self) -> bool {
-        true
+    fn ours(&self) -> Ours {
+        Box::new(|| true)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The edge with real sockets and files, several nodes in one process.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,13 +8,17 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::MOST_HALF_OPEN;
+use super::driver::{Opening, listen};
+use super::file::NodesFile;
 use super::hello::Hello;
 use super::*;
+use crate::bus::{Bus, Config, Persisted};
 use crate::slot::SlotId;
 use crate::topology::Address;
 
@@ -108,6 +112,103 @@ impl Running {
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// A disk that may stand still.
+struct Still {
+    record: Box<dyn Record>,
+    works: watch::Receiver<bool>,
+}
+
+impl Record for Still {
+    fn write(mut self: Box<Self>, persisted: Box<Persisted>) -> Writing {
+        Box::pin(async move {
+            self.works.wait_for(|works| *works).await?;
+            let record = self.record.write(persisted).await?;
+            let works = self.works;
+            Ok(Box::new(Self { record, works }) as Box<dyn Record>)
+        })
+    }
+
+    fn ours(&self) -> Ours {
+        self.record.ours()
+    }
+}
+
+impl Running {
+    /// On a disk that stands still as long as `works` says so.
+    fn start_on(dir: &Path, bus_port: u16, works: watch::Receiver<bool>) -> Self {
+        let address = Address {
+            ip: Ipv4Addr::LOCALHOST.to_string(),
+            port: 1,
+            bus_port,
+            hostname: String::new(),
+        };
+        let config = Config {
+            address: address.clone(),
+            node_timeout: 2_000,
+        };
+        let record = Box::new(NodesFile::open(dir).unwrap());
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, bus_port)));
+        let opening = Opening {
+            bus: Bus::new(config, None, 0, 1).unwrap(),
+            record: Box::new(Still { record, works }),
+            listeners: vec![listener.unwrap()],
+            address,
+            secret: None,
+        };
+        let (cluster, driver) = opening.open();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(driver.run(Arc::new(Idle), stop.clone()));
+        Self {
+            cluster,
+            stop,
+            task,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_stands_still_is_heard_and_promises_nothing() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let (disk, works) = watch::channel(true);
+    let still = Running::start_on(dirs[0].path(), ports[0], works);
+    let others = [1, 2].map(|n: usize| Running::start(dirs[n].path(), ports[n]));
+    for port in &ports[1..] {
+        still.meet(*port).await.unwrap();
+    }
+    for node in [&still, &others[0], &others[1]] {
+        node.until("three voters", |view| view.topology.voters.len() == 3)
+            .await;
+    }
+    let id = still.cluster.myself();
+    disk.send_replace(false);
+    let seen = still.cluster.peek().topology.index;
+    // Two of three are enough, as soon as one of them leads.
+    let slots = std::iter::once(SlotId::new(7).unwrap()).collect();
+    let node = others[0].cluster.myself();
+    let add = TopologyCommand::AddSlots { node, slots };
+    let added = timeout(Duration::from_secs(20), others[0].cluster.propose(add)).await;
+    added.unwrap().unwrap();
+    // For longer than the silence after which it would be given up.
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    while tokio::time::Instant::now() < end {
+        for other in &others {
+            let report = other.cluster.liveness().peers[&id].clone();
+            assert!(!report.suspected && !report.failed, "{report:?}");
+        }
+        assert_eq!(still.cluster.peek().topology.index, seen);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    disk.send_replace(true);
+    still
+        .until("the change is seen", |view| view.topology.index > seen)
+        .await;
+    still.stop().await;
+    for other in others {
+        other.stop().await;
+    }
 }
 
 #[tokio::test]

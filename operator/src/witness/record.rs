@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_node::bus::Persisted;
-use cache_node::cluster::{Record as Keeps, RecordError};
-use futures::future::BoxFuture;
+use cache_node::cluster::{Ours, Record as Keeps, RecordError, Writing};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
@@ -21,7 +20,7 @@ use crate::metrics::WitnessGauges;
 
 /// Key of the record in the ConfigMap.
 const KEY: &str = "state";
-/// Time for a write. Meanwhile the witness says nothing; what became of it is found out by reading it again.
+/// Time for a write. Meanwhile the witness promises nothing; what became of it is found out by reading it again.
 const WRITE: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -93,12 +92,16 @@ fn read(object: &ConfigMap, name: &str) -> Option<Persisted> {
 }
 
 impl Keeps for Record {
-    fn write<'a>(&'a mut self, persisted: &'a Persisted) -> BoxFuture<'a, Result<(), RecordError>> {
-        Box::pin(self.replace(persisted.encode()))
+    fn write(mut self: Box<Self>, persisted: Box<Persisted>) -> Writing {
+        Box::pin(async move {
+            self.replace(persisted.encode()).await?;
+            Ok(self as Box<dyn Keeps>)
+        })
     }
 
-    fn is_ours(&self) -> bool {
-        !self.tenure.is_over()
+    fn ours(&self) -> Ours {
+        let tenure = self.tenure.clone();
+        Box::new(move || !tenure.is_over())
     }
 }
 

@@ -6,17 +6,17 @@ use super::*;
 impl Simulation {
     /// Whether the node takes writes of its shard at this moment.
     pub(super) fn takes_writes(&self, node: usize) -> bool {
-        let Some(bus) = &self.machines[node].bus else {
+        let machine = &self.machines[node];
+        let shown = machine.shown.as_ref().filter(|_| machine.bus.is_some());
+        let Some((published, lease)) = shown.filter(|_| machine.paused.is_none()) else {
             return false;
         };
-        self.machines[node].paused.is_none()
-            && bus.lease_until() > self.local(node)
-            && bus
-                .topology()
-                .shard_of(bus.myself())
-                .is_some_and(|(_, shard)| {
-                    (shard.primary, shard.primary_incarnation) == (bus.myself(), bus.incarnation())
-                })
+        let shard = published.topology.shard_of(published.node);
+        *lease > self.local(node)
+            && shard.is_some_and(|(_, shard)| {
+                let life = (published.node, published.incarnation);
+                (shard.primary, shard.primary_incarnation) == life
+            })
     }
 
     /// Nobody else takes writes of the shard of which this node does.
@@ -68,8 +68,10 @@ impl Simulation {
 
     /// The shard that a node belongs to.
     pub(super) fn home(&self, node: usize) -> Option<ShardId> {
-        let bus = self.machines[node].bus.as_ref()?;
-        bus.topology().shard_of(bus.myself()).map(|(id, _)| id)
+        let machine = &self.machines[node];
+        let (published, _) = machine.shown.as_ref().filter(|_| machine.bus.is_some())?;
+        let shard = published.topology.shard_of(published.node);
+        shard.map(|(id, _)| id)
     }
 
     /// What a seat remembers to have confirmed is of its own group, and not of a former one, whose terms are others.
@@ -84,9 +86,10 @@ impl Simulation {
         );
     }
 
-    pub(super) fn check_publication(&mut self, node: usize) {
+    /// Answers what is published, with the one copy of its topology.
+    pub(super) fn check_publication(&mut self, node: usize, mut published: Published) -> Published {
         self.check_memory(node);
-        let topology = self.bus(node).topology().clone();
+        let topology = published.topology.clone();
         let version = topology.version();
         let seen = self
             .seen
@@ -100,14 +103,19 @@ impl Simulation {
         let seen = seen.clone();
         let machine = &mut self.machines[node];
         // One copy for all: a thousand of a thousand members do not fit into memory.
-        if let Some(bus) = &mut machine.bus {
-            bus.topology = seen;
+        if let Some(bus) = &mut machine.bus
+            && bus.topology.version() == version
+            && bus.topology.cluster == seen.cluster
+        {
+            bus.topology = seen.clone();
         }
+        published.topology = seen;
         if let Some((cluster, before)) = machine.published
             && cluster == topology.cluster
         {
             assert!(version >= before, "went back in time, seed {}", self.seed);
         }
         machine.published = Some((topology.cluster, version));
+        published
     }
 }

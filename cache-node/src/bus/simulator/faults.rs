@@ -8,6 +8,11 @@ impl Simulation {
             return;
         };
         let (peer, life) = (bus.myself(), self.machines[node].life);
+        // What was on its way to the disk may have come there.
+        let written = self.machines[node].writing.take();
+        if let Some(disk) = written.filter(|_| self.rng.random_bool(0.5)) {
+            self.machines[node].disk = Some(disk);
+        }
         if let Some(traffic) = &mut self.traffic {
             traffic.disconnect(node);
         }

@@ -18,7 +18,7 @@ impl Simulation {
     pub(super) fn hand_over_to(&mut self, node: usize) -> Option<u64> {
         let bus = self.machines[node].bus.as_ref()?;
         let (id, incarnation) = (bus.myself(), bus.incarnation());
-        let (_, shard) = bus.topology().shard_of(id)?;
+        let (_, shard) = self.topology(node).shard_of(id)?;
         let (former, epoch) = ((shard.primary, shard.primary_incarnation), shard.epoch);
         let primary = *self.places.get(&former.0)?;
         let fit = former.0 != id
@@ -53,7 +53,7 @@ impl Simulation {
         let (until, confirmation) = (paused.until, paused.confirmation);
         let bus = self.bus(node);
         let (id, incarnation) = (bus.myself(), bus.incarnation());
-        let shard = bus.topology().shard_of(id).map(|(_, shard)| shard);
+        let shard = self.topology(node).shard_of(id).map(|(_, shard)| shard);
         let epoch = shard.filter(|it| (it.primary, it.primary_incarnation) == (id, incarnation));
         let Some(epoch) = epoch.map(|shard| shard.epoch) else {
             self.machines[node].paused = None;

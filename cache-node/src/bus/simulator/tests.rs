@@ -134,19 +134,29 @@ fn two_nodes_that_are_told_to_meet_each_other_at_once_form_one_cluster() {
 /// Crashes, restarts and partitions at random while a client of every node adds and removes a slot of its own. Each answer that
 /// is not a time-out must be a success: a command that was applied twice would be refused the second time.
 fn chaos(seed: u64, trace: bool) -> u32 {
+    chaos_on(seed, trace, 0)
+}
+
+/// The same on disks that take up to so many ms for a write.
+fn chaos_on(seed: u64, trace: bool, slow_disks: u64) -> u32 {
     const NODES: usize = 5;
     let mut s = Simulation::new(seed, NODES, ROUGH);
     s.trace = trace.then(crc32fast::Hasher::new);
     s.run(200);
     s.form();
+    for machine in &mut s.machines {
+        machine.slow_disk = slow_disks;
+    }
     let home = s.id(0);
     let mut waiting: [Option<u64>; NODES] = [None; NODES];
     let mut owned = [false; NODES];
     let mut ended = [false; NODES];
     let mut committed = 0;
     for round in 0..300 {
-        if round % 25 == 0 {
-            disturb(&mut s);
+        match slow_disks {
+            0 if round % 25 == 0 => disturb(&mut s),
+            1.. if round % 40 == 0 => cut_power(&mut s),
+            _ => {}
         }
         s.run(40);
         for node in 0..NODES {
@@ -203,6 +213,26 @@ fn disturb(s: &mut Simulation) {
             }
         }
     }
+}
+
+/// Some crash in the middle of what they write, and are back at once, perhaps without those who have more.
+fn cut_power(s: &mut Simulation) {
+    heal(s);
+    for node in 0..s.machines.len() {
+        if s.rng.random_bool(0.4) {
+            s.crash(node);
+            s.start(node);
+        } else if s.rng.random_bool(0.3) {
+            s.machines[node].side = 1;
+        }
+    }
+}
+
+#[test]
+fn what_was_answered_is_on_slow_disks() {
+    each_seed(100, |seed| {
+        chaos_on(seed, false, 60);
+    });
 }
 
 fn heal(s: &mut Simulation) {

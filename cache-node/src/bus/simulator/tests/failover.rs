@@ -111,6 +111,34 @@ fn a_primary_that_is_cut_off_is_followed_as_soon_when_there_is_another_leader_me
 }
 
 #[test]
+fn a_primary_whose_disk_is_slow_goes_on() {
+    for seed in seeds(20) {
+        let mut s = pairs(seed, CALM);
+        let leader = s.leader().unwrap();
+        let node = (0..SHARDS).find(|node| *node != leader).unwrap();
+        let id = s.id(node);
+        let known = s.topology(node).index;
+        s.machines[node].slow_disk = 1_000_000;
+        let end = s.now + 10_000;
+        for slot in 0_u16.. {
+            if s.now > end {
+                break;
+            }
+            let home = s.id(leader);
+            s.propose(leader, add(home, slots(slot, slot))).unwrap();
+            s.run(100);
+            assert!(s.takes_writes(node), "at {}, seed {seed}", s.now);
+            for other in (0..s.machines.len()).filter(|other| *other != node) {
+                let peers = s.bus(other).liveness(s.local(other)).peers;
+                assert!(!peers[&id].suspected, "at {}, seed {seed}", s.now);
+            }
+        }
+        // It does not tell what it has not written.
+        assert!(s.topology(node).index <= known + 1, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_stopped_primary_takes_no_write_when_it_goes_on() {
     for seed in seeds(30) {
         let mut s = pairs(seed, CALM);

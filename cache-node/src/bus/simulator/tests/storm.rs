@@ -38,7 +38,7 @@ fn strike(s: &mut Simulation) {
     let nodes = s.machines.len();
     let victim = s.rng.random_range(0..nodes);
     let length = s.rng.random_range(100..4_000);
-    match s.rng.random_range(0..10) {
+    match s.rng.random_range(0..11) {
         0 if whole(s) => s.crash(victim),
         1 if can_lose(s, victim) => s.lose_disk(victim),
         2 => s.stop(victim, length),
@@ -51,7 +51,8 @@ fn strike(s: &mut Simulation) {
         5 => s.cut_some(0.2),
         6 => s.slow_some(0.3, 700),
         7 => drop(s.hand_over_to(victim)),
-        8 if s.machines[victim].bus.is_some() => drop(s.request(victim, Request::Resign)),
+        8 => s.machines[victim].slow_disk = length,
+        9 if s.machines[victim].bus.is_some() => drop(s.request(victim, Request::Resign)),
         _ => s.machines[victim].deaf_to = s.leader(),
     }
     if s.rng.random_bool(0.3) {
@@ -87,6 +88,9 @@ fn storm(seed: u64) {
         pass(&mut s, length);
     }
     heal(&mut s);
+    for machine in &mut s.machines {
+        machine.slow_disk = 0;
+    }
     let end = s.now + 40_000;
     while !whole(&s) {
         assert!(s.now < end, "not all are served again, seed {seed}");
