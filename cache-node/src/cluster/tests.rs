@@ -72,7 +72,10 @@ impl Running {
             node_timeout: 2_000,
             secret: secret.map(|text| Secret::new(text.as_bytes())),
         };
-        let (cluster, driver) = Cluster::open(config).unwrap();
+        Self::run(Cluster::open(config).unwrap())
+    }
+
+    fn run((cluster, driver): (Cluster, Driver)) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(driver.run(Arc::new(Idle), stop.clone()));
         Self {
@@ -157,14 +160,7 @@ impl Running {
             address,
             secret: None,
         };
-        let (cluster, driver) = opening.open();
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(driver.run(Arc::new(Idle), stop.clone()));
-        Self {
-            cluster,
-            stop,
-            task,
-        }
+        Self::run(opening.open())
     }
 }
 
