@@ -116,7 +116,8 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Bus, Config, Event, Request};
+    use crate::bus::machine::{Proposal, ProposalId};
+    use crate::bus::{Bus, Config, Destination, Event, Message, Request};
     use crate::topology::{Address, TopologyCommand};
 
     fn bus() -> Bus {
@@ -142,6 +143,50 @@ mod tests {
             Action::Reply { .. } => "reply",
         };
         actions.iter().map(name).collect()
+    }
+
+    /// A leader would not know what the question for a lease is about if that came before the proposal.
+    #[test]
+    fn wishes_overtake_in_their_order_and_promises_do_not() {
+        let (mut bus, mut held) = (bus(), Held::default());
+        let start = bus.handle(Event::Tick, 0);
+        let again = start.clone();
+        held.take(start);
+        let proposal = Proposal {
+            id: ProposalId {
+                node: bus.myself(),
+                incarnation: bus.incarnation(),
+                sequence: 1,
+            },
+            command: TopologyCommand::RemoveWitness,
+        };
+        let bodies = [
+            Body::Forward { proposal, hops: 1 },
+            Body::AskLease { stamp: 1 },
+            Body::WantTopology,
+        ];
+        let send = |body: &Body| Action::Send {
+            to: Destination {
+                node: None,
+                address: bus.sender().address,
+            },
+            message: Box::new(Message {
+                to: None,
+                sender: bus.sender(),
+                body: body.clone(),
+                index: 1,
+            }),
+        };
+        let sent: Vec<Action> = bodies.iter().map(send).collect();
+        // Nobody may hear of a node that the next process would not be.
+        assert!(held.take(sent.clone()).is_empty());
+        held.written();
+        held.take(again);
+        let kinds = held.take(sent).into_iter().map(|action| match action {
+            Action::Send { message, .. } => message.body,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), bodies[..2]);
     }
 
     /// It has another life by now, and leases are for that.

@@ -74,30 +74,3 @@ fn a_leader_that_nobody_can_follow_does_not_wait_for_ever() {
     alone.run(200);
     alone.ask(0, Request::Resign).unwrap();
 }
-
-/// The former primary makes certain that it is none any more, just when its successor needs a lease.
-#[test]
-fn a_new_primary_gets_its_lease_while_the_former_one_asks_what_it_is() {
-    for seed in seeds(40) {
-        let mut s = pairs(seed, CALM);
-        let former = (0..SHARDS)
-            .find(|node| Some(*node) != s.leader())
-            .expect("three");
-        let (_, shard) = s.topology(former).shard_of(s.id(former)).unwrap();
-        let confirm = TopologyCommand::HandOver {
-            node: s.id(former),
-            incarnation: s.bus(former).incarnation(),
-            epoch: shard.epoch,
-        };
-        let (began, mut asked) = (s.now, s.now);
-        s.hand_over_to(former + SHARDS).unwrap();
-        while !s.takes_writes(former + SHARDS) {
-            assert!(s.now < began + 60, "seed {seed}");
-            if s.now > asked + 1 {
-                asked = s.now;
-                s.request(former, Request::Propose(confirm.clone()));
-            }
-            s.step();
-        }
-    }
-}
